@@ -1,0 +1,39 @@
+# The two commands a newcomer needs: `make run` and `make test`. The rest is for those who work on it.
+PYTHON ?= python3
+BUILD  := build/dev
+BIN    := .venv/bin
+# The C++ tests and warnings-as-errors belong to this checkout's build, not to a user's.
+CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=ON
+
+.PHONY: run test build lint format clean
+
+run: build
+	@$(BIN)/tea-llm pull smollm2-135m
+	@$(BIN)/tea-llm chat --temperature 0 "What is the capital of France? Answer in one sentence."
+
+test: build lint
+	ctest --test-dir $(BUILD) --output-on-failure
+	$(BIN)/pytest
+
+build: .venv/installed
+	@$(BIN)/cmake --build $(BUILD) >$(BUILD)/rebuild.log || { cat $(BUILD)/rebuild.log; exit 1; }
+
+.venv/installed: pyproject.toml Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "scikit-build-core>=1.1" "pybind11>=3.0" cmake ninja pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation \
+		-Cbuild-dir=$(BUILD) -Ceditable.rebuild=true -Ceditable.verbose=false $(CMAKE_DEFINES) -e ".[dev]"
+	@touch $@
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	clang-format -i csrc/*/*.cpp csrc/*/*.hpp
+
+clean:
+	rm -rf build .venv

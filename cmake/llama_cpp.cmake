@@ -1,0 +1,59 @@
+# llama.cpp as static libraries with hidden symbols, ready to go into one extension module.
+
+if(TEA_LLM_LLAMA_CPP_DIR)
+  set(llama_cpp_dir ${TEA_LLM_LLAMA_CPP_DIR})
+else()
+  set(llama_cpp_dir ${PROJECT_SOURCE_DIR}/vendor/llama.cpp)
+  execute_process(
+    COMMAND ${Python_EXECUTABLE} ${PROJECT_SOURCE_DIR}/vendor/fetch.py
+    RESULT_VARIABLE fetch_result ERROR_VARIABLE fetch_error OUTPUT_QUIET)
+  if(fetch_result)
+    message(FATAL_ERROR "${fetch_error}")
+  endif()
+endif()
+if(NOT EXISTS ${llama_cpp_dir}/include/llama.h)
+  message(FATAL_ERROR "${llama_cpp_dir} holds no llama.cpp (include/llama.h is missing)")
+endif()
+
+if(NOT TEA_LLM_CPU STREQUAL "native")
+  message(FATAL_ERROR "TEA_LLM_CPU=${TEA_LLM_CPU}: this version builds 'native' only")
+endif()
+
+# Why no OpenMP: docs/adr/0003-no-openmp.md
+set(GGML_OPENMP OFF)
+set(GGML_NATIVE ON)
+set(GGML_CCACHE OFF) # ours is set for all targets
+set(GGML_BACKEND_DL OFF)
+set(GGML_BUILD_TESTS OFF)
+set(GGML_BUILD_EXAMPLES OFF)
+set(LLAMA_BUILD_COMMON OFF)
+set(LLAMA_BUILD_TESTS OFF)
+set(LLAMA_BUILD_TOOLS OFF)
+set(LLAMA_BUILD_EXAMPLES OFF)
+set(LLAMA_BUILD_SERVER OFF)
+set(LLAMA_BUILD_APP OFF)
+set(LLAMA_OPENSSL OFF)
+set(LLAMA_SUBPROCESS OFF)
+set(LLAMA_ALL_WARNINGS OFF)
+set(BUILD_SHARED_LIBS OFF)
+
+# The abort guard (csrc/engine/runtime.cpp) throws through ggml's C frames.
+add_compile_options($<$<COMPILE_LANGUAGE:C>:-fexceptions>)
+# Keeps our statics apart from those of another copy of llama.cpp in the process.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
+endif()
+
+add_subdirectory(${llama_cpp_dir} ${CMAKE_BINARY_DIR}/llama.cpp EXCLUDE_FROM_ALL)
+
+# The part of llama.cpp's common/ that we use: JSON schema -> grammar, tool-call grammars and their
+# parsing. Its own target (llama-common) would bring argument parsing, downloads and an HTTP client.
+include(${llama_cpp_dir}/common/parsers/sources.cmake)
+file(GLOB common_sources ${llama_cpp_dir}/common/chat*.cpp ${llama_cpp_dir}/common/json*.cpp
+     ${llama_cpp_dir}/common/jinja/*.cpp)
+foreach(name common log peg-parser reasoning-budget trie unicode)
+  list(APPEND common_sources ${llama_cpp_dir}/common/${name}.cpp)
+endforeach()
+add_library(tea_llama_common STATIC EXCLUDE_FROM_ALL ${common_sources} ${LLAMA_CHAT_PARSERS_SOURCES})
+target_include_directories(tea_llama_common SYSTEM PUBLIC ${llama_cpp_dir}/common)
+target_link_libraries(tea_llama_common PUBLIC llama vendor::nlohmann Threads::Threads)

@@ -1,0 +1,10 @@
+#include "bindings/common.hpp"
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "The native engine of tea-llm. Private: use the names in tea_llm.";
+    tea::bindings::register_errors(module);
+    tea::bindings::register_runtime(module);
+    tea::bindings::register_model(module);
+    tea::bindings::register_request(module);
+    tea::bindings::register_engine(module);
+}

@@ -1,0 +1,135 @@
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bindings/common.hpp"
+#include "bindings/py_request.hpp"
+#include "engine/engine.hpp"
+
+namespace tea::bindings {
+
+namespace {
+
+template <typename Value, size_t n>
+using Names = std::array<std::pair<std::string_view, Value>, n>;
+
+constexpr Names<KvType, 9> kv_types{{{"f32", KvType::f32},
+                                     {"f16", KvType::f16},
+                                     {"bf16", KvType::bf16},
+                                     {"q8_0", KvType::q8_0},
+                                     {"q4_0", KvType::q4_0},
+                                     {"q4_1", KvType::q4_1},
+                                     {"q5_0", KvType::q5_0},
+                                     {"q5_1", KvType::q5_1},
+                                     {"iq4_nl", KvType::iq4_nl}}};
+constexpr Names<FlashAttention, 3> flash_attentions{
+    {{"auto", FlashAttention::automatic}, {"off", FlashAttention::off}, {"on", FlashAttention::on}}};
+constexpr Names<RopeScaling, 5> rope_scalings{{{"auto", RopeScaling::from_model},
+                                               {"none", RopeScaling::none},
+                                               {"linear", RopeScaling::linear},
+                                               {"yarn", RopeScaling::yarn},
+                                               {"longrope", RopeScaling::longrope}}};
+
+template <typename Value, size_t n>
+Value by_name(const Names<Value, n>& names, const char* argument, const std::string& given) {
+    std::string allowed;
+    for (const auto& [name, value] : names) {
+        if (name == given) {
+            return value;
+        }
+        allowed += (allowed.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+    }
+    throw Error(ErrorKind::invalid_argument,
+                std::string(argument) + "=\"" + given + "\" is not one of " + allowed);
+}
+
+// Whoever drops the last reference: the join inside must not hold the GIL.
+struct CloseWithoutGil {
+    void operator()(Engine* engine) const {
+        if (PyGILState_Check() != 0) {
+            const GilRelease released;
+            delete engine;
+        } else {
+            delete engine;
+        }
+    }
+};
+
+py::dict stats_dict(const EngineStats& stats) {
+    py::dict dict;
+    dict["requests"] = stats.n_requests;
+    dict["running"] = stats.n_running;
+    dict["waiting"] = stats.n_waiting;
+    dict["prompt_tokens"] = stats.n_prompt_tokens;
+    dict["cached_tokens"] = stats.n_cached_tokens;
+    dict["generated_tokens"] = stats.n_generated_tokens;
+    dict["cells"] = stats.n_cells;
+    dict["cells_used"] = stats.n_cells_used;
+    dict["cells_idle"] = stats.n_cells_idle;
+    dict["steps"] = stats.n_steps;
+    dict["preemptions"] = stats.n_preemptions;
+    return dict;
+}
+
+}  // namespace
+
+void register_engine(py::module_& module) {
+    py::class_<Engine, std::unique_ptr<Engine, CloseWithoutGil>> engine(
+        module, "Engine", "Runs requests on one model, many at a time. Safe to use from any thread.");
+    engine.def(py::init([](std::shared_ptr<Model> model, int64_t n_ctx, int32_t n_parallel, int32_t n_threads,
+                           const std::string& cache_type_k, const std::string& cache_type_v,
+                           const std::string& flash_attn, const std::string& rope_scaling) {
+                   EngineOptions options;
+                   options.n_ctx = n_ctx;
+                   options.n_parallel = n_parallel;
+                   options.n_threads = n_threads;
+                   options.cache_type_k = by_name(kv_types, "cache_type_k", cache_type_k);
+                   options.cache_type_v = by_name(kv_types, "cache_type_v", cache_type_v);
+                   options.flash_attn = by_name(flash_attentions, "flash_attn", flash_attn);
+                   options.rope_scaling = by_name(rope_scalings, "rope_scaling", rope_scaling);
+                   const GilRelease released;
+                   return std::unique_ptr<Engine, CloseWithoutGil>(new Engine(std::move(model), options));
+               }),
+               py::arg("model"), py::kw_only(), py::arg("n_ctx") = -1, py::arg("n_parallel") = 8,
+               py::arg("n_threads") = -1, py::arg("cache_type_k") = "f16", py::arg("cache_type_v") = "f16",
+               py::arg("flash_attn") = "auto", py::arg("rope_scaling") = "auto");
+    engine.def(
+        "submit",
+        [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, float temperature, int32_t top_k,
+           float top_p, float min_p, uint64_t seed, std::vector<std::string> stop, bool ignore_eos,
+           double timeout_s, int32_t n_top_logits) {
+            RequestOptions options;
+            options.prompt = std::move(prompt);
+            options.max_tokens = max_tokens;
+            options.sampling = {temperature, top_k, top_p, min_p, seed};
+            options.stop = std::move(stop);
+            options.ignore_eos = ignore_eos;
+            options.timeout_s = timeout_s;
+            options.n_top_logits = n_top_logits;
+            const GilRelease released;
+            return std::make_unique<PyRequest>(self.submit(std::move(options)));
+        },
+        py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
+        py::arg("top_p"), py::arg("min_p"), py::arg("seed"), py::arg("stop") = std::vector<std::string>{},
+        py::arg("ignore_eos") = false, py::arg("timeout_s") = 0.0, py::arg("n_top_logits") = 0);
+    engine.def("close", &Engine::close, py::call_guard<GilRelease>());
+    engine.def("stats", [](const Engine& self) {
+        EngineStats stats;
+        {
+            const GilRelease released;
+            stats = self.stats();
+        }
+        return stats_dict(stats);
+    });
+    engine.def_property_readonly("is_closed", &Engine::is_closed);
+    engine.def_property_readonly("n_ctx", [](const Engine& self) { return self.config().n_ctx; });
+    engine.def_property_readonly("is_n_ctx_capped",
+                                 [](const Engine& self) { return self.config().is_n_ctx_capped; });
+    engine.def_property_readonly("n_parallel", [](const Engine& self) { return self.config().n_parallel; });
+    engine.def_property_readonly("n_threads", [](const Engine& self) { return self.config().n_threads; });
+}
+
+}  // namespace tea::bindings

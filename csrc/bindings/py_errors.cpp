@@ -1,0 +1,77 @@
+#include <array>
+#include <string>
+#include <utility>
+
+#include "bindings/common.hpp"
+#include "engine/error.hpp"
+
+namespace tea::bindings {
+
+namespace {
+
+// Every ErrorKind and the Python class it becomes; ValueError is the builtin, the others are in
+// tea_llm.errors. A test fails when a kind is missing.
+constexpr std::array<std::pair<ErrorKind, const char*>, 8> class_names{{
+    {ErrorKind::invalid_argument, "ValueError"},
+    {ErrorKind::model_load, "ModelLoadError"},
+    {ErrorKind::inference, "InferenceError"},
+    {ErrorKind::context_overflow, "ContextOverflowError"},
+    {ErrorKind::timeout, "GenerationTimeoutError"},
+    {ErrorKind::cancelled, "GenerationCancelledError"},
+    {ErrorKind::engine_closed, "EngineClosedError"},
+    {ErrorKind::engine_forked, "EngineForkedError"},
+}};
+
+const char* class_name(ErrorKind kind) {
+    for (const auto& [known, name] : class_names) {
+        if (known == kind) {
+            return name;
+        }
+    }
+    return "InferenceError";
+}
+
+void set_python_error(const Error& error) {
+    if (error.kind == ErrorKind::invalid_argument) {
+        py::set_error(PyExc_ValueError, error.what());
+        return;
+    }
+    const py::object type = py::module_::import("tea_llm.errors").attr(class_name(error.kind));
+    py::object instance;
+    if (error.kind == ErrorKind::context_overflow) {
+        instance = type(error.what(), error.n_prompt, error.n_ctx);
+    } else if (error.kind == ErrorKind::timeout) {
+        instance = type(error.what(), error.partial);
+    } else {
+        instance = type(error.what());
+    }
+    py::set_error(type, instance);
+}
+
+}  // namespace
+
+void register_errors(py::module_& module) {
+    py::register_local_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) {
+                std::rethrow_exception(std::move(pointer));
+            }
+        } catch (const Error& error) {
+            set_python_error(error);
+        }
+    });
+    // For the test that every kind arrives as its class.
+    module.def(
+        "_raise_error", [](int kind) { throw Error(static_cast<ErrorKind>(kind), "raised on purpose"); },
+        py::arg("kind"));
+    module.def("_error_classes", [] {
+        py::list names;
+        for (const auto& [kind, name] : class_names) {
+            names.append(py::make_tuple(static_cast<int>(kind), name));
+        }
+        return names;
+    });
+    module.attr("_N_ERROR_KINDS") = static_cast<int>(ErrorKind::engine_forked) + 1;
+}
+
+}  // namespace tea::bindings

@@ -1,0 +1,69 @@
+#include "bindings/py_request.hpp"
+
+#include <string>
+
+#include "bindings/common.hpp"
+
+namespace tea::bindings {
+
+void register_request(py::module_& module) {
+    py::class_<RequestResult>(module, "RequestResult", "What a finished request gave.")
+        .def_readonly("text", &RequestResult::text)
+        .def_property_readonly("finish_reason",
+                               [](const RequestResult& self) {
+                                   return self.finish_reason == FinishReason::stop ? "stop" : "length";
+                               })
+        .def_property_readonly("n_prompt", [](const RequestResult& self) { return self.usage.n_prompt; })
+        .def_property_readonly("n_cached", [](const RequestResult& self) { return self.usage.n_cached; })
+        .def_property_readonly("n_generated",
+                               [](const RequestResult& self) { return self.usage.n_generated; })
+        .def_property_readonly(
+            "top_logits",
+            [](const RequestResult& self) {
+                py::list steps;
+                for (const auto& step : self.top_logits) {
+                    py::list best;
+                    for (const auto& [token, logit] : step) {
+                        best.append(py::make_tuple(token, logit));
+                    }
+                    steps.append(best);
+                }
+                return steps;
+            },
+            "For each sampled token the best (token, raw logit) of its row, best first.")
+        .def_property_readonly("queue_ms", [](const RequestResult& self) { return self.timings.queue_ms; })
+        .def_property_readonly("prefill_ms",
+                               [](const RequestResult& self) { return self.timings.prefill_ms; })
+        .def_property_readonly("ttft_ms", [](const RequestResult& self) { return self.timings.ttft_ms; })
+        .def_property_readonly("decode_ms", [](const RequestResult& self) { return self.timings.decode_ms; });
+
+    py::class_<PyRequest>(module, "Request",
+                          "A submitted request. Safe to use from any thread; dropping it cancels it.")
+        .def(
+            "cancel", [](PyRequest& self) { self.request->cancel(); }, "Ends it at the next step.")
+        .def(
+            "wait",
+            [](PyRequest& self) {
+                const auto request = self.request;
+                wait_interruptibly([&](auto slice) { return request->wait(slice); },
+                                   [&] { request->cancel(); });
+                return request->result();
+            },
+            "Waits for the end and returns the RequestResult. Ctrl-C cancels the request.")
+        .def(
+            "next_text",
+            [](PyRequest& self) -> py::object {
+                const auto request = self.request;
+                wait_interruptibly([&](auto slice) { return request->wait_text(slice); },
+                                   [&] { request->cancel(); });
+                const std::string text = request->take_text();
+                if (text.empty()) {
+                    return py::none();
+                }
+                return py::str(text);
+            },
+            "Waits for new text and returns it; None at the end. Ctrl-C cancels the request.")
+        .def_property_readonly("is_done", [](const PyRequest& self) { return self.request->is_done(); });
+}
+
+}  // namespace tea::bindings

@@ -1,0 +1,113 @@
+#include "engine/engine.hpp"
+
+#include <string>
+#include <utility>
+
+#include "engine/engine_loop.hpp"
+#include "engine/tokenizer.hpp"
+
+namespace tea {
+
+namespace {
+
+void check_request(const Model& model, const RequestOptions& options) {
+    if (options.prompt.empty()) {
+        throw Error(ErrorKind::invalid_argument, "the prompt has no tokens");
+    }
+    tokenizer::check_ids(model, options.prompt);
+    if (options.max_tokens == 0 || options.max_tokens < -1) {
+        throw Error(ErrorKind::invalid_argument,
+                    "max_tokens=" + std::to_string(options.max_tokens) + " is not positive");
+    }
+    for (const auto& stop : options.stop) {
+        if (stop.empty()) {
+            throw Error(ErrorKind::invalid_argument, "a stop string is empty");
+        }
+    }
+}
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const Model> model, const EngineOptions& options)
+    : model_(std::move(model)), config_(resolve_config(*model_, options)), inbox_(std::make_shared<Inbox>()) {
+    inbox_->stats.n_cells = config_.n_cells;
+}
+
+Engine::~Engine() {
+    if (fork_stamp_.is_foreign()) {
+        (void)thread_.release();  // the thread is the parent's
+        return;
+    }
+    close();
+}
+
+std::shared_ptr<Request> Engine::submit(RequestOptions options) {
+    check_usable();
+    if (model_->memory_class() == MemoryClass::none) {
+        throw Error(ErrorKind::inference,
+                    "this model does not generate text (an encoder or diffusion model)");
+    }
+    check_request(*model_, options);
+    auto request = std::make_shared<Request>(std::move(options));
+    auto task = std::make_unique<Task>(*model_, request, config_.n_ctx);
+
+    const std::lock_guard starting(thread_mutex_);
+    {
+        const std::lock_guard lock(inbox_->mutex);
+        if (inbox_->failure) {
+            throw *inbox_->failure;
+        }
+        if (inbox_->is_closing) {
+            throw Error(ErrorKind::engine_closed, "the model was closed");
+        }
+        ++inbox_->stats.n_requests;
+        inbox_->tasks.push_back(std::move(task));
+    }
+    inbox_->filled.notify_one();
+    if (!thread_) {
+        thread_ = std::make_unique<std::thread>(
+            [model = model_, config = config_, inbox = inbox_] { EngineLoop(model, config, inbox).run(); });
+    }
+    return request;
+}
+
+void Engine::close() {
+    if (fork_stamp_.is_foreign()) {
+        return;
+    }
+    const std::lock_guard ending(thread_mutex_);
+    {
+        const std::lock_guard lock(inbox_->mutex);
+        inbox_->is_closing = true;
+    }
+    inbox_->filled.notify_one();
+    if (thread_ && thread_->joinable()) {
+        thread_->join();
+    }
+}
+
+void Engine::check_usable() const {
+    fork_stamp_.check();
+    const std::lock_guard lock(inbox_->mutex);
+    if (inbox_->failure) {
+        throw *inbox_->failure;
+    }
+    if (inbox_->is_closing) {
+        throw Error(ErrorKind::engine_closed, "the model was closed");
+    }
+}
+
+bool Engine::is_closed() const {
+    fork_stamp_.check();
+    return inbox_->is_closing;
+}
+
+EngineStats Engine::stats() const {
+    fork_stamp_.check();
+    const std::lock_guard lock(inbox_->mutex);
+    EngineStats stats = inbox_->stats;
+    stats.n_waiting += static_cast<int64_t>(inbox_->tasks.size());
+    return stats;
+}
+
+}  // namespace tea

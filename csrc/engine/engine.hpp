@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "engine/decoder.hpp"
+#include "engine/inbox.hpp"
+#include "engine/request.hpp"
+
+namespace tea {
+
+// Runs requests on one model, many at a time. Any thread may call any method; the engine thread is
+// started by the first request.
+class Engine {
+  public:
+    // Throws Error{invalid_argument} naming an option that cannot be honoured.
+    Engine(std::shared_ptr<const Model> model, const EngineOptions& options);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // Throws Error{invalid_argument, context_overflow, engine_closed, engine_forked, inference}.
+    std::shared_ptr<Request> submit(RequestOptions options);
+
+    // Ends all requests with Error{engine_closed} and frees the context. Blocks for the rest of a step.
+    void close();
+
+    EngineStats stats() const;
+    const EngineConfig& config() const { return config_; }
+    bool is_closed() const;
+
+  private:
+    void check_usable() const;  // throws why not
+
+    const std::shared_ptr<const Model> model_;
+    const EngineConfig config_;
+    const std::shared_ptr<Inbox> inbox_;
+    const runtime::ForkStamp fork_stamp_;
+    std::mutex thread_mutex_;              // taken before inbox_->mutex
+    std::unique_ptr<std::thread> thread_;  // guarded by thread_mutex_
+};
+
+}  // namespace tea

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace tea {
+
+// What went wrong, in terms a caller can act on. bindings/py_errors.cpp maps each to a Python class.
+enum class ErrorKind {
+    invalid_argument,
+    model_load,
+    inference,
+    context_overflow,
+    timeout,
+    cancelled,
+    engine_closed,
+    engine_forked,
+};
+
+// The only exception type that leaves the engine.
+class Error : public std::runtime_error {
+  public:
+    Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind(kind) {}
+
+    ErrorKind kind;
+    int64_t n_prompt = 0;  // context_overflow only
+    int64_t n_ctx = 0;     // context_overflow only
+    std::string partial;   // timeout only: the text so far
+};
+
+}  // namespace tea

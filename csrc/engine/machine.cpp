@@ -1,0 +1,164 @@
+#include "engine/machine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+namespace tea::machine {
+
+#ifdef __linux__
+
+namespace {
+
+std::optional<std::string> first_line(const std::string& path) {
+    std::ifstream file(path);
+    std::string line;
+    if (!std::getline(file, line)) {
+        return std::nullopt;
+    }
+    return line;
+}
+
+std::optional<int64_t> read_int(const std::string& path) {
+    const auto line = first_line(path);
+    try {
+        return line ? std::optional<int64_t>(std::stoll(*line)) : std::nullopt;
+    } catch (const std::exception&) {  // "max", or a number too large to matter
+        return std::nullopt;
+    }
+}
+
+// The cgroup directories that apply to this process, innermost first. v2 has one hierarchy (controller
+// ""), v1 one for each controller.
+std::vector<std::string> cgroup_directories(const std::string& controller) {
+    std::ifstream file("/proc/self/cgroup");
+    for (std::string line; std::getline(file, line);) {  // ID:CONTROLLERS:PATH
+        const size_t first = line.find(':');
+        const size_t second = line.find(':', first + 1);
+        if (second == std::string::npos) {
+            continue;
+        }
+        std::istringstream controllers(line.substr(first + 1, second - first - 1));
+        std::string name;
+        bool matches = controller.empty() && second == first + 1;
+        while (!controller.empty() && std::getline(controllers, name, ',')) {
+            matches = matches || name == controller;
+        }
+        if (!matches) {
+            continue;
+        }
+        const std::string root = controller.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controller;
+        std::vector<std::string> directories;
+        for (std::string path = line.substr(second + 1); !path.empty() && path != "/";
+             path.erase(path.rfind('/'))) {
+            directories.push_back(root + path);
+        }
+        directories.push_back(root);  // inside a container the own group is often mounted as the root
+        return directories;
+    }
+    return {};
+}
+
+double quota_cores() {
+    double cores = std::numeric_limits<double>::infinity();
+    for (const auto& directory : cgroup_directories("")) {
+        const auto line = first_line(directory + "/cpu.max");  // "QUOTA PERIOD" or "max PERIOD"
+        double quota = 0;
+        double period = 0;
+        if (line && std::istringstream(*line) >> quota >> period && quota > 0 && period > 0) {
+            cores = std::min(cores, quota / period);
+        }
+    }
+    for (const auto& directory : cgroup_directories("cpu")) {
+        const auto quota = read_int(directory + "/cpu.cfs_quota_us");
+        const auto period = read_int(directory + "/cpu.cfs_period_us");
+        if (quota && period && *quota > 0 && *period > 0) {
+            cores = std::min(cores, static_cast<double>(*quota) / static_cast<double>(*period));
+        }
+    }
+    return cores;
+}
+
+// Physical cores among the CPUs of the affinity mask: hyper-threads share the vector units.
+int32_t physical_cores_in_affinity() {
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
+        return static_cast<int32_t>(std::thread::hardware_concurrency());
+    }
+    std::set<std::string> cores;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (!CPU_ISSET(cpu, &mask)) {
+            continue;
+        }
+        const auto siblings = first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                                         "/topology/thread_siblings_list");
+        cores.insert(siblings ? *siblings : "cpu " + std::to_string(cpu));
+    }
+    return static_cast<int32_t>(cores.size());
+}
+
+int64_t machine_available_memory() {
+    std::ifstream file("/proc/meminfo");
+    for (std::string key; file >> key;) {
+        int64_t kilobytes = 0;
+        std::string rest;
+        file >> kilobytes;
+        std::getline(file, rest);
+        if (key == "MemAvailable:") {
+            return kilobytes * 1024;
+        }
+    }
+    return -1;
+}
+
+void take_minimum(int64_t& least, std::optional<int64_t> limit, std::optional<int64_t> usage) {
+    if (limit && usage) {
+        const int64_t left = std::max<int64_t>(0, *limit - *usage);
+        least = least < 0 ? left : std::min(least, left);
+    }
+}
+
+}  // namespace
+
+int32_t usable_cores() {
+    const double cores = std::min(static_cast<double>(physical_cores_in_affinity()), quota_cores());
+    return std::max(1, static_cast<int32_t>(std::floor(cores + 0.01)));
+}
+
+int64_t available_memory() {
+    int64_t least = machine_available_memory();
+    for (const auto& directory : cgroup_directories("")) {
+        take_minimum(least, read_int(directory + "/memory.max"), read_int(directory + "/memory.current"));
+    }
+    for (const auto& directory : cgroup_directories("memory")) {
+        take_minimum(least, read_int(directory + "/memory.limit_in_bytes"),
+                     read_int(directory + "/memory.usage_in_bytes"));
+    }
+    return least;
+}
+
+#else
+
+int32_t usable_cores() {
+    return std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
+}
+
+int64_t available_memory() {
+    return -1;
+}
+
+#endif
+
+}  // namespace tea::machine

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstdint>
+
+// What of this machine the process may use: containers and schedulers often grant less than there is.
+
+namespace tea::machine {
+
+// Threads that make sense for computing: the least of physical cores, the affinity mask, and the
+// cgroup's CPU quota (v1 or v2, of any ancestor). At least 1.
+int32_t usable_cores();
+
+// Bytes that can still be allocated without swapping: free memory of the machine and of every
+// enclosing cgroup, whichever is least. -1: not known.
+int64_t available_memory();
+
+}  // namespace tea::machine

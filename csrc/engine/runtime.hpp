@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/error.hpp"
+
+// What llama.cpp keeps per process: its backends, its log, its abort handler; and what fork() does to us.
+
+namespace tea::runtime {
+
+// Brings llama.cpp up, once; cheap when it is up. Every entry into llama.cpp comes after this.
+void initialize();
+
+// --- fork ---------------------------------------------------------------------------------------
+
+// Number of fork() calls between this process and the first one that loaded the library.
+uint64_t fork_generation();
+
+// Remembers the process an object was made in. Threads and locks do not survive fork(): what belongs
+// to the parent is refused by check() and must be leaked, not destroyed.
+class ForkStamp {
+  public:
+    bool is_foreign() const { return generation_ != fork_generation(); }
+    void check() const;  // throws Error{engine_forked}
+
+  private:
+    uint64_t generation_ = fork_generation();
+};
+
+// --- log ----------------------------------------------------------------------------------------
+
+struct LogLine {
+    int level;  // of Python's logging: 10 debug, 20 info, 30 warning, 40 error
+    std::string text;
+};
+
+// Takes the lines llama.cpp logged since the last call, oldest first. When nobody calls, the oldest of
+// more than 4096 lines are dropped, and the first line returned says how many.
+std::vector<LogLine> take_log_lines();
+
+// While one lives, the calling thread's warnings and errors are also collected in it.
+class LogCapture {
+  public:
+    LogCapture();
+    ~LogCapture();
+    LogCapture(const LogCapture&) = delete;
+    LogCapture& operator=(const LogCapture&) = delete;
+
+    // The last lines joined by newlines, or `otherwise` when there were none.
+    std::string last_lines(const std::string& otherwise) const;
+
+  private:
+    friend void capture_line(int level, const std::string& text);
+    std::vector<std::string> lines_;
+    LogCapture* outer_;
+};
+
+// --- abort guard --------------------------------------------------------------------------------
+
+// Thrown out of ggml_abort() on a guarded thread. What was being computed is in an unknown state:
+// the objects involved must be leaked and never used again.
+class Aborted : public std::exception {
+  public:
+    explicit Aborted(std::string message) : message_(std::move(message)) {}
+    const char* what() const noexcept override { return message_.c_str(); }
+
+  private:
+    std::string message_;
+};
+
+// While one lives, GGML_ABORT and GGML_ASSERT on the calling thread throw Aborted instead of ending
+// the process. llama.cpp may swallow the exception (it catches std::exception here and there), so
+// `check()` asks again.
+class AbortGuard {
+  public:
+    AbortGuard();
+    ~AbortGuard();
+    AbortGuard(const AbortGuard&) = delete;
+    AbortGuard& operator=(const AbortGuard&) = delete;
+
+    void check() const;  // throws Aborted when an abort was hit since construction
+};
+
+}  // namespace tea::runtime

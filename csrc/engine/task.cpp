@@ -1,0 +1,111 @@
+#include "engine/task.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "engine/tokenizer.hpp"
+
+namespace tea {
+
+namespace {
+
+std::vector<int32_t> banned_tokens(const Model& model, bool ignore_eos) {
+    std::vector<int32_t> banned = model.suppressed_tokens();
+    if (ignore_eos) {
+        const auto& ends = model.end_of_generation_tokens();
+        banned.insert(banned.end(), ends.begin(), ends.end());
+    }
+    return banned;
+}
+
+int32_t known_limit(const RequestOptions& options, int32_t n_ctx) {
+    const auto n_prompt = static_cast<int64_t>(options.prompt.size());
+    if (n_prompt >= n_ctx) {
+        Error error(ErrorKind::context_overflow,
+                    "the prompt has " + std::to_string(n_prompt) + " tokens, and a context of " +
+                        std::to_string(n_ctx) + " must hold it and the answer: shorten it or raise n_ctx");
+        error.n_prompt = n_prompt;
+        error.n_ctx = n_ctx;
+        throw error;
+    }
+    const int64_t n_room = n_ctx - n_prompt;
+    return static_cast<int32_t>(n_prompt +
+                                (options.max_tokens < 0 ? n_room : std::min(n_room, options.max_tokens)));
+}
+
+double milliseconds(Request::Clock::duration duration) {
+    return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+}  // namespace
+
+Task::Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx)
+    : request_(std::move(request)),
+      tokens_(request_->options().prompt),
+      n_limit_(known_limit(request_->options(), n_ctx)),
+      sampler_(request_->options().sampling, banned_tokens(model, request_->options().ignore_eos)),
+      text_(request_->options().stop) {}
+
+void Task::start(int32_t new_sequence, int32_t n_cached) {
+    sequence = new_sequence;
+    n_computed = n_cached;
+    if (!is_started()) {
+        started_at_ = Request::Clock::now();
+        n_cached_ = n_cached;
+    }
+}
+
+bool Task::advance(const Model& model, float* logits) {
+    const int32_t n_top = request_->options().n_top_logits;
+    if (n_top > 0) {
+        result_.top_logits.push_back(top_logits(logits, model.n_vocab(), n_top));
+    }
+    const int32_t token = sampler_.sample(logits, model.n_vocab());
+    last_token_at_ = Request::Clock::now();
+    if (n_generated_ == 0) {
+        first_token_at_ = last_token_at_;
+    }
+    if (model.is_end_of_generation(token)) {
+        return finish(FinishReason::stop, /*is_cut=*/false);
+    }
+    tokens_.push_back(token);
+    ++n_generated_;
+    request_->deliver(text_.push(tokenizer::piece(model, token)));
+    if (text_.has_stopped()) {
+        return finish(FinishReason::stop, /*is_cut=*/false);
+    }
+    if (n_known() >= n_limit_) {
+        return finish(FinishReason::length, /*is_cut=*/true);
+    }
+    return true;
+}
+
+bool Task::finish(FinishReason reason, bool is_cut) {
+    request_->deliver(text_.finish(is_cut));
+    result_.finish_reason = reason;
+    return false;
+}
+
+void Task::announce() {
+    if (error_) {
+        request_->fail(*error_);
+        return;
+    }
+    result_.usage.n_prompt = static_cast<int64_t>(request_->options().prompt.size());
+    result_.usage.n_cached = n_cached_;
+    result_.usage.n_generated = n_generated_;
+    result_.timings = timings();
+    request_->finish(std::move(result_));
+}
+
+RequestTimings Task::timings() const {
+    RequestTimings timings;
+    timings.queue_ms = milliseconds(started_at_ - request_->submitted_at());
+    timings.prefill_ms = milliseconds(first_token_at_ - started_at_);
+    timings.ttft_ms = milliseconds(first_token_at_ - request_->submitted_at());
+    timings.decode_ms = milliseconds(last_token_at_ - first_token_at_);
+    return timings;
+}
+
+}  // namespace tea

@@ -1,0 +1,134 @@
+#include "engine/tokenizer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <limits>
+
+#include "engine/big_stack.hpp"
+#include "llama.h"
+
+namespace tea::tokenizer {
+
+namespace {
+
+// Some pre-tokenizers are std::regex, which recurses once a character: ~0.4 KB of stack each.
+constexpr size_t long_text_bytes = 8192;
+constexpr size_t stack_bytes_per_byte = 1024;
+
+void check_has_tokenizer(const Model& model) {
+    if (llama_vocab_type(model.vocab()) == LLAMA_VOCAB_TYPE_NONE) {
+        throw Error(ErrorKind::inference, "this model file holds no tokenizer");
+    }
+}
+
+// llama.cpp asserts that a model which wants BOS or EOS has them.
+bool can_add_special(const llama_vocab* vocab) {
+    return (!llama_vocab_get_add_bos(vocab) || llama_vocab_bos(vocab) >= 0) &&
+           (!llama_vocab_get_add_eos(vocab) || llama_vocab_eos(vocab) >= 0);
+}
+
+std::vector<int32_t> encode_here(const Model& model, std::string_view text, bool add_special,
+                                 bool parse_special) {
+    const runtime::AbortGuard guard;
+    const auto n_bytes = static_cast<int32_t>(text.size());
+    std::vector<int32_t> tokens(text.size() + 8);
+    const auto tokenize = [&] {
+        const int32_t n_tokens =
+            llama_tokenize(model.vocab(), text.data(), n_bytes, tokens.data(),
+                           static_cast<int32_t>(tokens.size()), add_special, parse_special);
+        guard.check();
+        return n_tokens;
+    };
+    int32_t n_tokens = tokenize();
+    if (n_tokens == std::numeric_limits<int32_t>::min()) {
+        throw Error(ErrorKind::inference, "the text has too many tokens to count");
+    }
+    if (n_tokens < 0) {  // the buffer was too small: it says what it needs
+        tokens.resize(static_cast<size_t>(-static_cast<int64_t>(n_tokens)));
+        n_tokens = tokenize();
+    }
+    tokens.resize(static_cast<size_t>(n_tokens));
+    return tokens;
+}
+
+}  // namespace
+
+std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_special, bool parse_special) {
+    check_has_tokenizer(model);
+    if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 2) {
+        throw Error(ErrorKind::invalid_argument,
+                    "a text of " + std::to_string(text.size()) + " bytes is too long to tokenize at once");
+    }
+    add_special = add_special && can_add_special(model.vocab());
+    try {
+        if (text.size() <= long_text_bytes) {
+            return encode_here(model, text, add_special, parse_special);
+        }
+        std::vector<int32_t> tokens;
+        run_on_big_stack(text.size() * stack_bytes_per_byte,
+                         [&] { tokens = encode_here(model, text, add_special, parse_special); });
+        return tokens;
+    } catch (const Error&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw Error(ErrorKind::inference,
+                    std::string("llama.cpp could not tokenize the text: ") + error.what());
+    }
+}
+
+std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
+    check_has_tokenizer(model);
+    check_ids(model, tokens);
+    // llama_detokenize can leave BOS and EOS out, too, but keeps the space that encoding put before the
+    // text then.
+    auto begin = tokens.begin();
+    auto end = tokens.end();
+    if (begin != end && llama_vocab_get_add_bos(model.vocab()) && *begin == llama_vocab_bos(model.vocab())) {
+        ++begin;
+    }
+    if (begin != end && llama_vocab_get_add_eos(model.vocab()) && *(end - 1) == llama_vocab_eos(model.vocab())) {
+        --end;
+    }
+    const std::vector<int32_t> inner(begin, end);
+    std::string text(inner.size() * 8, '\0');
+    const auto detokenize = [&] {
+        return llama_detokenize(model.vocab(), inner.data(), static_cast<int32_t>(inner.size()), text.data(),
+                                static_cast<int32_t>(text.size()), /*remove_special=*/false,
+                                /*unparse_special=*/true);
+    };
+    int32_t n_bytes = detokenize();
+    if (n_bytes < 0) {
+        text.resize(static_cast<size_t>(-static_cast<int64_t>(n_bytes)));
+        n_bytes = detokenize();
+    }
+    text.resize(static_cast<size_t>(std::max(0, n_bytes)));
+    return text;
+}
+
+std::string piece(const Model& model, int32_t token) {
+    std::array<char, 64> buffer;
+    const auto render = [&](char* data, size_t size) {
+        return llama_token_to_piece(model.vocab(), token, data, static_cast<int32_t>(size), /*lstrip=*/0,
+                                    /*special=*/false);
+    };
+    const int32_t n_bytes = render(buffer.data(), buffer.size());
+    if (n_bytes >= 0) {
+        return {buffer.data(), static_cast<size_t>(n_bytes)};
+    }
+    std::string text(static_cast<size_t>(-n_bytes), '\0');
+    render(text.data(), text.size());
+    return text;
+}
+
+void check_ids(const Model& model, const std::vector<int32_t>& tokens) {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+        if (tokens[i] < 0 || tokens[i] >= model.n_vocab()) {
+            throw Error(ErrorKind::invalid_argument,
+                        "token id " + std::to_string(tokens[i]) + " at index " + std::to_string(i) +
+                            " is not in the vocabulary (0 to " + std::to_string(model.n_vocab() - 1) + ")");
+        }
+    }
+}
+
+}  // namespace tea::tokenizer

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/model.hpp"
+
+// Text to token ids and back. Any thread; the model is only read.
+
+namespace tea::tokenizer {
+
+// `text` is UTF-8. add_special: the tokens the model wants around a text (BOS, EOS), where it wants
+// any. parse_special: the texts of control tokens become those tokens.
+// Throws Error{inference} for a model without a tokenizer.
+std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_special, bool parse_special);
+
+// The inverse: bytes, not always valid UTF-8. BOS and EOS that `encode` added are left out, all other
+// tokens are written as their text. Throws Error{invalid_argument} for an id outside the vocabulary.
+std::string decode(const Model& model, const std::vector<int32_t>& tokens);
+
+// Bytes that one generated token adds to the answer; empty for control tokens.
+std::string piece(const Model& model, int32_t token);
+
+// Throws Error{invalid_argument} that names the first id outside [0, n_vocab).
+void check_ids(const Model& model, const std::vector<int32_t>& tokens);
+
+}  // namespace tea::tokenizer

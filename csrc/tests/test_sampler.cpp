@@ -1,0 +1,164 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <random>
+
+#include "engine/error.hpp"
+#include "engine/sampler.hpp"
+#include "tests/check.hpp"
+
+using tea::Error;
+using tea::Sampler;
+using tea::SamplingOptions;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+SamplingOptions options(float temperature, int32_t top_k, float top_p, float min_p, uint64_t seed = 1) {
+    return {temperature, top_k, top_p, min_p, seed};
+}
+
+template <typename Work>
+bool throws(Work work) {
+    try {
+        work();
+    } catch (const Error&) {
+        return true;
+    }
+    return false;
+}
+
+std::vector<float> random_row(size_t n, uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal(0, 3);
+    std::vector<float> row(n);
+    std::generate(row.begin(), row.end(), [&] { return normal(random); });
+    return row;
+}
+
+// The definition, written down plainly: top-k, top-p, min-p, temperature, on a sorted list.
+std::map<int32_t, double> reference(const std::vector<float>& row, const SamplingOptions& o) {
+    std::vector<std::pair<double, int32_t>> sorted;
+    for (size_t i = 0; i < row.size(); ++i) {
+        sorted.emplace_back(-static_cast<double>(row[i]), static_cast<int32_t>(i));
+    }
+    std::sort(sorted.begin(), sorted.end());
+    if (o.top_k > 0) {
+        sorted.resize(std::min(sorted.size(), static_cast<size_t>(o.top_k)));
+    }
+    const double best = -sorted[0].first;
+    double total = 0;
+    for (const auto& entry : sorted) {
+        total += std::exp(-entry.first - best);
+    }
+    size_t n_kept = 0;
+    for (double sum = 0; n_kept < sorted.size() &&
+                         (n_kept == 0 || o.top_p >= 1 || sum < static_cast<double>(o.top_p) * total);
+         ++n_kept) {
+        sum += std::exp(-sorted[n_kept].first - best);
+    }
+    sorted.resize(n_kept);
+    std::map<int32_t, double> probabilities;
+    double sum = 0;
+    for (const auto& [negative, token] : sorted) {
+        if (std::exp(-negative - best) >= static_cast<double>(o.min_p)) {
+            sum += probabilities[token] = std::exp((-negative - best) / static_cast<double>(o.temperature));
+        }
+    }
+    for (auto& entry : probabilities) {
+        entry.second /= sum;
+    }
+    return probabilities;
+}
+
+}  // namespace
+
+TEST_CASE("argmax finds the first largest, at every length") {
+    for (size_t n = 1; n < 100; ++n) {
+        auto row = random_row(n, static_cast<uint32_t>(n));
+        const auto expected = std::max_element(row.begin(), row.end()) - row.begin();
+        CHECK(tea::argmax(row.data(), static_cast<int32_t>(n)) == expected);
+        row.push_back(row[static_cast<size_t>(expected)]);
+        CHECK(tea::argmax(row.data(), static_cast<int32_t>(n + 1)) == expected);
+    }
+}
+
+TEST_CASE("rows without a finite best are refused, single bad logits are passed over") {
+    std::vector<float> row(20, -infinity);
+    CHECK(tea::argmax(row.data(), 20) == -1);
+    row.assign(20, std::nanf(""));
+    CHECK(tea::argmax(row.data(), 20) == -1);
+    row[7] = 1;
+    CHECK(tea::argmax(row.data(), 20) == 7);
+    row[8] = infinity;
+    CHECK(tea::argmax(row.data(), 20) == -1);
+    row.assign(20, -infinity);
+    CHECK(throws([&] { Sampler(options(0, 0, 1, 0), {}).sample(row.data(), 20); }));
+}
+
+TEST_CASE("options out of range are refused") {
+    CHECK(throws([] { Sampler(options(-0.1F, 40, 1, 0), {}); }));
+    CHECK(throws([] { Sampler(options(std::nanf(""), 40, 1, 0), {}); }));
+    CHECK(throws([] { Sampler(options(infinity, 40, 1, 0), {}); }));
+    CHECK(throws([] { Sampler(options(1, -1, 1, 0), {}); }));
+    CHECK(throws([] { Sampler(options(1, 40, 1.1F, 0), {}); }));
+    CHECK(throws([] { Sampler(options(1, 40, 1, -0.1F), {}); }));
+}
+
+TEST_CASE("temperature 0 is greedy, whatever the other options") {
+    auto row = random_row(1000, 5);
+    const int32_t best = tea::argmax(row.data(), 1000);
+    CHECK(Sampler(options(0, 40, 0.1F, 0.9F), {}).sample(row.data(), 1000) == best);
+    CHECK(Sampler(options(1, 1, 1, 0), {}).sample(row.data(), 1000) == best);
+}
+
+TEST_CASE("banned tokens are never picked") {
+    auto row = random_row(50, 6);
+    const int32_t best = tea::argmax(row.data(), 50);
+    CHECK(Sampler(options(0, 0, 1, 0), {best}).sample(row.data(), 50) != best);
+}
+
+TEST_CASE("the same seed gives the same tokens, another seed others") {
+    const auto draw = [](uint64_t seed) {
+        Sampler sampler(options(1, 0, 1, 0, seed), {});
+        std::vector<int32_t> tokens;
+        for (uint32_t i = 0; i < 50; ++i) {
+            auto row = random_row(300, i);
+            tokens.push_back(sampler.sample(row.data(), 300));
+        }
+        return tokens;
+    };
+    CHECK(draw(1) == draw(1));
+    CHECK(draw(1) != draw(2));
+}
+
+TEST_CASE("tokens come with the probabilities of the definition") {
+    const std::vector<SamplingOptions> all{options(1, 40, 0.95F, 0.05F), options(0.7F, 0, 0.9F, 0),
+                                           options(1.5F, 0, 1, 0.02F),   options(1, 0, 1, 0),
+                                           options(2, 5, 1, 0),          options(1, 300, 0.5F, 0),
+                                           options(0.3F, 20, 0.99F, 0),  options(1, 0, 0.999F, 0.5F)};
+    for (const auto& o : all) {
+        const auto row = random_row(200, 9);
+        const auto expected = reference(row, o);
+        Sampler sampler(o, {});
+        std::map<int32_t, double> seen;
+        constexpr int n_draws = 20000;
+        for (int i = 0; i < n_draws; ++i) {
+            auto copy = row;
+            seen[sampler.sample(copy.data(), 200)] += 1.0 / n_draws;
+        }
+        for (const auto& [token, probability] : seen) {
+            CHECK(expected.count(token) == 1);
+        }
+        for (const auto& [token, probability] : expected) {
+            // Five standard deviations, and two draws for the very rare; the seed is fixed.
+            const double deviation = std::sqrt(probability * (1 - probability) / n_draws);
+            CHECK(std::abs(seen[token] - probability) <= 5 * deviation + 2.0 / n_draws);
+        }
+    }
+}
+
+TEST_MAIN

@@ -1,0 +1,48 @@
+"""Argument checks: every error names the argument, the value given and what is allowed."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["check_flag", "check_float", "check_int", "check_text"]
+
+
+def check_int(name: str, value: object, low: int, high: int) -> int:
+    """``value`` as an int between ``low`` and ``high``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__} ({value!r})")
+    number = int(value.__index__())
+    if not low <= number <= high:
+        raise ValueError(f"{name}={number} is out of range: allowed are {low} to {high}")
+    return number
+
+
+def check_float(name: str, value: object, low: float, high: float) -> float:
+    """``value`` as a finite float between ``low`` and ``high``."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__} ({value!r})")
+    number = float(value.__float__())
+    if math.isnan(number) or not low <= number <= high:
+        raise ValueError(f"{name}={number} is out of range: allowed are {low:g} to {high:g}")
+    return number
+
+
+def check_flag(name: str, value: object) -> bool:
+    """``value`` as a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {type(value).__name__} ({value!r})")
+    return value
+
+
+def check_text(name: str, value: object) -> str:
+    """``value`` as a str that can be encoded."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} holds a lone surrogate, U+{ord(value[error.start]):04X} at index {error.start}, "
+            "which no text can hold"
+        ) from None
+    return value

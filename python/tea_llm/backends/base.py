@@ -1,0 +1,126 @@
+"""The contract that every backend keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, overload
+
+from tea_llm.backends.streams import TextStream
+from tea_llm.types import LlmCallParams, LlmCallResult, Message
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from tea_llm.backends.options import Options
+
+__all__ = ["LlmBackend"]
+
+
+class LlmBackend(ABC):
+    """Answers prompts and conversations. Every method may be called from any thread.
+
+    ``**options`` are the same everywhere:
+
+    Args:
+        max_tokens: most tokens to generate, at least 1; None: until the model ends or the context is full.
+            Default 100.
+        temperature: 0 is greedy; higher is more random. Default 0.7.
+        top_p: keep the most likely tokens that make up this probability; 1: all. Default 0.95.
+        top_k: keep this many of the most likely tokens; 0: all. Default 40.
+        min_p: keep tokens at least this likely relative to the most likely one; 0: all. Default 0.05.
+        seed: 0 to 2**64-1; the same seed gives the same text up to float rounding. None (default): random.
+        stop: one or several strings; the text ends before the first of them. None (default): none.
+        ignore_eos: never end by itself (for measuring). Default False.
+        timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
+
+    Raises:
+        TypeError: an option that does not exist, an argument of a wrong type.
+        ValueError: an argument out of range, an empty prompt, no messages.
+        ContextOverflowError: the prompt does not fit.
+        GenerationTimeoutError: out of time; ``partial`` has the text so far.
+        EngineClosedError: after ``close()``.
+        InferenceError: anything else that went wrong.
+    """
+
+    @abstractmethod
+    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        """Continues a raw prompt.
+
+        Args:
+            prompt: a text, token ids, or ``LlmCallParams``, whose values replace the options of the same names. A
+                text gets the model's BOS, and the texts of control tokens in it are control tokens.
+            **options: see the class.
+        """
+
+    @abstractmethod
+    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        """Gives the assistant's next message.
+
+        Args:
+            messages: dicts in the OpenAI API's form or ``ChatMessage``s. Their contents never become control tokens.
+            **options: see the class.
+        """
+
+    @overload
+    def stream(
+        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object],
+        **options: Unpack[Options],
+    ) -> LlmCallResult: ...
+    @abstractmethod
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        """Like ``call``, with the text as it comes.
+
+        Args:
+            prompt: as ``call``.
+            callback: called with each new text on this thread; what it raises ends the request. None: a
+                ``TextStream`` to iterate over is returned instead of the result.
+            **options: see the class.
+        """
+
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
+    ) -> LlmCallResult: ...
+    @abstractmethod
+    def stream_chat(
+        self,
+        messages: Iterable[Message],
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        """Like ``chat``, with the text as it comes.
+
+        Args:
+            messages: as ``chat``.
+            callback: as ``stream``.
+            **options: see the class.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends running requests with ``EngineClosedError`` and frees everything. Again: does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,258 @@
+"""Answers from a model in this process."""
+
+from __future__ import annotations
+
+import atexit
+import random
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from tea_llm import _core
+from tea_llm._check import check_text
+from tea_llm._log import forward_native_log
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.options import GenerationOptions, takes_options
+from tea_llm.backends.streams import TextStream
+from tea_llm.errors import EngineClosedError
+from tea_llm.tokenizer import check_tokens, decode, encode
+from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo, Timings, Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from tea_llm.backends.options import Options
+    from tea_llm.chat.prompt import ChatPrompt
+
+__all__ = ["LocalLlmBackend"]
+
+_open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
+
+
+class LocalLlmBackend(LlmBackend):
+    """A loaded model, as ``tea_llm.load()`` returns it.
+
+    One object serves any number of threads: requests that come at once are computed together, up to
+    ``info.n_parallel`` of them, and more wait their turn. Close it, or use it in a ``with`` block, to free the
+    model's memory at a known time.
+    """
+
+    def __init__(
+        self, model: _core.Model, engine: _core.Engine, prompt: ChatPrompt, path: Path, *, seed: int | None
+    ) -> None:
+        self._model: _core.Model | None = model
+        self._engine = engine
+        self._prompt = prompt
+        self._path = path
+        self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
+        _open_backends.add(self)
+
+    @takes_options
+    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return self._wait(self._submit_prompt(prompt, options))
+
+    @takes_options
+    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        return self._wait(self._submit_chat(messages, options))
+
+    @overload
+    def stream(
+        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object],
+        **options: Unpack[Options],
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return self._stream(self._submit_prompt(prompt, options), callback)
+
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream_chat(
+        self,
+        messages: Iterable[Message],
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return self._stream(self._submit_chat(messages, options), callback)
+
+    def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """The token ids of a text; see ``Tokenizer.encode``."""
+        return encode(self._open_model(), text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids; see ``Tokenizer.decode``."""
+        return decode(self._open_model(), tokens)
+
+    def render_chat(
+        self,
+        messages: Iterable[Message],
+        *,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        template: str | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The prompt that ``chat`` makes of a conversation. (``chat`` adds BOS where the template does not.)
+
+        Args:
+            messages: as ``chat``.
+            tools: function descriptions in the OpenAI API's form, for templates that know what to do with them.
+            template: Jinja source to use instead of the model's; None: the model's.
+            add_generation_prompt: end with what stands before the assistant's answer.
+
+        Raises:
+            TemplateError: the template is not valid, or refuses the messages.
+            TypeError: a message of a wrong type.
+            ValueError: a message that is not valid.
+        """
+        self._open_model()
+        runs = self._prompt.render(
+            messages, tools=tools, template=template, add_generation_prompt=add_generation_prompt
+        )
+        return "".join(text for text, _ in runs)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded, and how."""
+        model = self._open_model()
+        return ModelInfo(
+            path=str(self._path),
+            name=self._path.stem,
+            description=model.description.decode("utf-8", "replace"),
+            n_params=model.n_params,
+            size_bytes=model.size_bytes,
+            n_vocab=model.n_vocab,
+            n_ctx=self._engine.n_ctx,
+            n_ctx_train=model.n_ctx_train,
+            n_parallel=self._engine.n_parallel,
+            n_threads=self._engine.n_threads,
+            chat_format=self._prompt.format,
+            chat_format_source=self._prompt.source,
+            kernels=_core.system_info(),
+        )
+
+    def stats(self) -> EngineStats:
+        """What the engine did and does. May be called after ``close()``."""
+        return EngineStats(**self._engine.stats())
+
+    def close(self) -> None:
+        _open_backends.discard(self)
+        self._model = None
+        self._engine.close()
+        forward_native_log()
+
+    def __repr__(self) -> str:
+        state = " closed" if self._model is None else ""
+        return f"<LocalLlmBackend {self._path.name!r} n_ctx={self._engine.n_ctx}{state}>"
+
+    def _open_model(self) -> _core.Model:
+        if self._model is None:
+            raise EngineClosedError("the model was closed")
+        return self._model
+
+    def _submit_prompt(
+        self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]
+    ) -> _core.Request:
+        if isinstance(prompt, LlmCallParams):
+            params = {"max_tokens": prompt.max_tokens, "temperature": prompt.temperature, "stop": prompt.stop}
+            prompt, options = prompt.prompt, {**options, **params}
+        checked = GenerationOptions.checked(options)
+        model = self._open_model()
+        if not isinstance(prompt, str):
+            tokens = check_tokens(model, prompt)
+        elif prompt:
+            tokens = model.encode(check_text("prompt", prompt), add_special=True, parse_special=True)
+            if model.adds_bos and tokens[:2] == [model.bos, model.bos]:
+                del tokens[0]  # the caller wrote it, as render_chat() does
+        else:
+            tokens = []
+        if not tokens:
+            raise ValueError("prompt is empty")
+        return self._submit(tokens, checked)
+
+    def _submit_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _core.Request:
+        checked = GenerationOptions.checked(options)
+        self._open_model()
+        return self._submit(self._prompt.encode(self._prompt.render(messages)), checked)
+
+    def _submit(self, tokens: list[int], options: GenerationOptions) -> _core.Request:
+        return self._engine.submit(
+            tokens,
+            max_tokens=-1 if options.max_tokens is None else options.max_tokens,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+            seed=self._seeds.getrandbits(64) if options.seed is None else options.seed,
+            stop=options.stop,
+            ignore_eos=options.ignore_eos,
+            timeout_s=options.timeout or 0.0,
+        )
+
+    def _wait(self, request: _core.Request) -> LlmCallResult:
+        try:
+            return self._result(request.wait())
+        finally:
+            forward_native_log()
+
+    def _stream(self, request: _core.Request, callback: Callable[[str], object] | None) -> TextStream | LlmCallResult:
+        stream = TextStream(request.next_text, lambda: self._wait(request), request.cancel)
+        if callback is None:
+            return stream
+        with stream:
+            for chunk in stream:
+                if chunk.text:
+                    callback(chunk.text)
+            return stream.result
+
+    def _result(self, result: _core.RequestResult) -> LlmCallResult:
+        n_intervals = result.n_generated - 1
+        is_measured = n_intervals > 0 and result.decode_ms > 0
+        return LlmCallResult(
+            content=result.text,
+            model=self._path.stem,
+            tokens_used=result.n_generated,
+            finish_reason=result.finish_reason,
+            usage=Usage(
+                prompt_tokens=result.n_prompt,
+                completion_tokens=result.n_generated,
+                total_tokens=result.n_prompt + result.n_generated,
+                cached_tokens=result.n_cached,
+            ),
+            timings=Timings(
+                queue_ms=result.queue_ms,
+                prefill_ms=result.prefill_ms,
+                ttft_ms=result.ttft_ms,
+                decode_ms=result.decode_ms,
+                tokens_per_s=1000 * n_intervals / result.decode_ms if is_measured else 0.0,
+            ),
+            backend="local",
+        )
+
+
+@atexit.register
+def _close_all_at_exit() -> None:
+    """Stops the engines while there is still an interpreter, and lets threads out that wait for them."""
+    for backend in list(_open_backends):
+        backend.close()
+    deadline = time.monotonic() + 2
+    while _core.n_without_gil() > 0 and time.monotonic() < deadline:
+        time.sleep(0.001)

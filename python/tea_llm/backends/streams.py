@@ -1,0 +1,73 @@
+"""A streamed answer as an iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tea_llm.types import LlmCallResult, StreamChunk
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["TextStream"]
+
+
+class TextStream(Iterator[StreamChunk]):
+    """The pieces of an answer, as they come; the last one carries the finish reason.
+
+    Leaving it early ends the request and frees what it held: by leaving its ``with`` block, by ``cancel()``, or by
+    dropping the last reference to it. To be used by one thread at a time; ``cancel()`` may come from any.
+
+    Example:
+        >>> with llm.stream("Once") as stream:  # doctest: +SKIP
+        ...     for chunk in stream:
+        ...         print(chunk.text, end="")
+    """
+
+    def __init__(
+        self, next_text: Callable[[], str | None], wait: Callable[[], LlmCallResult], cancel: Callable[[], None]
+    ) -> None:
+        self._next_text = next_text
+        self._wait = wait
+        self._cancel = cancel
+        self._is_over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamChunk:
+        """The next piece.
+
+        Raises:
+            GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request ended so.
+        """
+        if self._is_over:
+            raise StopIteration
+        text = self._next_text()
+        if text is not None:
+            return StreamChunk(text)
+        self._is_over = True
+        return StreamChunk("", self._wait().finish_reason)
+
+    @property
+    def result(self) -> LlmCallResult:
+        """The whole result; waits for the end, and takes nothing from the iteration.
+
+        Raises:
+            GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request ended so.
+        """
+        return self._wait()
+
+    def cancel(self) -> None:
+        """Ends the request. Nothing when it is over."""
+        self._cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cancel()

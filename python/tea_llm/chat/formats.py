@@ -1,0 +1,93 @@
+"""The prompt formats that need no template: ChatML, Gemma and a plain fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tea_llm.chat.messages import check_message
+from tea_llm.types import Message
+
+__all__ = ["CHAT_FORMATS", "format_chat_prompt", "format_parts"]
+
+CHAT_FORMATS = ("chatml", "gemma", "plain")
+"""Names that ``chat_format`` takes; None and ``"unknown"`` mean ``"plain"``."""
+
+_GEMMA_ROLES = {"user": "user", "model": "model", "assistant": "model"}
+
+
+def format_chat_prompt(messages: Iterable[Message | Mapping[str, object]], chat_format: str | None) -> str:
+    """The prompt that asks for the assistant's next message, in a named format.
+
+    Args:
+        messages: dicts with ``role`` and ``content``, or ``ChatMessage``s.
+        chat_format: ``"chatml"``, ``"gemma"`` or ``"plain"``; None and ``"unknown"`` are plain.
+
+    Raises:
+        TypeError: a message or a value in it is of a wrong type.
+        ValueError: another ``chat_format``, or a message that ``check_messages`` refuses.
+
+    Example:
+        >>> format_chat_prompt([{"role": "user", "content": "Hi"}], "plain")
+        'user: Hi\\nassistant: '
+    """
+    return "".join(text for text, _ in format_parts(messages, chat_format))
+
+
+def format_parts(
+    messages: Iterable[Message | Mapping[str, object]], chat_format: str | None, *, add_generation_prompt: bool = True
+) -> list[tuple[str, bool]]:
+    """The same prompt in pieces that tell the format's own text from the caller's.
+
+    Args:
+        messages: as ``format_chat_prompt``.
+        chat_format: as ``format_chat_prompt``.
+        add_generation_prompt: end with what stands before the assistant's answer.
+
+    Returns:
+        ``(text, is_scaffold)`` pairs without empty texts. Scaffold is what the format writes; roles and contents
+        are the caller's, except the two role names that Gemma's format spells itself.
+
+    Raises:
+        TypeError: as ``format_chat_prompt``.
+        ValueError: as ``format_chat_prompt``.
+    """
+    if chat_format not in (None, "unknown", *CHAT_FORMATS):
+        names = ", ".join(map(repr, CHAT_FORMATS))
+        raise ValueError(f"chat_format {chat_format!r} is not known: use one of {names}, or None for 'plain'")
+    parts: list[tuple[str, bool]] = []
+    for index, item in enumerate(messages):
+        message = check_message(item, index)
+        parts += _format_message(message["role"], message["content"], chat_format)
+    if add_generation_prompt:
+        parts.append((_opening(chat_format), True))
+    return _merge(parts)
+
+
+def _format_message(role: str, content: str, chat_format: str | None) -> list[tuple[str, bool]]:
+    if chat_format == "chatml":
+        return [("<|im_start|>", True), (role, False), ("\n", True), (content, False), ("<|im_end|>\n", True)]
+    if chat_format == "gemma":
+        if role not in _GEMMA_ROLES:
+            return [(content, False), ("\n", True)]
+        return [(f"<start_of_turn>{_GEMMA_ROLES[role]}\n", True), (content, False), ("<end_of_turn>\n", True)]
+    return [(role, False), (": ", True), (content, False), ("\n", True)]
+
+
+def _opening(chat_format: str | None) -> str:
+    """What stands before the assistant's answer."""
+    if chat_format == "chatml":
+        return "<|im_start|>assistant\n"
+    if chat_format == "gemma":
+        return "<start_of_turn>model\n"
+    return "assistant: "
+
+
+def _merge(parts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Joins neighbours of a kind, so that text is not split for the tokenizer without need."""
+    merged: list[tuple[str, bool]] = []
+    for text, is_scaffold in parts:
+        if merged and merged[-1][1] == is_scaffold:
+            merged[-1] = (merged[-1][0] + text, is_scaffold)
+        elif text:
+            merged.append((text, is_scaffold))
+    return merged

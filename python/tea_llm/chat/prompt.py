@@ -1,0 +1,198 @@
+"""From messages to token ids: chooses the template, renders it, keeps contents from becoming control tokens."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tea_llm.chat.formats import CHAT_FORMATS, format_parts
+from tea_llm.chat.messages import check_messages
+from tea_llm.types import Message
+
+if TYPE_CHECKING:
+    from tea_llm import _core
+    from tea_llm.chat.template import ChatTemplate
+
+__all__ = ["ChatPrompt", "Runs"]
+
+Runs = list[tuple[str, bool]]
+"""A rendered prompt as ``(text, is_scaffold)``: what the template wrote, and what came from messages."""
+
+
+class ChatPrompt:
+    """How one model is spoken to.
+
+    The template is, in this order: ``chat_template``, the named ``chat_format``, the file's own template, the named
+    format of the file name's family, plain. Thread-safe.
+
+    Args:
+        model: the loaded model.
+        chat_format: ``"chatml"``, ``"gemma"``, ``"plain"`` or None.
+        chat_template: Jinja source, or the path of a file with it, or None.
+        family_format: the format that the file's name suggests, or None.
+
+    Raises:
+        TemplateError: the template given is not valid Jinja.
+        ValueError: an unknown format, or both a format and a template.
+    """
+
+    def __init__(
+        self,
+        model: _core.Model,
+        *,
+        chat_format: str | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
+        family_format: str | None = None,
+    ) -> None:
+        if chat_format is not None and chat_template is not None:
+            raise ValueError("chat_format and chat_template exclude each other: give one of them")
+        if chat_format is not None and chat_format not in CHAT_FORMATS:
+            raise ValueError(f"chat_format={chat_format!r} is not one of {', '.join(map(repr, CHAT_FORMATS))}")
+        self._model = model
+        self._control = _ControlTokens(model)
+        self._template: ChatTemplate | None = None
+        own = model.chat_template.decode("utf-8", "replace")
+        self.format: str
+        self.source: Literal["argument", "model", "file name", "default"]
+        if chat_template is not None:
+            self.format, self.source = "template", "argument"
+            self._template = self._compile(_template_source(chat_template))
+        elif chat_format is not None:
+            self.format, self.source = chat_format, "argument"
+        elif own:
+            self.format, self.source = "template", "model"
+            self._own = own  # compiled when it is first used: a broken one must not keep a model from loading
+        elif family_format is not None:
+            self.format, self.source = family_format, "file name"
+        else:
+            self.format, self.source = "plain", "default"
+
+    def render(
+        self,
+        messages: Iterable[Message],
+        *,
+        tools: Sequence[Mapping[str, object]] | None = None,
+        template: str | None = None,
+        add_generation_prompt: bool = True,
+    ) -> Runs:
+        """The prompt of a conversation, in runs.
+
+        Raises:
+            TemplateError: the template is not valid, or refuses the messages.
+            TypeError: a message is of a wrong type.
+            ValueError: a message is not valid, or tools are given to a named format, which has no place for them.
+        """
+        checked = check_messages(messages)
+        compiled = self._compile(template) if template is not None else self._compiled()
+        if compiled is not None:
+            return compiled.render(checked, tools=tools, add_generation_prompt=add_generation_prompt)
+        if tools:
+            raise ValueError(f"tools: the chat format {self.format!r} has no place for them; use a template")
+        return format_parts(checked, self.format, add_generation_prompt=add_generation_prompt)
+
+    def encode(self, runs: Runs) -> list[int]:
+        """The token ids of a rendered prompt, with BOS once where the model wants one.
+
+        Only scaffold becomes control tokens; the same text in a message stays text.
+        """
+        tokens = self._encode_text(runs)
+        if self._model.adds_bos and self._model.bos >= 0 and tokens[:1] != [self._model.bos]:
+            tokens.insert(0, self._model.bos)
+        return tokens
+
+    def _encode_text(self, runs: Runs) -> list[int]:
+        text = "".join(piece for piece, _ in runs)
+        matches = self._control.find(text, runs)
+        if all(match.is_trusted for match in matches):
+            return self._model.encode(text, add_special=False, parse_special=True)
+        # A message holds the text of a control token. The tokenizer sees the text in the pieces between the
+        # template's own control tokens, where it always begins anew, and looks for none in them.
+        tokens: list[int] = []
+        begin = 0
+        for match in matches:
+            if not match.is_trusted or match.begin < begin:
+                continue
+            piece = text[begin : match.begin]
+            tokens += self._encode_plain(piece.rstrip() if match.strips_left else piece)
+            tokens.append(match.token)
+            begin = match.end
+            if match.strips_right:
+                begin += len(text[begin:]) - len(text[begin:].lstrip())
+        return tokens + self._encode_plain(text[begin:])
+
+    def _encode_plain(self, text: str) -> list[int]:
+        return self._model.encode(text, add_special=False, parse_special=False) if text else []
+
+    def _compiled(self) -> ChatTemplate | None:
+        if self._template is None and self.source == "model":
+            self._template = self._compile(self._own)
+        return self._template
+
+    def _compile(self, source: str) -> ChatTemplate:
+        from tea_llm.chat.template import ChatTemplate  # jinja2: only for those who chat
+
+        model = self._model
+        texts = {token: text.decode("utf-8", "replace") for token, text, _, _ in model.control_tokens()}
+        return ChatTemplate(source, bos_token=texts.get(model.bos, ""), eos_token=texts.get(model.eos, ""))
+
+
+def _template_source(given: str | os.PathLike[str]) -> str:
+    """The Jinja source: ``given`` itself, or what is in the file it names."""
+    if isinstance(given, os.PathLike):
+        return Path(given).read_text(encoding="utf-8")
+    looks_like_path = "{" not in given and "\n" not in given
+    if looks_like_path:
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise ValueError(f"chat_template={given!r} is neither a Jinja template nor a file")
+        return path.read_text(encoding="utf-8")
+    return given
+
+
+class _Match:
+    """A control token's text inside a prompt. Trusted: the template wrote all of it."""
+
+    __slots__ = ("begin", "end", "is_trusted", "strips_left", "strips_right", "token")
+
+    def __init__(self, begin: int, end: int, is_trusted: bool, entry: tuple[int, bool, bool]) -> None:
+        self.begin = begin
+        self.end = end
+        self.is_trusted = is_trusted
+        self.token, self.strips_left, self.strips_right = entry
+
+
+class _ControlTokens:
+    """Finds the texts of a model's control tokens in a prompt."""
+
+    def __init__(self, model: _core.Model) -> None:
+        self._entries: dict[str, tuple[int, bool, bool]] = {}
+        for token, text, strips_left, strips_right in model.control_tokens():
+            self._entries.setdefault(text.decode("utf-8", "replace"), (token, strips_left, strips_right))
+        longest_first = sorted(self._entries, key=len, reverse=True)
+        firsts = "".join(sorted({re.escape(text[0]) for text in longest_first}))
+        # Looking ahead finds overlapping ones, too; the set of first characters keeps it fast.
+        pattern = f"(?=[{firsts}])(?=({'|'.join(map(re.escape, longest_first))}))"
+        self._pattern = re.compile(pattern) if longest_first else None
+
+    def find(self, text: str, runs: Runs) -> list[_Match]:
+        """All occurrences in ``text``, which is what ``runs`` join to, by where they begin."""
+        if self._pattern is None:
+            return []
+        scaffold: list[tuple[int, int]] = []
+        position = 0
+        for piece, is_scaffold in runs:
+            if is_scaffold:
+                scaffold.append((position, position + len(piece)))
+            position += len(piece)
+        matches = []
+        run = 0
+        for found in self._pattern.finditer(text):
+            begin, end = found.span(1)
+            while run < len(scaffold) and scaffold[run][1] <= begin:
+                run += 1
+            is_trusted = run < len(scaffold) and scaffold[run][0] <= begin and end <= scaffold[run][1]
+            matches.append(_Match(begin, end, is_trusted, self._entries[found[1]]))
+        return matches

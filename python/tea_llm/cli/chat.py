@@ -1,0 +1,211 @@
+"""``tea-llm chat``: one question, or a conversation."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tea_llm.errors import ContextOverflowError, LlmError
+from tea_llm.paths import models_dir
+
+if TYPE_CHECKING:
+    from tea_llm.backends.local import LocalLlmBackend
+    from tea_llm.types import LlmCallResult
+
+__all__ = ["chat", "converse"]
+
+# Control characters, which could steer the terminal; a carriage return is dropped.
+_VISIBLE: dict[int, str | None] = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+_VISIBLE |= {ord("\n"): "\n", ord("\t"): "\t", ord("\r"): None}
+
+_HELP = """\
+/clear  forget the conversation
+/exit   leave (so does Ctrl-D)
+/help   this list
+Ctrl-C stops an answer. Everything else is said to the model."""
+
+
+def chat(
+    question: str | None = typer.Argument(
+        None, help="Without it, stdin is the question, or on a terminal a conversation starts.", show_default=False
+    ),
+    gguf: str | None = typer.Option(None, metavar="PATH", help="Model file.", show_default="searched"),
+    system: str | None = typer.Option(None, metavar="TEXT", help="System message.", show_default=False),
+    max_tokens: int | None = typer.Option(None, help="Most tokens of an answer.", show_default="until it ends"),
+    temperature: float | None = typer.Option(None, help="0 is greedy.", show_default="0.7"),
+    top_k: int | None = typer.Option(None, help="Sample from the K likeliest tokens; 0: all.", show_default="40"),
+    top_p: float | None = typer.Option(None, help="Sample from the likeliest, P in sum; 1: all.", show_default="0.95"),
+    min_p: float | None = typer.Option(None, help="Leave out tokens under P times the best.", show_default="0.05"),
+    seed: int | None = typer.Option(None, help="Same seed, same answer.", show_default="random"),
+    n_ctx: int | None = typer.Option(None, help="Longest conversation, in tokens.", show_default="auto"),
+    threads: int | None = typer.Option(None, help="CPU threads.", show_default="auto"),
+) -> None:
+    """Answer a question, streamed to stdout; or talk with the model."""
+    is_conversation = question is None and _is_terminal()
+    if question is None and not is_conversation:
+        question = _read_question()
+    if question is not None and not question.strip():
+        raise ValueError("the question is empty")
+
+    import tea_llm
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks must not end the answer
+    options = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
+    options["max_tokens"] = max_tokens
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    with tea_llm.load(gguf, **_given(n_ctx=n_ctx, n_threads=threads)) as llm:
+        if question is None:
+            with _history():
+                converse(llm, messages, options, input)
+        else:
+            result = _answer(llm, [*messages, {"role": "user", "content": question}], options, _print_chunk)
+            _say_if_cut(result, max_tokens)
+
+
+def converse(
+    llm: LocalLlmBackend,
+    messages: list[dict[str, str]],
+    options: dict[str, Any],
+    read_line: Callable[[str], str],
+) -> None:
+    """Talks with the model until the user leaves.
+
+    An answer that Ctrl-C stopped stays in the conversation as far as it came; a question that failed does not.
+
+    Args:
+        llm: the loaded model.
+        messages: what every conversation starts with: the system message or nothing.
+        options: for ``stream_chat``.
+        read_line: prints its argument and gives a line, as ``input`` does; EOFError ends the conversation.
+    """
+    print("Talk to the model. /help lists the commands, Ctrl-D leaves.")
+    said = list(messages)
+    while True:
+        try:
+            line = read_line("> ").strip()
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:  # clears the line
+            print()
+            continue
+        except UnicodeDecodeError as error:
+            _print_error(error)
+            continue
+        if line == "/exit":
+            return
+        if line == "/clear":
+            said = list(messages)
+        elif line == "/help":
+            print(_HELP)
+        elif line:
+            said += _exchange(llm, said, line, options)
+
+
+def _exchange(
+    llm: LocalLlmBackend, said: list[dict[str, str]], line: str, options: dict[str, Any]
+) -> list[dict[str, str]]:
+    """Answers one line; returns the messages that it adds to the conversation."""
+    question = {"role": "user", "content": line}
+    texts: list[str] = []
+
+    def take(text: str) -> None:
+        texts.append(text)
+        _print_chunk(text)
+
+    try:
+        _say_if_cut(_answer(llm, [*said, question], options, take), options["max_tokens"])
+    except KeyboardInterrupt:
+        print()
+        _note("stopped")
+    except (LlmError, ValueError) as error:
+        if texts:
+            print()
+        _print_error(error)
+        if isinstance(error, ContextOverflowError):
+            _note("/clear forgets the conversation and makes room")
+        return []
+    answer = "".join(texts)
+    return [question, {"role": "assistant", "content": answer}] if answer else []
+
+
+def _answer(
+    llm: LocalLlmBackend, messages: list[dict[str, str]], options: dict[str, Any], take: Callable[[str], None]
+) -> LlmCallResult:
+    """Streams the answer to ``take`` and ends its line."""
+    with llm.stream_chat(messages, **options) as stream:
+        for chunk in stream:
+            take(chunk.text)
+        print(flush=True)
+        result: LlmCallResult = stream.result
+        return result
+
+
+def _print_chunk(text: str) -> None:
+    """Prints a piece of an answer at once. On a terminal, no control character of it gets through."""
+    print(text.translate(_VISIBLE) if sys.stdout.isatty() else text, end="", flush=True)
+
+
+def _say_if_cut(result: LlmCallResult, max_tokens: int | None) -> None:
+    if result.finish_reason == "length":
+        is_limit = max_tokens is not None and result.tokens_used >= max_tokens
+        _note(f"cut off: --max-tokens {max_tokens} is used up" if is_limit else "cut off: the context is full")
+
+
+def _print_error(error: Exception) -> None:
+    print(f"tea-llm: error: {error}", file=sys.stderr)
+
+
+def _note(text: str) -> None:
+    """Prints a remark of ours to stderr, dim on a terminal that wants colour."""
+    is_dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    print(f"\x1b[2m[{text}]\x1b[0m" if is_dim else f"[{text}]", file=sys.stderr)
+
+
+def _given(**options: object) -> dict[str, Any]:
+    """Those options that the user set: the others keep the library's defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _read_question() -> str:
+    text = "" if sys.stdin is None else sys.stdin.read().rstrip("\r\n")
+    if not text.strip():
+        raise ValueError("no question: give one as an argument or on stdin")
+    return text
+
+
+@contextmanager
+def _history() -> Iterator[None]:
+    """Line editing, and the lines of earlier conversations, where Python has readline."""
+    try:
+        import readline
+    except ImportError:  # not on Windows, nor in every build
+        yield
+        return
+    path = models_dir().parent / "history"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # what one asks a model is private
+        if path.stat().st_size:  # libedit refuses an empty file
+            readline.read_history_file(path)
+    except OSError as error:
+        _note(f"no history: {error}")
+        yield
+        return
+    readline.set_history_length(1000)
+    try:
+        yield
+    finally:
+        readline.write_history_file(path)

@@ -1,0 +1,50 @@
+"""``tea-llm models``: what is here and what can be pulled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["models"]
+
+
+def models() -> None:
+    """List the model files that are here, and the models that can be pulled."""
+    from tea_llm.catalog import KNOWN_MODELS
+    from tea_llm.paths import models_dir, resolve_model_path
+
+    default = resolve_model_path()
+    files = _model_files(default)
+    if files:
+        print("Here (* is used when no path is given):")
+        _print_table([("*" if file == default else " ", file.name, _size(file), str(file.parent)) for file in files])
+    else:
+        print(f"No model files here. They are looked for in {models_dir()}")
+    print("\nFor 'tea-llm pull NAME':")
+    rows = []
+    for model in KNOWN_MODELS.values():
+        is_here = models_dir() / model.file_name in files
+        rows.append((" ", model.name, f"{model.size_bytes / 1e6:.1f} MB", model.licence, "is here" if is_here else ""))
+    _print_table(rows)
+
+
+def _model_files(default: Path | None) -> list[Path]:
+    """Model files in the order of the search, each once: TEA_MODEL_PATH's may be anywhere."""
+    from tea_llm.paths import search_dirs
+
+    files = [] if default is None else [default]
+    for directory in search_dirs():
+        if directory.is_dir():
+            files += sorted(path for path in directory.iterdir() if path.suffix.lower() == ".gguf" and path.is_file())
+    return list(dict.fromkeys(files))
+
+
+def _size(file: Path) -> str:
+    return f"{file.stat().st_size / 1e6:.1f} MB"
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Prints rows in columns of even width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,153 @@
+"""``load()``: from a path and settings to a model that answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from tea_llm import _core
+from tea_llm._check import check_flag, check_float, check_int
+from tea_llm._log import forward_native_log
+from tea_llm.backends.local import LocalLlmBackend
+from tea_llm.catalog import get_model_config
+from tea_llm.chat.prompt import ChatPrompt
+from tea_llm.errors import ModelLoadError
+from tea_llm.paths import model_not_found, resolve_model_path
+
+__all__ = ["load"]
+
+_MOST_THREADS = 512
+_MOST_SEQUENCES = 256
+_MOST_CTX = 2**31 - 257
+
+
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    n_ctx: int | Literal["auto"] = "auto",
+    n_parallel: int | Literal["auto"] = "auto",
+    n_threads: int | None = None,
+    n_gpu_layers: int | Literal["auto"] = "auto",
+    chat_format: str | None = None,
+    chat_template: str | os.PathLike[str] | None = None,
+    cache_type_k: str = "f16",
+    cache_type_v: str = "f16",
+    flash_attn: Literal["auto", "on", "off"] | bool = "auto",
+    mmap: bool = True,
+    mlock: bool = False,
+    main_gpu: int = 0,
+    tensor_split: Sequence[float] | None = None,
+    rope_scaling: Literal["none", "linear", "yarn", "longrope"] | None = None,
+    seed: int | None = None,
+    probe: bool = False,
+    progress: Callable[[float], object] | None = None,
+) -> LocalLlmBackend:
+    """Loads a GGUF model into this process.
+
+    Args:
+        model: path of the file; None: the first one found (``resolve_model_path``).
+        n_ctx: tokens of the longest request, prompt and answer together; ``"auto"``: what the model was trained for,
+            as far as a quarter of the free memory holds it (``info.n_ctx`` tells).
+        n_parallel: requests that run at once, 1 to 256; ``"auto"``: 8. They share ``n_ctx`` tokens of KV cache.
+        n_threads: threads that compute; None: the physical cores that affinity and cgroup leave to this process.
+        n_gpu_layers: layers to keep on GPUs; ``"auto"`` or -1: as many as fit, none where there is no GPU.
+        chat_format: ``"chatml"``, ``"gemma"`` or ``"plain"`` instead of the model's own template; None: its own.
+        chat_template: Jinja source, or the path of a file with it, instead of the model's own template.
+        cache_type_k: type of the KV cache's keys: ``"f16"``, ``"f32"``, ``"bf16"``, ``"q8_0"``, ``"q4_0"``,
+            ``"q4_1"``, ``"q5_0"``, ``"q5_1"`` or ``"iq4_nl"``.
+        cache_type_v: the same for its values. A quantized one needs flash attention.
+        flash_attn: ``"on"`` (True), ``"off"`` (False), or ``"auto"``: where the device can.
+        mmap: map the file instead of reading it; it must not be changed meanwhile.
+        mlock: keep the weights from being swapped out.
+        main_gpu: index of the GPU that is used when there is only one to use.
+        tensor_split: share of the model for each GPU; None: by their free memory.
+        rope_scaling: how positions beyond the trained context are handled; None: as the model says.
+        seed: for requests that give none, so that a program's random answers repeat; None: random.
+        probe: first load the file and generate a token in a child process, so that a file that crashes llama.cpp
+            raises here instead. Takes about twice as long.
+        progress: called with the fraction loaded, 0.0 to 1.0, a few times a second; what it raises ends the load.
+
+    Returns:
+        The model, ready for any number of threads.
+
+    Raises:
+        ModelNotFoundError: no file there, or nowhere; lists every place that was searched.
+        ModelLoadError: the file cannot be used; carries llama.cpp's last error lines.
+        TemplateError: ``chat_template`` is not valid.
+        TypeError, ValueError: an argument of a wrong type or out of range.
+
+    Example:
+        >>> with tea_llm.load() as llm:  # doctest: +SKIP
+        ...     print(llm.chat([{"role": "user", "content": "Hi"}]).content)
+    """
+    model_arguments = {
+        "n_gpu_layers": -1 if n_gpu_layers == "auto" else check_int("n_gpu_layers", n_gpu_layers, -1, 2**31 - 1),
+        "main_gpu": check_int("main_gpu", main_gpu, 0, 255),
+        "tensor_split": _check_split(tensor_split),
+        "mmap": check_flag("mmap", mmap),
+        "mlock": check_flag("mlock", mlock),
+    }
+    engine_arguments = {
+        "n_ctx": -1 if n_ctx == "auto" else check_int("n_ctx", n_ctx, 1, _MOST_CTX),
+        "n_parallel": 8 if n_parallel == "auto" else check_int("n_parallel", n_parallel, 1, _MOST_SEQUENCES),
+        "n_threads": -1 if n_threads is None else check_int("n_threads", n_threads, 1, _MOST_THREADS),
+        "cache_type_k": _check_name("cache_type_k", cache_type_k),
+        "cache_type_v": _check_name("cache_type_v", cache_type_v),
+        "flash_attn": _check_name("flash_attn", {"True": "on", "False": "off"}.get(str(flash_attn), flash_attn)),
+        "rope_scaling": "auto" if rope_scaling is None else _check_name("rope_scaling", rope_scaling),
+    }
+    seed = None if seed is None else check_int("seed", seed, 0, 2**64 - 1)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, not {type(progress).__name__}")
+    path = resolve_model_path(explicit=model)
+    if path is None:
+        raise model_not_found()
+    if check_flag("probe", probe):
+        _probe(path)
+    try:
+        native = _core.Model.load(os.fsencode(path), progress=progress, **model_arguments)  # type: ignore[arg-type]
+        engine = _core.Engine(native, **engine_arguments)  # type: ignore[arg-type]
+    finally:
+        forward_native_log()
+    family_format = get_model_config(path).chat_format
+    prompt = ChatPrompt(native, chat_format=chat_format, chat_template=chat_template, family_format=family_format)
+    return LocalLlmBackend(native, engine, prompt, path, seed=seed)
+
+
+def _check_name(argument: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a string, not {type(value).__name__} ({value!r})")
+    return value
+
+
+def _check_split(tensor_split: Sequence[float] | None) -> list[float]:
+    if tensor_split is None:
+        return []
+    return [check_float(f"tensor_split[{i}]", share, 0, 1e9) for i, share in enumerate(tensor_split)]
+
+
+_PROBE = """
+import sys, tea_llm
+with tea_llm.load(sys.argv[1], n_ctx=256, n_parallel=1) as llm:
+    if llm._model.generates:
+        llm.call([0], max_tokens=1)
+"""
+
+
+def _probe(path: Path) -> None:
+    """Loads the file in a child process.
+
+    Raises:
+        ModelLoadError: the child failed or died.
+    """
+    child = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", _PROBE, str(path)], capture_output=True, text=True, errors="replace", check=False
+    )
+    if child.returncode != 0:
+        ending = f"died of signal {-child.returncode}" if child.returncode < 0 else "failed"
+        tail = "\n".join(child.stderr.strip().splitlines()[-4:])
+        raise ModelLoadError(f"{path} was tried in a child process, which {ending}:\n{tail}")

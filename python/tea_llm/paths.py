@@ -1,0 +1,214 @@
+"""Finds the model file: what the caller gave, the environment, the settings, the usual places."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from tea_llm.catalog import DEFAULT_MODELS
+from tea_llm.errors import ModelNotFoundError
+
+__all__ = [
+    "explicit_model_path",
+    "model_not_found",
+    "models_dir",
+    "resolve_model_path",
+    "search_dirs",
+    "searched_places",
+]
+
+logger = logging.getLogger("tea_llm")
+
+
+def models_dir() -> Path:
+    """Where pulled models are kept: ``~/.cache/tea/models``. It need not exist."""
+    return _expand("~/.cache/tea/models")
+
+
+def search_dirs() -> list[Path]:
+    """The directories that are searched for ``DEFAULT_MODELS``, in order. They need not exist."""
+    appdir = os.environ.get("APPDIR")
+    bundled = [Path(appdir, "usr", "share", "models")] if appdir else []
+    return [*bundled, models_dir()]
+
+
+def resolve_model_path(
+    settings: Mapping[str, object] | None = None, *, explicit: str | os.PathLike[str] | None = None
+) -> Path | None:
+    """The model file to load; the first that is there wins.
+
+    The order is ``explicit``, the environment's ``TEA_MODEL_PATH``, ``settings["llm"]["model_path"]``,
+    ``$APPDIR/usr/share/models`` and ``~/.cache/tea/models``; in the last two the names of ``DEFAULT_MODELS``
+    in order. ``~``, ``$VAR`` and ``${VAR}`` are expanded. A missing file of the second and third is a logged
+    warning. Links are kept as they are.
+
+    Args:
+        settings: what stands under ``settings:`` in a workflow, ``{"llm": {...}}``; None: nothing set.
+        explicit: the path that the caller asked for; None: search.
+
+    Returns:
+        The path of a file, or None when there is none in any place.
+
+    Raises:
+        ModelNotFoundError: ``explicit`` is not a file.
+        TypeError: the settings, or the path in them, are of a wrong type.
+    """
+    if explicit is not None:
+        return explicit_model_path(explicit)
+    for label, value in _named_paths(settings):
+        if not value:
+            logger.debug("%s is not set", label)
+            continue
+        path = _expand(value)
+        problem = _problem_with(path)
+        if problem is None:
+            logger.info("Model from %s: %s", label, path)
+            return path
+        logger.warning("%s is set, but %s is not a model file: %s", label, path, problem)
+    for directory in search_dirs():
+        for name in DEFAULT_MODELS:
+            if _problem_with(directory / name) is None:
+                kind = "cached" if directory == models_dir() else "bundled"
+                logger.info("Found %s model: %s", kind, directory / name)
+                return directory / name
+        logger.debug("No default model in %s", directory)
+    logger.info("No local model found. Searched: %s", "; ".join(searched_places(settings)))
+    return None
+
+
+def searched_places(settings: Mapping[str, object] | None = None) -> list[str]:
+    """One line for each place that ``resolve_model_path`` looks at, with what is wrong there.
+
+    Args:
+        settings: as ``resolve_model_path``.
+
+    Raises:
+        TypeError: as ``resolve_model_path``.
+    """
+    lines = [f"{label}: {_describe(value) if value else 'not set'}" for label, value in _named_paths(settings)]
+    if not os.environ.get("APPDIR"):
+        lines.append("$APPDIR/usr/share/models: APPDIR is not set")
+    lines += [_describe_default_dir(directory) for directory in search_dirs()]
+    return lines
+
+
+def model_not_found(settings: Mapping[str, object] | None = None) -> ModelNotFoundError:
+    """The error for a search that found nothing: every place, and what to do.
+
+    Args:
+        settings: as ``resolve_model_path``.
+
+    Raises:
+        TypeError: as ``resolve_model_path``.
+    """
+    places = "".join(f"\n    {line}" for line in searched_places(settings))
+    return ModelNotFoundError(
+        f"no model file found. Searched:{places}\n"
+        "Give a path, or get the small default model: tea-llm pull smollm2-135m"
+    )
+
+
+def explicit_model_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as that of a file that is there; ``~`` and variables are expanded if it is not there as written.
+
+    Raises:
+        ModelNotFoundError: it is not a file.
+    """
+    given = os.fspath(path)
+    if not given:
+        raise ModelNotFoundError("the model path is empty")
+    file = Path(given)
+    problem = _problem_with(file)
+    if problem is not None:  # a shell would have expanded it; a workflow's text or an IDE's settings may not be
+        file = _expand(given)
+        problem = _problem_with(file)
+    if problem is None:
+        return file
+    if not _is_dir(file):
+        raise ModelNotFoundError(f"no model file at {file}: {problem}")
+    found = _gguf_names(file)
+    if not found:
+        raise ModelNotFoundError(f"{file} is a directory without .gguf files: give the path of a model file")
+    raise ModelNotFoundError(f"{file} is a directory: give the path of a file in it. It holds {_some(found)}")
+
+
+def _named_paths(settings: Mapping[str, object] | None) -> list[tuple[str, str | None]]:
+    """The two places where a user names a file, with what is written there."""
+    return [
+        ("TEA_MODEL_PATH", os.environ.get("TEA_MODEL_PATH")),
+        ("settings.llm.model_path", _path_in_settings(settings)),
+    ]
+
+
+def _path_in_settings(settings: Mapping[str, object] | None) -> str | None:
+    if settings is None:
+        return None
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"settings must be a mapping like {{'llm': {{...}}}}, not {type(settings).__name__}")
+    llm = settings.get("llm")
+    if llm is None:
+        return None
+    if not isinstance(llm, Mapping):
+        raise TypeError(f"settings.llm must be a mapping, not {type(llm).__name__}")
+    value = llm.get("model_path")
+    if value is not None and not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"settings.llm.model_path must be a path, not {type(value).__name__}")
+    return None if value is None else os.fspath(value)
+
+
+def _expand(text: str) -> Path:
+    path = Path(os.path.expandvars(text))
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user: the path stays as written, and will be reported missing
+        return path
+
+
+def _problem_with(path: Path) -> str | None:
+    """Why ``path`` is not a model file; None when it can be one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link to a missing file" if path.is_symlink() else "no such file"
+    except (OSError, ValueError) as error:  # no permission, a file for a directory, a loop of links, a NUL
+        return getattr(error, "strerror", None) or str(error)
+    if stat.S_ISDIR(mode):
+        return "it is a directory"
+    return None if stat.S_ISREG(mode) else "it is not a regular file"
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # not ours to look into; before Python 3.14 is_dir() raises then
+        return False
+
+
+def _describe(value: str) -> str:
+    path = _expand(value)
+    return f"{path}: {_problem_with(path) or 'found'}"
+
+
+def _describe_default_dir(directory: Path) -> str:
+    found = [name for name in DEFAULT_MODELS if _problem_with(directory / name) is None]
+    if found:
+        return f"{directory}: holds {_some(found)}"
+    others = _gguf_names(directory)
+    if others:
+        return f"{directory}: none of the default names, but {_some(others)}, which can be given by path"
+    return f"{directory}: none of {', '.join(DEFAULT_MODELS)}"
+
+
+def _gguf_names(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir() if entry.suffix.lower() == ".gguf")
+    except OSError:  # missing or not readable: nothing that could be named
+        return []
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {rest} more" if rest > 0 else "")

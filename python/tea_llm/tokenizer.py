@@ -1,0 +1,100 @@
+"""A model file's vocabulary alone."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Sequence
+
+from tea_llm import _core
+from tea_llm._check import check_text
+from tea_llm._log import forward_native_log
+from tea_llm.paths import explicit_model_path
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer:
+    """Text to token ids and back, by the vocabulary of a GGUF file; its weights are not read. Thread-safe.
+
+    Args:
+        path: a model file, or one that holds a vocabulary only.
+
+    Raises:
+        ModelNotFoundError: no file there.
+        ModelLoadError: not a GGUF file, or one that llama.cpp cannot read.
+
+    Example:
+        >>> tokenizer = Tokenizer(path)  # doctest: +SKIP
+        >>> tokenizer.decode(tokenizer.encode("Hello"))  # doctest: +SKIP
+        'Hello'
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self._model = _core.Model.load(os.fsencode(explicit_model_path(path)), vocab_only=True)
+        finally:
+            forward_native_log()
+
+    @property
+    def n_vocab(self) -> int:
+        """Number of tokens; ids are 0 to ``n_vocab - 1``."""
+        return self._model.n_vocab
+
+    def encode(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """The token ids of a text.
+
+        Args:
+            text: any text.
+            add_special: add the BOS and EOS tokens that the model wants.
+            parse_special: the texts of control tokens (``<|im_end|>``) become those tokens.
+
+        Raises:
+            TypeError: ``text`` is not a string.
+            ValueError: it holds a lone surrogate.
+            InferenceError: the file holds no tokenizer.
+        """
+        return encode(self._model, text, add_special=add_special, parse_special=parse_special)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids: the inverse of ``encode``. Bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            TypeError: an id is not an integer.
+            ValueError: an id outside the vocabulary.
+        """
+        return decode(self._model, tokens)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(n_vocab={self.n_vocab})"
+
+
+def encode(model: _core.Model, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    """``Tokenizer.encode`` for a loaded model."""
+    return model.encode(check_text("text", text), add_special=bool(add_special), parse_special=bool(parse_special))
+
+
+def decode(model: _core.Model, tokens: Sequence[int]) -> str:
+    """``Tokenizer.decode`` for a loaded model."""
+    return model.decode(check_tokens(model, tokens)).decode("utf-8", "replace")
+
+
+def check_tokens(model: _core.Model, tokens: Sequence[int]) -> list[int]:
+    """Token ids as a list of ints.
+
+    Raises:
+        TypeError: not a sequence of integers.
+        ValueError: an id outside the vocabulary.
+    """
+    if isinstance(tokens, (str, bytes)):
+        raise TypeError(f"tokens must be a list of integers, not {type(tokens).__name__}")
+    checked = []
+    for index, token in enumerate(tokens):
+        try:
+            number = operator.index(token)
+        except TypeError:
+            raise TypeError(f"tokens[{index}] must be an integer, not {type(token).__name__} ({token!r})") from None
+        if not 0 <= number < model.n_vocab:
+            raise ValueError(f"tokens[{index}]={number} is not in the vocabulary: ids are 0 to {model.n_vocab - 1}")
+        checked.append(number)
+    return checked

@@ -1,0 +1,203 @@
+"""The values that go into and come out of every backend. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypedDict
+
+__all__ = [
+    "ChatMessage",
+    "EngineStats",
+    "FinishReason",
+    "LlmCallParams",
+    "LlmCallResult",
+    "Message",
+    "MessageDict",
+    "ModelInfo",
+    "StreamChunk",
+    "Timings",
+    "Usage",
+]
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+"""``"stop"``: the model ended its text or a stop string came up; ``"length"``: max_tokens or the context is used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmCallParams:
+    """A raw completion as one value, for ``call(params)`` and ``stream(params)``.
+
+    Attributes:
+        prompt: text that the model continues.
+        max_tokens: most tokens to generate; None: until the model ends or the context is full.
+        temperature: 0 is greedy.
+        stop: the text ends before the first of these.
+    """
+
+    prompt: str
+    max_tokens: int | None = 100
+    temperature: float = 0.7
+    stop: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a conversation.
+
+    Attributes:
+        role: ``"system"``, ``"user"`` or ``"assistant"``; what else a model's template knows is passed on.
+        content: the text.
+    """
+
+    role: str
+    content: str
+
+
+class MessageDict(TypedDict):
+    """A message in the OpenAI API's form."""
+
+    role: str
+    content: str
+
+
+Message: TypeAlias = ChatMessage | MessageDict | dict[str, str]
+"""What ``chat`` takes as one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request.
+
+    Attributes:
+        prompt_tokens: of the prompt, cached ones included.
+        completion_tokens: generated, without the end-of-generation token.
+        total_tokens: the sum of both.
+        cached_tokens: of the prompt, taken from an earlier request's computation.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one request went, in milliseconds.
+
+    Attributes:
+        queue_ms: until the engine began with it.
+        prefill_ms: computing the prompt.
+        ttft_ms: from the call to the first generated token; 0.0 when there was none.
+        decode_ms: from the first to the last generated token.
+        tokens_per_s: generated tokens per second of ``decode_ms``; 0.0 below two tokens.
+    """
+
+    queue_ms: float
+    prefill_ms: float
+    ttft_ms: float
+    decode_ms: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LlmCallResult:
+    """What one request gave.
+
+    Attributes:
+        content: the generated text, without the stop string. A character cut by ``max_tokens`` is left out.
+        model: the model's name.
+        tokens_used: generated tokens.
+        finish_reason: ``"stop"`` or ``"length"``.
+        usage: token counts.
+        timings: durations.
+        backend: who answered.
+    """
+
+    content: str
+    model: str
+    tokens_used: int
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings | None = None
+    backend: Literal["local", "api"] = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChunk:
+    """A piece of a streamed answer; the pieces' texts joined are the result's content.
+
+    Attributes:
+        text: new text, at least one character unless this is the last chunk.
+        finish_reason: None but in the last chunk.
+    """
+
+    text: str
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is loaded, and how.
+
+    Attributes:
+        path: of the model file.
+        name: the file's name without its ending; ``LlmCallResult.model``.
+        description: architecture, size and quantization in llama.cpp's words.
+        n_params: parameters.
+        size_bytes: of the weights.
+        n_vocab: tokens of the vocabulary.
+        n_ctx: tokens of the longest request, prompt and answer together.
+        n_ctx_train: tokens of context the model was trained for.
+        n_parallel: requests that run at once.
+        n_threads: threads that compute.
+        chat_format: ``"template"``, or the name of a format.
+        chat_format_source: where it comes from: ``"argument"``, ``"model"``, ``"file name"`` or ``"default"``.
+        kernels: the CPU features llama.cpp's kernels use.
+    """
+
+    path: str
+    name: str
+    description: str
+    n_params: int
+    size_bytes: int
+    n_vocab: int
+    n_ctx: int
+    n_ctx_train: int
+    n_parallel: int
+    n_threads: int
+    chat_format: str
+    chat_format_source: str
+    kernels: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine did since it was loaded, and what it does now.
+
+    Attributes:
+        requests: submitted.
+        running: requests that are computed now.
+        waiting: requests that wait for a sequence or for cells.
+        prompt_tokens: computed; cached ones are not.
+        cached_tokens: of prompts, that needed no computing.
+        generated_tokens: sampled.
+        cells: of the KV cache; one holds one token.
+        cells_used: by running requests.
+        cells_idle: by finished ones, kept for reuse.
+        steps: batches computed.
+        preemptions: times a running request had to give its cells to an older one.
+    """
+
+    requests: int
+    running: int
+    waiting: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    cells: int
+    cells_used: int
+    cells_idle: int
+    steps: int
+    preemptions: int

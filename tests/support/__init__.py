@@ -1,0 +1,1 @@
+"""Helpers of the test suite: tiny models, broken files, vocabulary fixtures, child processes."""

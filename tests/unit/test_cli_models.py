@@ -1,0 +1,117 @@
+"""``tea-llm pull``, ``tea-llm models`` and the program itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tea_llm
+from tea_llm import cli
+from tea_llm._version import __version__
+from tea_llm.catalog import DEFAULT_MODELS
+from tea_llm.paths import models_dir
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty home directory, and an environment that names no model."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("TEA_MODEL_PATH", "APPDIR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*args: str, stdin: str | None = None) -> Any:
+    return CliRunner().invoke(cli.build_app(), list(args), input=stdin, catch_exceptions=False)
+
+
+def python(*args: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, as a user starts it."""
+    package = Path(tea_llm.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    return subprocess.run(
+        [sys.executable, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+class TestPull:
+    def test_prints_the_path_and_progress_apart(self, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+        def pull(name: str, *, progress: Callable[[int, int], None]) -> Path:
+            for done in range(0, 8_000_001, 1_000_000):
+                progress(done, 8_000_000)
+            return Path("/models", name)
+
+        monkeypatch.setattr("tea_llm.hub.pull", pull)
+        assert cli.main(["pull", "tiny"]) == 0
+        captured = capsys.readouterr()
+        assert captured.out == "/models/tiny\n"
+        assert captured.err.splitlines() == [f"tiny: {done}.0 of 8.0 MB" for done in (0, 2, 4, 6, 8)]
+
+    def test_a_terminal_gets_a_bar(self, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+        def pull(name: str, *, progress: Callable[[int, int], None]) -> Path:
+            progress(8, 8)
+            return Path("/models", name)
+
+        monkeypatch.setattr("tea_llm.hub.pull", pull)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        assert cli.main(["pull", "tiny"]) == 0
+        captured = capsys.readouterr()
+        assert captured.out == "/models/tiny\n"
+        assert "8/8 bytes" in captured.err
+
+    def test_unknown_name(self, capsys: Any) -> None:
+        assert cli.main(["pull", "smolm2-135m"]) == 1
+        assert "Did you mean smollm2-135m?" in capsys.readouterr().err
+
+
+class TestModels:
+    def test_lists_what_is_here_and_marks_the_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere = tmp_path / "elsewhere.gguf"
+        bundled = tmp_path / "app/usr/share/models"
+        for path in (elsewhere, bundled / "b.gguf", models_dir() / "mine.GGUF", models_dir() / DEFAULT_MODELS[-1]):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(1_500_000))
+        (models_dir() / "notes.txt").touch()
+        (models_dir() / "directory.gguf").mkdir()
+        monkeypatch.setenv("APPDIR", str(tmp_path / "app"))
+
+        lines = run("models").stdout.splitlines()
+        assert [line.split()[0] for line in lines if line.startswith("*")] == ["*"]
+        assert f"*  {DEFAULT_MODELS[-1]}  1.5 MB  {models_dir()}" in lines
+        assert any(line.split() == ["mine.GGUF", "1.5", "MB", str(models_dir())] for line in lines)
+        assert any(line.split() == ["b.gguf", "1.5", "MB", str(bundled)] for line in lines)
+        assert any(line.split()[0] == "smollm2-135m" and line.endswith("is here") for line in lines if line)
+        assert not any("notes.txt" in line or "directory.gguf" in line for line in lines)
+
+        monkeypatch.setenv("TEA_MODEL_PATH", str(elsewhere))
+        (default,) = [line for line in run("models").stdout.splitlines() if line.startswith("*")]
+        assert default.split() == ["*", "elsewhere.gguf", "1.5", "MB", str(tmp_path)]
+
+    def test_a_bare_machine(self) -> None:
+        result = run("models")
+        assert f"No model files here. They are looked for in {models_dir()}" in result.stdout
+        assert "smollm2-135m" in result.stdout
+        assert "is here" not in result.stdout
+
+
+class TestProgram:
+    def test_version(self) -> None:
+        assert run("--version").stdout == f"tea-llm {__version__}\n"
+
+    def test_module_runs_too(self) -> None:
+        done = python("-m", "tea_llm", "--version")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"tea-llm {__version__}\n", "")
+
+    def test_help_names_the_commands(self) -> None:
+        out = run("--help").stdout
+        assert all(word in out for word in ("chat", "pull", "models", "--version"))
+
+    @pytest.mark.parametrize("command", ["chat", "pull", "models"])
+    def test_every_command_has_help(self, command: str) -> None:
+        assert run(command, "--help").exit_code == 0

@@ -1,0 +1,94 @@
+"""What ``chat`` takes as messages, and how it refuses the rest."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tea_llm.chat.messages import check_messages
+from tea_llm.types import ChatMessage
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def test_dicts_and_objects_become_plain_dicts() -> None:
+    given = (ChatMessage("system", "Be brief."), MappingProxyType(USER), {**USER, "name": "Ada"})
+    assert check_messages(given) == [{"role": "system", "content": "Be brief."}, USER, {**USER, "name": "Ada"}]
+
+
+def test_the_callers_messages_are_not_touched_or_kept() -> None:
+    message = dict(USER)
+    checked = check_messages([message])
+    checked[0]["content"] = "changed"
+    assert message == USER
+
+
+def test_any_iterable_will_do() -> None:
+    assert check_messages(message for message in [USER]) == [USER]
+
+
+@pytest.mark.parametrize("messages", ["Hi", b"Hi", USER, ChatMessage("user", "Hi"), None, 5])
+def test_what_is_no_list_is_a_type_error(messages: Any) -> None:
+    with pytest.raises(TypeError, match=f"must be a list of messages, not {type(messages).__name__}"):
+        check_messages(messages)
+
+
+def test_no_messages_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="messages is empty"):
+        check_messages([])
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        ("Hi", TypeError, r"messages\[1\] must be a dict or a ChatMessage, not str"),
+        (("user", "Hi"), TypeError, r"messages\[1\] must be .* not tuple"),
+        ({"content": "Hi"}, ValueError, r"messages\[1\] has no 'role'"),
+        ({"role": "user"}, ValueError, r"messages\[1\] has no 'content'"),
+        ({"role": None, "content": "Hi"}, TypeError, r"messages\[1\]: 'role' must be a string, not NoneType"),
+        ({"role": "user", "content": None}, TypeError, r"messages\[1\]: 'content' must be a string, not NoneType"),
+        ({"role": "user", "content": b"Hi"}, TypeError, r"messages\[1\]: 'content' must be a string, not bytes"),
+        ({**USER, "name": 5}, TypeError, r"messages\[1\]: 'name' must be a string, not int"),
+        (ChatMessage("user", 5), TypeError, r"messages\[1\]: 'content' must be a string, not int"),  # type: ignore[arg-type]
+        ({**USER, "tool_calls": []}, ValueError, r"messages\[1\] has an unknown key 'tool_calls': allowed are role, "),
+        ({5: 6}, ValueError, r"messages\[1\] has an unknown key 5"),
+    ],
+)
+def test_bad_item_is_named(item: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        check_messages([USER, item])
+
+
+@pytest.mark.parametrize("key", ["role", "content"])
+def test_lone_surrogate_is_named(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"messages\[1\]: '{key}' holds a lone surrogate, U\+D83D at index 2"):
+        check_messages([USER, {**USER, key: "ab\ud83d"}])
+
+
+def test_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    assert check_messages([{"role": "user", "content": parts}]) == [{"role": "user", "content": "one\ntwo"}]
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "message"),
+    [
+        ({"type": "image_url", "image_url": {"url": "x"}}, ValueError, r"\[0\] is of type 'image_url': only 'text'"),
+        ({"text": "Hi"}, ValueError, r"\[0\] is of type None"),
+        ({"type": "text"}, TypeError, r"\[0\]: 'text' must be a string, not NoneType"),
+        ("Hi", TypeError, r"\[0\] must be a dict, not str"),
+        ({"type": "text", "text": "\udc80"}, ValueError, r"'content' holds a lone surrogate, U\+DC80 at index 0"),
+    ],
+)
+def test_other_parts_are_refused(part: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"messages\[0\]: .*{message}|messages\[0\]: {message}"):
+        check_messages([{"role": "user", "content": [part]}])
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_content_passes_unchanged(content: str) -> None:
+    assert check_messages([{"role": "user", "content": content}])[0]["content"] == content
