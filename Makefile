@@ -29,11 +29,13 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror csrc/*/*.cpp csrc/*/*.hpp
+	$(BIN)/codespell README.md CHANGELOG.md SECURITY.md docs csrc/engine csrc/bindings python
 
 format: .venv/installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	clang-format -i csrc/*/*.cpp csrc/*/*.hpp
+	$(BIN)/clang-format -i csrc/*/*.cpp csrc/*/*.hpp
 
 clean:
 	rm -rf build .venv

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import nox
 
 nox.options.sessions = []
@@ -9,14 +11,16 @@ BUILD_TOOLS = ("scikit-build-core>=1.1", "pybind11>=3.0", "cmake", "ninja", "pip
 
 
 @nox.session
-@nox.parametrize("sanitizer", ["asan", "tsan"])
-def sanitize(session: nox.Session, sanitizer: str) -> None:
-    """The C++ unit tests under AddressSanitizer with UBSan, or ThreadSanitizer."""
-    session.install(*BUILD_TOOLS)
-    pybind11 = session.run("python", "-m", "pybind11", "--cmakedir", silent=True)
-    session.run("cmake", "--preset", sanitizer, f"-Dpybind11_DIR={str(pybind11).strip()}")
-    session.run("cmake", "--build", "--preset", sanitizer)
-    session.run("ctest", "--test-dir", f"build/{sanitizer}", "--output-on-failure")
+def asan(session: nox.Session) -> None:
+    """C++ and native tests under AddressSanitizer and UBSan."""
+    _sanitize(session, "address,undefined", "libasan.so", {"ASAN_OPTIONS": "detect_leaks=0"})
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """C++ and native tests under ThreadSanitizer."""
+    suppressions = f"suppressions={session.invoked_from}/csrc/tests/tsan.supp"
+    _sanitize(session, "thread", "libtsan.so", {"TSAN_OPTIONS": f"{suppressions} report_signal_unsafe=0"})
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
@@ -24,3 +28,19 @@ def tests(session: nox.Session) -> None:
     """The whole suite on one Python, from an installed wheel."""
     session.install(".[dev]")
     session.run("pytest", *session.posargs)
+
+
+def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[str, str]) -> None:
+    session.install(*BUILD_TOOLS)
+    defines = {"TEA_LLM_SANITIZE": sanitizer, "TEA_LLM_TESTS": "ON"}
+    settings = [f"-Ccmake.define.{name}={value}" for name, value in defines.items()]
+    build = f"build/{session.name}"
+    session.install(
+        "--no-build-isolation", f"-Cbuild-dir={build}", "-Ccmake.build-type=RelWithDebInfo", *settings, ".[dev]"
+    )
+    session.run("ctest", "--test-dir", build, "--output-on-failure", env=options)
+    # The interpreter is not built with the sanitizer: its runtime has to be there first.
+    runtime = subprocess.run(["cc", f"-print-file-name={library}"], capture_output=True, text=True, check=True)
+    preload = {"LD_PRELOAD": runtime.stdout.strip()}
+    files = session.posargs or ["tests/native/test_engine.py", "tests/test_minimal.py"]
+    session.run("pytest", "-p", "no:cacheprovider", *files, env=options | preload)

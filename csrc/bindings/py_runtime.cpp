@@ -1,4 +1,8 @@
 #include "bindings/common.hpp"
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
 #include "engine/machine.hpp"
 #include "engine/runtime.hpp"
 #include "llama.h"
@@ -6,6 +10,9 @@
 namespace tea::bindings {
 
 void register_runtime(py::module_& module) {
+#ifndef _WIN32
+    pthread_atfork(nullptr, nullptr, [] { n_without_gil = 0; });  // those threads are the parent's
+#endif
     module.def(
         "take_log_lines",
         [] {

@@ -136,7 +136,8 @@ void EngineLoop::step() {
                 deliver(rows);
                 break;
             case Decoder::Status::aborted:
-                break;  // everyone in it was cancelled: reap() ends them
+                drop_cancelled(plan);
+                break;
             case Decoder::Status::no_slot:
                 make_slot();
                 break;
@@ -224,6 +225,18 @@ void EngineLoop::make_slot() {
         task->fail(Error(ErrorKind::inference, "the KV cache has no room for this request"));
         pool_.drop(task->sequence);
         ended_.push_back(std::move(task));
+    }
+}
+
+// The step was cut short because everyone in it was cancelled. What their sequences hold is not certain
+// for every kind of memory: it is forgotten.
+void EngineLoop::drop_cancelled(const scheduler::StepPlan& plan) {
+    for (const auto& item : plan.items) {
+        TaskPtr& task = running_[item.sequence];
+        if (must_end(*task)) {
+            pool_.drop(task->sequence);
+            ended_.push_back(std::move(task));
+        }
     }
 }
 

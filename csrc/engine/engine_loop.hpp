@@ -39,6 +39,7 @@ class EngineLoop {
     void deliver(const std::vector<Row>& rows);
     void preempt(size_t running);
     void make_slot();
+    void drop_cancelled(const scheduler::StepPlan& plan);
     void fail_step(const scheduler::StepPlan& plan);
     void end(TaskPtr& task);
     void erase_ended();

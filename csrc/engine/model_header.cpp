@@ -52,15 +52,16 @@ std::string find_number_problem(const gguf_context* header, const std::string& a
     const auto n_embd = get_u32(header, arch + ".embedding_length");
     const auto n_head = get_u32(header, arch + ".attention.head_count");
     const bool has_rope = get_f32(header, arch + ".rope.freq_base") || n_rotated;
-    const uint32_t n_pairs = n_rotated                      ? *n_rotated
-                             : n_key                        ? *n_key
+    const uint32_t n_pairs = n_rotated                         ? *n_rotated
+                             : n_key                           ? *n_key
                              : n_embd && n_head && *n_head > 0 ? *n_embd / *n_head
-                                                            : 0;
+                                                               : 0;
     if (has_rope && n_pairs % 2 != 0) {
         return "its rotary embedding has an odd number of dimensions (" + std::to_string(n_pairs) + ")";
     }
     for (const char* name : {".attention.layer_norm_rms_epsilon", ".attention.layer_norm_epsilon"}) {
-        if (const auto epsilon = get_f32(header, arch + name); epsilon && !(*epsilon >= 0 && std::isfinite(*epsilon))) {
+        if (const auto epsilon = get_f32(header, arch + name);
+            epsilon && !(*epsilon >= 0 && std::isfinite(*epsilon))) {
             return arch + name + " is " + std::to_string(*epsilon) + ", which no norm can take";
         }
     }
@@ -80,7 +81,8 @@ std::string find_tensor_problem(const gguf_context* header) {
         const bool is_number = type == GGML_TYPE_I8 || type == GGML_TYPE_I16 || type == GGML_TYPE_I64 ||
                                type == GGML_TYPE_F64 || (type == GGML_TYPE_I32 && !is_table);
         if (is_number || (ends_with(name, "norm.weight") && type != GGML_TYPE_F32)) {
-            return "its tensor " + name + " is of type " + ggml_type_name(type) + ", which cannot be computed with";
+            return "its tensor " + name + " is of type " + ggml_type_name(type) +
+                   ", which cannot be computed with";
         }
     }
     return {};

@@ -38,7 +38,7 @@ class Sampler {
     std::vector<int32_t> banned_;
     std::mt19937_64 random_;
     std::vector<TokenLogit> candidates_;  // scratch: survivors, best first
-    std::vector<float> weights_;         // scratch
+    std::vector<float> weights_;          // scratch
 };
 
 // Index of the largest of `n` logits, the first one of equals. -1 when none is finite.

@@ -87,7 +87,8 @@ std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
     if (begin != end && llama_vocab_get_add_bos(model.vocab()) && *begin == llama_vocab_bos(model.vocab())) {
         ++begin;
     }
-    if (begin != end && llama_vocab_get_add_eos(model.vocab()) && *(end - 1) == llama_vocab_eos(model.vocab())) {
+    if (begin != end && llama_vocab_get_add_eos(model.vocab()) &&
+        *(end - 1) == llama_vocab_eos(model.vocab())) {
         --end;
     }
     const std::vector<int32_t> inner(begin, end);

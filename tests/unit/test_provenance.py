@@ -95,7 +95,7 @@ def marked_like(sample: str, value: str) -> str:
     return concat(trusted(value).split()) if isinstance(sample, Text) else value
 
 
-@settings(derandomize=True, max_examples=150)
+@settings(derandomize=True, max_examples=100, deadline=None)
 @given(strings, separators, counts)
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_gives_what_str_gives_and_keeps_the_marks(name: str, value: str, other: str, count: int) -> None:
@@ -120,7 +120,7 @@ def test_a_method_gives_what_str_gives_and_keeps_the_marks(name: str, value: str
         lambda s: repr(s),
     ],
 )
-@settings(derandomize=True, max_examples=50)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(strings)
 def test_what_is_not_overridden_is_untrusted(call: Callable[[str], str], value: str) -> None:
     check(call(marked(value)), call(value), is_kept=False)
@@ -134,7 +134,7 @@ def test_a_change_of_case_that_changes_the_length_is_untrusted(value: str) -> No
         assert runs(got) == [(changed, len(changed) == len(value))]
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(texts, strings)
 def test_it_is_the_string_it_stands_for(text: Text, other: str) -> None:
     plain = "".join(text)
@@ -149,7 +149,7 @@ def test_it_is_the_string_it_stands_for(text: Text, other: str) -> None:
     )
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(strings, st.booleans())))
 def test_runs_are_the_longest_of_a_kind(pieces: list[tuple[str, bool]]) -> None:
     text = concat(trusted(value) if is_trusted else value for value, is_trusted in pieces)
@@ -237,7 +237,7 @@ def test_a_format_that_is_not_all_trusted_gives_nothing_trusted() -> None:
     assert runs(format_text(trusted("<") + "{}>", Formatter(), "<y>", (trusted("y"),), {})) == [("<y>", False)]
 
 
-@settings(derandomize=True)
+@settings(derandomize=True, deadline=None)
 @given(strings, strings)
 def test_safe_text_is_markup_with_marks(value: str, other: str) -> None:
     safe, markup = SafeText(marked(value)), Markup(value)  # noqa: S704

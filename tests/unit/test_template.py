@@ -407,7 +407,7 @@ contents = st.text("աեԲ<|>{}%\n \"'&\\", max_size=20)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-@settings(derandomize=True, max_examples=20, deadline=None)
+@settings(derandomize=True, max_examples=15, deadline=None)
 @given(contents, contents)
 def test_whatever_is_done_to_a_content_it_stays_content(snippet: str, first: str, last: str) -> None:
     messages = [{"role": "user", "content": first}, {"role": "user", "content": last}]
@@ -442,12 +442,13 @@ attacks = st.lists(st.sampled_from([*CONTROL_TEXTS, BOS, "user"]), max_size=6).m
         ("{% filter lower %}<S>{{ c }}{% endfilter %}", "<s>"),
         ("{% call c.strip() %}{% endcall %}", None),
         ("{{ c|list|join('') }}{{ c.split('|')|join('') }}{{ c|safe }}{{ (c|safe) + c }}", ""),
+        ("{{ ['<s>', c, '</s>']|join }}{{ (c + 'x').replace('x', '[INST]') }}", "<s></s>[INST]"),
         ("{{ bos_token }}{{ c }}{{ eos_token }}", BOS + EOS),
         ("{{ '%s%s' % ('<s>', c) }}{{ '{}{}'.format(c, '</s>') }}", "<s></s>"),
         ("{% for x in c %}{{ x }}{% endfor %}{% for x in messages %}{{ x }}{% endfor %}", ""),
     ],
 )
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=25, deadline=None)
 @given(attacks)
 def test_control_tokens_in_a_content_add_nothing_to_the_scaffold(
     snippet: str, scaffold: str | None, content: str

@@ -59,7 +59,7 @@ class Text(str):
         value = str.__mod__(self, args)
         values = args if isinstance(args, tuple) else (args,)
         gaps = self.split("%s")
-        if self.count("%") != len(values) or len(gaps) != len(values) + 1:
+        if len(gaps) != len(values) + 1:
             return value
         pieces = [piece for gap, arg in zip(gaps, (*values, ""), strict=True) for piece in (gap, str(arg))]
         return _checked(concat(pieces), value)

@@ -96,7 +96,7 @@ class ChatTemplate:
         if clash:
             raise ValueError(f"extra: {', '.join(sorted(clash))} cannot be given here: use the argument of that name")
         variables = {
-            "strftime_now": lambda form: (now or datetime.now()).strftime(form),
+            "strftime_now": lambda format: (now or datetime.now()).strftime(format),  # noqa: A006
             "documents": None,
             **self._tokens,
             **{name: _plain(value, f"extra[{name!r}]") for name, value in (extra or {}).items()},
