@@ -158,7 +158,7 @@ def test_the_next_turn_computes_only_what_is_new(llm: LocalLlmBackend) -> None:
     messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": "Another one."}]
     second = llm.chat(messages, max_tokens=16, temperature=0)
     assert second.usage.cached_tokens >= first.usage.prompt_tokens
-    with tea_llm.load(llm.info.path, n_ctx=2048) as fresh:
+    with tea_llm.load(llm.info.path, n_ctx=2048, n_threads=1) as fresh:
         assert fresh.chat(messages, max_tokens=16, temperature=0).content == second.content
 
 

@@ -6,6 +6,7 @@ import gc
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -79,7 +80,7 @@ def test_a_timeout_has_the_text_so_far(llm: LocalLlmBackend) -> None:
 
 
 def test_close_ends_waiting_callers(smollm2: Path) -> None:
-    llm = load(smollm2, n_ctx=2048, n_parallel=2)
+    llm = load(smollm2, n_ctx=2048, n_parallel=2, n_threads=1)
     errors: list[BaseException] = []
 
     def call() -> None:
@@ -107,7 +108,7 @@ def test_close_ends_waiting_callers(smollm2: Path) -> None:
 def test_ctrl_c_in_a_call_returns_soon(smollm2: Path) -> None:
     code = """
         import sys, time, tea_llm
-        llm = tea_llm.load(sys.argv[1], n_ctx=2048)
+        llm = tea_llm.load(sys.argv[1], n_ctx=2048, n_threads=1)
         llm.call("warm up", max_tokens=1)
         print("READY", flush=True)
         try:
@@ -116,8 +117,6 @@ def test_ctrl_c_in_a_call_returns_soon(smollm2: Path) -> None:
             print("INTERRUPTED", flush=True)
         print(llm.call("The capital of France is", max_tokens=2, temperature=0).content)
     """
-    import textwrap
-
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(smollm2)], stdout=subprocess.PIPE, text=True
     ) as child:
@@ -137,7 +136,7 @@ def test_a_forked_child_gets_an_error_and_no_hang(smollm2: Path) -> None:
         """
         import os, sys, tea_llm
         from tea_llm import EngineForkedError
-        llm = tea_llm.load(sys.argv[1], n_ctx=512)
+        llm = tea_llm.load(sys.argv[1], n_ctx=512, n_threads=1)
         stream = llm.stream("Once", max_tokens=400, ignore_eos=True)
         next(stream)
         child = os.fork()
@@ -147,7 +146,7 @@ def test_a_forked_child_gets_an_error_and_no_hang(smollm2: Path) -> None:
                     use()
                 except EngineForkedError as error:
                     print("RAISED", type(error).__name__, flush=True)
-            with tea_llm.load(sys.argv[1], n_ctx=512) as again:
+            with tea_llm.load(sys.argv[1], n_ctx=512, n_threads=1) as again:
                 print("AGAIN", again.call("The capital of France is", max_tokens=1, temperature=0).content, flush=True)
             sys.exit(0)
         assert os.waitpid(child, 0)[1] == 0
@@ -164,7 +163,7 @@ def test_exit_during_generation_is_clean(smollm2: Path, daemon: bool) -> None:
     done = run_python(
         f"""
         import sys, threading, time, tea_llm
-        llm = tea_llm.load(sys.argv[1], n_ctx=2048)
+        llm = tea_llm.load(sys.argv[1], n_ctx=2048, n_threads=1)
         def work():
             try:
                 while True:
@@ -188,7 +187,7 @@ def test_exit_during_generation_is_clean(smollm2: Path, daemon: bool) -> None:
 
 
 def test_two_models_at_once(llm: LocalLlmBackend, smollm2: Path) -> None:
-    with load(smollm2, n_ctx=512, n_parallel=1) as other:
+    with load(smollm2, n_ctx=512, n_parallel=1, n_threads=1) as other:
         one = llm.stream("1, 2, 3, 4, 5,", max_tokens=8, temperature=0)
         two = other.stream("1, 2, 3, 4, 5,", max_tokens=8, temperature=0)
         assert one.result.content == two.result.content
