@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ from support.tiny_gguf import write_tiny_model
 from support.vocab_fixtures import LLAMA_CPP
 
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# A shell that starts us in the background has us ignore Ctrl-C, and tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("tea", derandomize=True, deadline=None)
 settings.load_profile("tea")
