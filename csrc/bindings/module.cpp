@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, module) {
     tea::bindings::register_model(module);
     tea::bindings::register_request(module);
     tea::bindings::register_engine(module);
+    tea::bindings::register_embedder(module);
 }

@@ -11,7 +11,7 @@ namespace {
 
 // Every ErrorKind and the Python class it becomes; ValueError is the builtin, the others are in
 // tea_llm.errors. A test fails when a kind is missing.
-constexpr std::array<std::pair<ErrorKind, const char*>, 8> class_names{{
+constexpr std::array<std::pair<ErrorKind, const char*>, 9> class_names{{
     {ErrorKind::invalid_argument, "ValueError"},
     {ErrorKind::model_load, "ModelLoadError"},
     {ErrorKind::inference, "InferenceError"},
@@ -20,6 +20,7 @@ constexpr std::array<std::pair<ErrorKind, const char*>, 8> class_names{{
     {ErrorKind::cancelled, "GenerationCancelledError"},
     {ErrorKind::engine_closed, "EngineClosedError"},
     {ErrorKind::engine_forked, "EngineForkedError"},
+    {ErrorKind::embedding_not_supported, "EmbeddingNotSupportedError"},
 }};
 
 const char* class_name(ErrorKind kind) {
@@ -71,7 +72,7 @@ void register_errors(py::module_& module) {
         }
         return names;
     });
-    module.attr("_N_ERROR_KINDS") = static_cast<int>(ErrorKind::engine_forked) + 1;
+    module.attr("_N_ERROR_KINDS") = static_cast<int>(ErrorKind::embedding_not_supported) + 1;
 }
 
 }  // namespace tea::bindings

@@ -151,6 +151,7 @@ void register_model(py::module_& module) {
                                 [](const Model& self) { return py::bytes(self.description()); });
     model.def_property_readonly("generates",
                                 [](const Model& self) { return self.memory_class() != MemoryClass::none; });
+    model.def_property_readonly("pooling", &Model::pooling);
     model.def_property_readonly("n_vocab", &Model::n_vocab);
     model.def_property_readonly("n_ctx_train", &Model::n_ctx_train);
     model.def_property_readonly("n_params", &Model::n_params);

@@ -37,6 +37,13 @@ void register_request(py::module_& module) {
         .def_property_readonly("ttft_ms", [](const RequestResult& self) { return self.timings.ttft_ms; })
         .def_property_readonly("decode_ms", [](const RequestResult& self) { return self.timings.decode_ms; });
 
+    py::class_<Mailbox, std::shared_ptr<Mailbox>>(
+        module, "Mailbox",
+        "Tells an event loop, through a file descriptor, which requests have something new.")
+        .def(py::init<>())
+        .def("fileno", &Mailbox::fileno)
+        .def("take", &Mailbox::take, "The tags posted since the last call.");
+
     py::class_<PyRequest>(module, "Request",
                           "A submitted request. Safe to use from any thread; dropping it cancels it.")
         .def(
@@ -63,6 +70,16 @@ void register_request(py::module_& module) {
                 return py::str(text);
             },
             "Waits for new text and returns it; None at the end. Ctrl-C cancels the request.")
+        .def(
+            "notify",
+            [](PyRequest& self, std::shared_ptr<Mailbox> mailbox, uint64_t tag, bool wants_text) {
+                self.request->notify(std::move(mailbox), tag, wants_text);
+            },
+            py::arg("mailbox"), py::arg("tag"), py::kw_only(), py::arg("wants_text"),
+            "Posts the tag when there is new text, if wanted, or the end.")
+        .def(
+            "take_text", [](PyRequest& self) { return self.request->take_text(); },
+            "Text that came since the last call; does not wait.")
         .def_property_readonly("is_done", [](const PyRequest& self) { return self.request->is_done(); });
 }
 

@@ -6,7 +6,6 @@
 
 #include "engine/machine.hpp"
 #include "engine/runtime.hpp"
-#include "ggml-backend.h"
 
 namespace tea {
 
@@ -43,19 +42,6 @@ llama_rope_scaling_type rope_scaling_type(RopeScaling choice) {
             break;
     }
     return LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED;
-}
-
-// Functions of the CPU backend are reached through its registry, also in a static build: with CPU
-// variants as modules there is no other way.
-template <typename Function>
-Function* cpu_function(const char* name) {
-    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    void* function =
-        cpu == nullptr ? nullptr : ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu), name);
-    if (function == nullptr) {
-        throw Error(ErrorKind::inference, std::string("the CPU backend has no function ") + name);
-    }
-    return reinterpret_cast<Function*>(function);
 }
 
 std::string gigabytes(double bytes) {
@@ -121,10 +107,6 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     return config;
 }
 
-void Decoder::ThreadpoolDeleter::operator()(ggml_threadpool* pool) const {
-    cpu_function<void(ggml_threadpool*)>("ggml_threadpool_free")(pool);
-}
-
 Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
                  ggml_abort_callback should_abort, void* user_data)
     : model_(std::move(model)) {
@@ -150,7 +132,7 @@ Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
     const runtime::LogCapture capture;
     const runtime::AbortGuard guard;
     try {
-        attach_threadpool(config.n_threads);
+        threadpool_ = make_threadpool(config.n_threads);
         context_.reset(llama_init_from_model(model_->handle(), params));
         guard.check();
         if (!context_) {
@@ -164,16 +146,6 @@ Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
     } catch (const runtime::Aborted&) {
         (void)context_.release();  // in an unknown state: leaked
         throw;
-    }
-}
-
-// The pool belongs to the thread that makes it: that one computes as its first worker.
-void Decoder::attach_threadpool(int32_t n_threads) {
-    ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    threadpool_.reset(
-        cpu_function<ggml_threadpool*(ggml_threadpool_params*)>("ggml_threadpool_new")(&params));
-    if (!threadpool_) {
-        throw Error(ErrorKind::inference, std::to_string(n_threads) + " threads could not be started");
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/model.hpp"
 #include "engine/options.hpp"
+#include "engine/threadpool.hpp"
 #include "ggml.h"
 #include "llama-cpp.h"
 
@@ -57,14 +58,8 @@ class Decoder {
     bool uses_flash_attention() const { return uses_flash_attention_; }
 
   private:
-    struct ThreadpoolDeleter {
-        void operator()(ggml_threadpool* pool) const;
-    };
-
-    void attach_threadpool(int32_t n_threads);
-
     std::shared_ptr<const Model> model_;
-    std::unique_ptr<ggml_threadpool, ThreadpoolDeleter> threadpool_;  // outlives the context
+    ThreadpoolPtr threadpool_;  // outlives the context
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;
     bool uses_flash_attention_ = false;

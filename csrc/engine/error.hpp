@@ -16,6 +16,7 @@ enum class ErrorKind {
     cancelled,
     engine_closed,
     engine_forked,
+    embedding_not_supported,
 };
 
 // The only exception type that leaves the engine.

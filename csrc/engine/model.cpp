@@ -207,6 +207,19 @@ uint64_t Model::n_params() const {
     return llama_model_n_params(model_.get());
 }
 
+std::string Model::pooling() const {
+    const std::string value = metadata(metadata("general.architecture") + ".pooling_type");
+    constexpr std::array<const char*, 5> names{"none", "mean", "cls", "last", "rank"};  // llama_pooling_type
+    const auto index = static_cast<size_t>(value.empty() ? 0 : std::atoi(value.c_str()));
+    return index < names.size() ? names[index] : names[0];
+}
+
+bool Model::can_embed() const {
+    const llama_model* model = model_.get();
+    return !is_vocab_only_ && !llama_model_has_encoder(model) && !llama_model_is_diffusion(model) &&
+           pooling() != "rank";
+}
+
 double Model::kv_bytes_per_token(KvType type_k, KvType type_v) const {
     const llama_model* model = model_.get();
     const std::string arch = metadata("general.architecture");

@@ -63,6 +63,11 @@ class Model {
     std::string description() const;    // "llama 135M Q4_1", in llama.cpp's words
     uint64_t size_bytes() const;
     uint64_t n_params() const;
+    // How this model makes one vector of a text's many: "mean", "cls", "last", "rank", or "none" when the
+    // file does not say.
+    std::string pooling() const;
+    // Whether it has a head that gives vectors we know how to use: no encoder-decoder, no diffusion.
+    bool can_embed() const;
     // Upper bound of the bytes one token takes in the KV cache.
     double kv_bytes_per_token(KvType type_k, KvType type_v) const;
 

@@ -36,9 +36,22 @@ bool Request::wait_text(std::chrono::milliseconds slice) {
     return changed_.wait_for(lock, slice, [&] { return is_done_ || result_.text.size() > n_taken_; });
 }
 
+void Request::notify(std::shared_ptr<Mailbox> mailbox, uint64_t tag, bool wants_text) {
+    fork_stamp_.check();
+    const std::lock_guard lock(mutex_);
+    mailbox_ = std::move(mailbox);
+    mailbox_tag_ = tag;
+    posts_text_ = wants_text;
+    is_posted_ = is_done_ || (wants_text && result_.text.size() > n_taken_);
+    if (is_posted_) {
+        mailbox_->post(mailbox_tag_);
+    }
+}
+
 std::string Request::take_text() {
     fork_stamp_.check();
     const std::lock_guard lock(mutex_);
+    is_posted_ = false;
     std::string text = result_.text.substr(n_taken_);
     n_taken_ = result_.text.size();
     return text;
@@ -68,14 +81,17 @@ void Request::deliver(const std::string& text) {
     if (is_streamed_) {
         changed_.notify_all();
     }
+    if (posts_text_ && !is_posted_) {
+        is_posted_ = true;
+        mailbox_->post(mailbox_tag_);
+    }
 }
 
 void Request::finish(RequestResult result) {
     const std::lock_guard lock(mutex_);
     result.text = std::move(result_.text);
     result_ = std::move(result);
-    is_done_ = true;
-    changed_.notify_all();
+    end();
 }
 
 void Request::fail(const Error& error) {
@@ -84,8 +100,17 @@ void Request::fail(const Error& error) {
     if (error.kind == ErrorKind::timeout) {
         error_->partial = result_.text;
     }
+    end();
+}
+
+// Called with mutex_ held.
+void Request::end() {
     is_done_ = true;
     changed_.notify_all();
+    if (mailbox_) {
+        mailbox_->post(mailbox_tag_);
+        mailbox_.reset();
+    }
 }
 
 }  // namespace tea

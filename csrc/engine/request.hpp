@@ -4,12 +4,14 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/error.hpp"
+#include "engine/mailbox.hpp"
 #include "engine/options.hpp"
 #include "engine/runtime.hpp"
 #include "engine/sampler.hpp"
@@ -56,6 +58,9 @@ class Request {
     bool wait(std::chrono::milliseconds slice);
     // Waits at most `slice` for new text or the end. Returns whether there is either.
     bool wait_text(std::chrono::milliseconds slice);
+    // Posts `tag` to `mailbox` when there is new text (if asked for) or the end; for text, once until
+    // take_text(). At once if there is either already.
+    void notify(std::shared_ptr<Mailbox> mailbox, uint64_t tag, bool wants_text);
     // Text that came since the last call.
     std::string take_text();
     bool is_done() const;
@@ -76,6 +81,8 @@ class Request {
     void fail(const Error& error);
 
   private:
+    void end();
+
     const RequestOptions options_;
     const Clock::time_point submitted_at_;
     const std::optional<Clock::time_point> deadline_;
@@ -84,11 +91,15 @@ class Request {
 
     mutable std::mutex mutex_;
     std::condition_variable changed_;
-    RequestResult result_;        // guarded by mutex_; text grows until the end
-    std::optional<Error> error_;  // guarded by mutex_
-    size_t n_taken_ = 0;          // bytes of text that take_text() returned; guarded by mutex_
-    bool is_done_ = false;        // guarded by mutex_
-    bool is_streamed_ = false;    // someone waits for text; guarded by mutex_
+    RequestResult result_;              // guarded by mutex_; text grows until the end
+    std::optional<Error> error_;        // guarded by mutex_
+    size_t n_taken_ = 0;                // bytes of text that take_text() returned; guarded by mutex_
+    bool is_done_ = false;              // guarded by mutex_
+    bool is_streamed_ = false;          // someone waits for text; guarded by mutex_
+    std::shared_ptr<Mailbox> mailbox_;  // guarded by mutex_
+    uint64_t mailbox_tag_ = 0;          // guarded by mutex_
+    bool posts_text_ = false;           // guarded by mutex_
+    bool is_posted_ = false;            // new text was posted and not taken; guarded by mutex_
 };
 
 }  // namespace tea

@@ -3,11 +3,12 @@
 from tea_llm._version import __version__
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.local import LocalLlmBackend
-from tea_llm.backends.streams import TextStream
+from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.catalog import DEFAULT_MODELS, ModelConfig, get_model_config
 from tea_llm.chat.formats import format_chat_prompt
 from tea_llm.errors import (
     ContextOverflowError,
+    EmbeddingNotSupportedError,
     EngineClosedError,
     EngineForkedError,
     GenerationCancelledError,
@@ -34,8 +35,10 @@ from tea_llm.types import (
 
 __all__ = [
     "DEFAULT_MODELS",
+    "AsyncTextStream",
     "ChatMessage",
     "ContextOverflowError",
+    "EmbeddingNotSupportedError",
     "EngineClosedError",
     "EngineForkedError",
     "EngineStats",

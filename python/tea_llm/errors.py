@@ -5,13 +5,14 @@
     LlmError
     ├── ModelNotFoundError              lists every place that was searched
     ├── ModelLoadError                  carries llama.cpp's own last error lines
-    └── InferenceError
-        ├── ContextOverflowError        n_prompt, n_ctx
-        ├── TemplateError
-        ├── GenerationTimeoutError      partial
-        ├── GenerationCancelledError
-        ├── EngineClosedError
-        └── EngineForkedError
+    ├── InferenceError
+    │   ├── ContextOverflowError        n_prompt, n_ctx
+    │   ├── TemplateError
+    │   ├── GenerationTimeoutError      partial
+    │   ├── GenerationCancelledError
+    │   ├── EngineClosedError
+    │   └── EngineForkedError
+    └── EmbeddingNotSupportedError
 
 Wrong argument types and values are plain ``TypeError`` and ``ValueError``, raised before anything runs.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 __all__ = [
     "ContextOverflowError",
+    "EmbeddingNotSupportedError",
     "EngineClosedError",
     "EngineForkedError",
     "GenerationCancelledError",
@@ -94,3 +96,7 @@ class EngineClosedError(InferenceError):
 
 class EngineForkedError(InferenceError):
     """The model was loaded before ``fork()``: threads do not survive it. Load it again in the child."""
+
+
+class EmbeddingNotSupportedError(LlmError):
+    """This model or backend gives no embeddings."""

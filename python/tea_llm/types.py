@@ -155,6 +155,8 @@ class ModelInfo:
         chat_format: ``"template"``, or the name of a format.
         chat_format_source: where it comes from: ``"argument"``, ``"model"``, ``"file name"`` or ``"default"``.
         kernels: the CPU features llama.cpp's kernels use.
+        pooling: how the file says that a text's vector is made of its tokens': ``"mean"``, ``"cls"``, ``"last"``,
+            ``"rank"``; ``"none"``: it does not say, and ``embed`` takes the mean.
     """
 
     path: str
@@ -170,6 +172,7 @@ class ModelInfo:
     chat_format: str
     chat_format_source: str
     kernels: str
+    pooling: str
 
 
 @dataclass(frozen=True, slots=True)

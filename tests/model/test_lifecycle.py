@@ -46,7 +46,7 @@ def test_a_stream_left_early_frees_its_sequence(llm: LocalLlmBackend) -> None:
 def test_leaving_the_with_block_cancels(llm: LocalLlmBackend) -> None:
     with llm.stream("Once upon a time", **LONG) as stream:  # type: ignore[call-overload]
         next(stream)
-        assert llm.stats().running == 1
+        assert wait_until(lambda: llm.stats().running == 1)
     assert wait_until(lambda: llm.stats().running == 0)
     with pytest.raises(GenerationCancelledError):
         _ = stream.result

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
-from tea_llm.backends.streams import TextStream
+from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.types import LlmCallParams, LlmCallResult, Message
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Self, Unpack
 
     from tea_llm.backends.options import Options
@@ -112,6 +114,44 @@ class LlmBackend(ABC):
             callback: as ``stream``.
             **options: see the class.
         """
+
+    @abstractmethod
+    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        """``call`` for asyncio. Cancelling the task cancels the request; no thread waits for it."""
+
+    @abstractmethod
+    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        """``chat`` for asyncio, as ``acall``."""
+
+    @abstractmethod
+    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
+        """``stream`` for asyncio: iterate with ``async for``."""
+
+    @abstractmethod
+    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
+        """``stream_chat`` for asyncio: iterate with ``async for``."""
+
+    @abstractmethod
+    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        """Vectors of texts.
+
+        Args:
+            text: one text, or any number of them.
+            normalize: scale each vector to length 1.
+
+        Returns:
+            float32, shape ``(n_embd,)`` for one text, ``(n, n_embd)`` for several, in their order.
+
+        Raises:
+            EmbeddingNotSupportedError: the model gives none.
+            ContextOverflowError: a text is longer than the model takes; nothing is cut off.
+            TypeError: a text is not a string.
+            ValueError: a lone surrogate in a text.
+        """
+
+    @abstractmethod
+    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        """``embed`` for asyncio."""
 
     @abstractmethod
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import random
 import time
@@ -14,13 +15,17 @@ from tea_llm import _core
 from tea_llm._check import check_text
 from tea_llm._log import forward_native_log
 from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.embedding import LocalEmbedder
+from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, takes_options
-from tea_llm.backends.streams import TextStream
+from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.errors import EngineClosedError
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo, Timings, Usage
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
@@ -44,6 +49,7 @@ class LocalLlmBackend(LlmBackend):
     ) -> None:
         self._model: _core.Model | None = model
         self._engine = engine
+        self._embedder = LocalEmbedder(model, n_threads=engine.n_threads)
         self._prompt = prompt
         self._path = path
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
@@ -93,6 +99,29 @@ class LocalLlmBackend(LlmBackend):
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
         return self._stream(self._submit_chat(messages, options), callback)
+
+    @takes_options
+    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return await self._await(self._submit_prompt(prompt, options))
+
+    @takes_options
+    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        return await self._await(self._submit_chat(messages, options))
+
+    @takes_options
+    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
+        return self._async_stream(self._submit_prompt(prompt, options))
+
+    @takes_options
+    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
+        return self._async_stream(self._submit_chat(messages, options))
+
+    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        return await asyncio.to_thread(self.embed, text, normalize=normalize)
+
+    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        self._open_model()
+        return self._embedder.embed(text, normalize=normalize)
 
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The token ids of a text; see ``Tokenizer.encode``."""
@@ -147,6 +176,7 @@ class LocalLlmBackend(LlmBackend):
             chat_format=self._prompt.format,
             chat_format_source=self._prompt.source,
             kernels=_core.system_info(),
+            pooling=model.pooling,
         )
 
     def stats(self) -> EngineStats:
@@ -157,6 +187,7 @@ class LocalLlmBackend(LlmBackend):
         _open_backends.discard(self)
         self._model = None
         self._engine.close()
+        self._embedder.close()
         forward_native_log()
 
     def __repr__(self) -> str:
@@ -212,6 +243,17 @@ class LocalLlmBackend(LlmBackend):
             return self._result(request.wait())
         finally:
             forward_native_log()
+
+    async def _await(self, request: _core.Request) -> LlmCallResult:
+        await LoopMailbox.of_running_loop().wait(request, wants_text=False)
+        return self._wait(request)  # it has ended
+
+    def _async_stream(self, request: _core.Request) -> AsyncTextStream:
+        async def next_text() -> str | None:
+            await LoopMailbox.of_running_loop().wait(request, wants_text=True)
+            return request.take_text() or None
+
+        return AsyncTextStream(next_text, lambda: self._await(request), request.cancel)
 
     def _stream(self, request: _core.Request, callback: Callable[[str], object] | None) -> TextStream | LlmCallResult:
         stream = TextStream(request.next_text, lambda: self._wait(request), request.cancel)

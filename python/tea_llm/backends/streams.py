@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from tea_llm.types import LlmCallResult, StreamChunk
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["TextStream"]
+__all__ = ["AsyncTextStream", "TextStream"]
 
 
 class TextStream(Iterator[StreamChunk]):
@@ -68,6 +68,50 @@ class TextStream(Iterator[StreamChunk]):
         return self
 
     def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+class AsyncTextStream(AsyncIterator[StreamChunk]):
+    """``TextStream`` for ``async for`` and ``async with``; cancelling the task that waits cancels the request."""
+
+    def __init__(
+        self,
+        next_text: Callable[[], Awaitable[str | None]],
+        wait: Callable[[], Awaitable[LlmCallResult]],
+        cancel: Callable[[], None],
+    ) -> None:
+        self._next_text = next_text
+        self._wait = wait
+        self._cancel = cancel
+        self._is_over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamChunk:
+        """The next piece; raises as ``TextStream`` does."""
+        if self._is_over:
+            raise StopAsyncIteration
+        text = await self._next_text()
+        if text is not None:
+            return StreamChunk(text)
+        self._is_over = True
+        return StreamChunk("", (await self._wait()).finish_reason)
+
+    async def result(self) -> LlmCallResult:
+        """The whole result; waits for the end, and takes nothing from the iteration. Raises as ``TextStream`` does."""
+        return await self._wait()
+
+    def cancel(self) -> None:
+        """Ends the request. Nothing when it is over."""
+        self._cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.cancel()
