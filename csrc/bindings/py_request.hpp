@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "bindings/common.hpp"
 #include "engine/request.hpp"
 
 namespace tea::bindings {
