@@ -1,9 +1,10 @@
+#include "bindings/common.hpp"
+
 #include <pybind11/numpy.h>
 
 #include <memory>
 #include <vector>
 
-#include "bindings/common.hpp"
 #include "engine/embedder.hpp"
 
 namespace tea::bindings {

@@ -1,3 +1,5 @@
+#include "bindings/common.hpp"
+
 #include <array>
 #include <memory>
 #include <string>
@@ -5,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "bindings/common.hpp"
 #include "bindings/py_request.hpp"
 #include "engine/engine.hpp"
 

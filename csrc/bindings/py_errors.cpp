@@ -1,8 +1,9 @@
+#include "bindings/common.hpp"
+
 #include <array>
 #include <string>
 #include <utility>
 
-#include "bindings/common.hpp"
 #include "engine/error.hpp"
 
 namespace tea::bindings {

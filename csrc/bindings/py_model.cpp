@@ -1,3 +1,5 @@
+#include "bindings/common.hpp"
+
 #include <condition_variable>
 #include <exception>
 #include <memory>
@@ -6,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "bindings/common.hpp"
 #include "engine/model.hpp"
 #include "engine/tokenizer.hpp"
 

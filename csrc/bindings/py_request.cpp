@@ -1,8 +1,8 @@
+#include "bindings/common.hpp"
+
 #include "bindings/py_request.hpp"
 
 #include <string>
-
-#include "bindings/common.hpp"
 
 namespace tea::bindings {
 

@@ -1,8 +1,9 @@
 #pragma once
 
+#include "bindings/common.hpp"
+
 #include <memory>
 
-#include "bindings/common.hpp"
 #include "engine/request.hpp"
 
 namespace tea::bindings {

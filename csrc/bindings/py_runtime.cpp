@@ -1,5 +1,6 @@
-#include "bindings/common.hpp"
 #ifndef _WIN32
+#include "bindings/common.hpp"
+
 #include <pthread.h>
 #endif
 
