@@ -40,7 +40,11 @@ def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[
     )
     session.run("ctest", "--test-dir", build, "--output-on-failure", env=options)
     # The interpreter is not built with the sanitizer: its runtime has to be there first.
-    runtime = subprocess.run(["cc", f"-print-file-name={library}"], capture_output=True, text=True, check=True)
-    preload = {"LD_PRELOAD": runtime.stdout.strip()}
+    # So has the C++ library, whose throw it wraps.
+    paths = [
+        subprocess.run(["cc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        for name in (library, "libstdc++.so.6")
+    ]
+    preload = {"LD_PRELOAD": " ".join(paths)}
     files = session.posargs or ["tests/native/test_engine.py", "tests/test_minimal.py"]
     session.run("pytest", "-p", "no:cacheprovider", *files, env=options | preload)
