@@ -1,12 +1,22 @@
 """A local LLM inside your Python process."""
 
 from tea_llm._version import __version__
+from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
+from tea_llm.backends.select import close_all, create_llm_backend, get_llm_backend, is_local_llm_available
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.catalog import DEFAULT_MODELS, ModelConfig, get_model_config
 from tea_llm.chat.formats import format_chat_prompt
 from tea_llm.errors import (
+    ApiAuthError,
+    ApiConnectionError,
+    ApiError,
+    ApiRateLimitError,
+    ApiResponseError,
+    ApiTimeoutError,
+    ConfigError,
     ContextOverflowError,
     EmbeddingNotSupportedError,
     EngineClosedError,
@@ -15,12 +25,14 @@ from tea_llm.errors import (
     GenerationTimeoutError,
     InferenceError,
     LlmError,
+    LocalBackendUnavailableError,
     ModelLoadError,
     ModelNotFoundError,
     TemplateError,
 )
 from tea_llm.loading import load
 from tea_llm.paths import resolve_model_path
+from tea_llm.settings import LlmSettings
 from tea_llm.tokenizer import Tokenizer
 from tea_llm.types import (
     ChatMessage,
@@ -30,18 +42,28 @@ from tea_llm.types import (
     ModelInfo,
     StreamChunk,
     Timings,
+    ToolCall,
     Usage,
 )
 
 __all__ = [
-    "DEFAULT_MODELS",
+    "ApiAuthError",
+    "ApiConnectionError",
+    "ApiError",
+    "ApiLlmBackend",
+    "ApiRateLimitError",
+    "ApiResponseError",
+    "ApiTimeoutError",
     "AsyncTextStream",
     "ChatMessage",
+    "ConfigError",
     "ContextOverflowError",
+    "DEFAULT_MODELS",
     "EmbeddingNotSupportedError",
     "EngineClosedError",
     "EngineForkedError",
     "EngineStats",
+    "FallbackBackend",
     "GenerationCancelledError",
     "GenerationTimeoutError",
     "InferenceError",
@@ -49,6 +71,8 @@ __all__ = [
     "LlmCallParams",
     "LlmCallResult",
     "LlmError",
+    "LlmSettings",
+    "LocalBackendUnavailableError",
     "LocalLlmBackend",
     "ModelConfig",
     "ModelInfo",
@@ -59,10 +83,15 @@ __all__ = [
     "TextStream",
     "Timings",
     "Tokenizer",
+    "ToolCall",
     "Usage",
     "__version__",
+    "close_all",
+    "create_llm_backend",
     "format_chat_prompt",
+    "get_llm_backend",
     "get_model_config",
+    "is_local_llm_available",
     "load",
     "resolve_model_path",
 ]

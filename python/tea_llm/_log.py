@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from tea_llm import _core
+from tea_llm._native import _core
 
 __all__ = ["forward_native_log"]
 

@@ -3,8 +3,10 @@
 ::
 
     LlmError
+    ├── ConfigError                     names the setting and the nearest valid one
     ├── ModelNotFoundError              lists every place that was searched
     ├── ModelLoadError                  carries llama.cpp's own last error lines
+    │   └── LocalBackendUnavailableError
     ├── InferenceError
     │   ├── ContextOverflowError        n_prompt, n_ctx
     │   ├── TemplateError
@@ -12,7 +14,13 @@
     │   ├── GenerationCancelledError
     │   ├── EngineClosedError
     │   └── EngineForkedError
-    └── EmbeddingNotSupportedError
+    ├── EmbeddingNotSupportedError
+    └── ApiError                        status_code, provider, request_id
+        ├── ApiConnectionError
+        ├── ApiTimeoutError             also a GenerationTimeoutError
+        ├── ApiAuthError
+        ├── ApiRateLimitError           retry_after
+        └── ApiResponseError
 
 Wrong argument types and values are plain ``TypeError`` and ``ValueError``, raised before anything runs.
 """
@@ -20,6 +28,13 @@ Wrong argument types and values are plain ``TypeError`` and ``ValueError``, rais
 from __future__ import annotations
 
 __all__ = [
+    "ApiAuthError",
+    "ApiConnectionError",
+    "ApiError",
+    "ApiRateLimitError",
+    "ApiResponseError",
+    "ApiTimeoutError",
+    "ConfigError",
     "ContextOverflowError",
     "EmbeddingNotSupportedError",
     "EngineClosedError",
@@ -28,6 +43,7 @@ __all__ = [
     "GenerationTimeoutError",
     "InferenceError",
     "LlmError",
+    "LocalBackendUnavailableError",
     "ModelLoadError",
     "ModelNotFoundError",
     "TemplateError",
@@ -38,12 +54,20 @@ class LlmError(Exception):
     """Base of all errors of this package."""
 
 
+class ConfigError(LlmError):
+    """Settings that cannot be meant: an unknown key, a wrong type, nothing that could answer."""
+
+
 class ModelNotFoundError(LlmError):
     """No model file where it was asked for or in any place that was searched, or it could not be fetched."""
 
 
 class ModelLoadError(LlmError):
     """A file is there but is not a model that can be used."""
+
+
+class LocalBackendUnavailableError(ModelLoadError):
+    """This installation was built without the native engine; the message says how to get it."""
 
 
 class InferenceError(LlmError):
@@ -100,3 +124,89 @@ class EngineForkedError(InferenceError):
 
 class EmbeddingNotSupportedError(LlmError):
     """This model or backend gives no embeddings."""
+
+
+class ApiError(LlmError):
+    """An API could not be asked, or did not answer as it should.
+
+    Attributes:
+        status_code: of the HTTP response; None when there was none.
+        provider: ``"openai"``, ``"azure"`` or ``"ollama"``.
+        request_id: the server's name for the request, to be quoted to its operators; None when it gave none.
+        code: the server's name for what went wrong; None when it gave none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        provider: str | None = None,
+        request_id: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.provider = provider
+        self.request_id = request_id
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # BaseException's own would call the class with the message alone, and set what __dict__ holds: all of ours.
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+class ApiConnectionError(ApiError):
+    """The server could not be reached, or the connection broke."""
+
+
+class ApiTimeoutError(ApiError, GenerationTimeoutError):
+    """The server took longer than ``timeout``. Attributes: those of both bases."""
+
+    def __init__(
+        self,
+        message: str,
+        partial: str = "",
+        *,
+        status_code: int | None = None,
+        provider: str | None = None,
+        request_id: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, provider=provider, request_id=request_id, code=code)
+        self.partial = partial
+
+
+class ApiAuthError(ApiError):
+    """No key, or one that the server refuses (401, 403)."""
+
+
+class ApiRateLimitError(ApiError):
+    """Too many requests (429), and the retries are used up.
+
+    Attributes:
+        retry_after: seconds that the server asks to wait; None when it does not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        status_code: int | None = None,
+        provider: str | None = None,
+        request_id: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, provider=provider, request_id=request_id, code=code)
+        self.retry_after = retry_after
+
+
+class ApiResponseError(ApiError):
+    """The server refused the request, failed, or sent what is no answer."""
+
+
+def _rebuild(kind: type[ApiError], message: str, attributes: dict[str, object]) -> ApiError:
+    error = kind(message)
+    error.__dict__.update(attributes)
+    return error

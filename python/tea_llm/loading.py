@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tea_llm import _core
 from tea_llm._check import check_flag, check_float, check_int
 from tea_llm._log import forward_native_log
+from tea_llm._native import _core
 from tea_llm.backends.local import LocalLlmBackend
 from tea_llm.catalog import get_model_config
 from tea_llm.chat.prompt import ChatPrompt
@@ -84,6 +84,7 @@ def load(
         >>> with tea_llm.load() as llm:  # doctest: +SKIP
         ...     print(llm.chat([{"role": "user", "content": "Hi"}]).content)
     """
+    load_native = _core.Model.load  # first of all: nothing below matters where there is no engine
     model_arguments = {
         "n_gpu_layers": -1 if n_gpu_layers == "auto" else check_int("n_gpu_layers", n_gpu_layers, -1, 2**31 - 1),
         "main_gpu": check_int("main_gpu", main_gpu, 0, 255),
@@ -109,7 +110,7 @@ def load(
     if check_flag("probe", probe):
         _probe(path)
     try:
-        native = _core.Model.load(os.fsencode(path), progress=progress, **model_arguments)  # type: ignore[arg-type]
+        native = load_native(os.fsencode(path), progress=progress, **model_arguments)  # type: ignore[arg-type]
         engine = _core.Engine(native, **engine_arguments)  # type: ignore[arg-type]
     finally:
         forward_native_log()

@@ -7,9 +7,11 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tea_llm.catalog import DEFAULT_MODELS
 from tea_llm.errors import ModelNotFoundError
+from tea_llm.settings import LlmSettings
 
 __all__ = [
     "explicit_model_path",
@@ -36,7 +38,7 @@ def search_dirs() -> list[Path]:
 
 
 def resolve_model_path(
-    settings: Mapping[str, object] | None = None, *, explicit: str | os.PathLike[str] | None = None
+    settings: Mapping[str, Any] | LlmSettings | None = None, *, explicit: str | os.PathLike[str] | None = None
 ) -> Path | None:
     """The model file to load; the first that is there wins.
 
@@ -46,7 +48,7 @@ def resolve_model_path(
     warning. Links are kept as they are.
 
     Args:
-        settings: what stands under ``settings:`` in a workflow, ``{"llm": {...}}``; None: nothing set.
+        settings: as ``LlmSettings.parse``; None: nothing set.
         explicit: the path that the caller asked for; None: search.
 
     Returns:
@@ -54,7 +56,7 @@ def resolve_model_path(
 
     Raises:
         ModelNotFoundError: ``explicit`` is not a file.
-        TypeError: the settings, or the path in them, are of a wrong type.
+        ConfigError: the settings are not valid.
     """
     if explicit is not None:
         return explicit_model_path(explicit)
@@ -79,14 +81,14 @@ def resolve_model_path(
     return None
 
 
-def searched_places(settings: Mapping[str, object] | None = None) -> list[str]:
+def searched_places(settings: Mapping[str, Any] | LlmSettings | None = None) -> list[str]:
     """One line for each place that ``resolve_model_path`` looks at, with what is wrong there.
 
     Args:
         settings: as ``resolve_model_path``.
 
     Raises:
-        TypeError: as ``resolve_model_path``.
+        ConfigError: as ``resolve_model_path``.
     """
     lines = [f"{label}: {_describe(value) if value else 'not set'}" for label, value in _named_paths(settings)]
     if not os.environ.get("APPDIR"):
@@ -95,14 +97,14 @@ def searched_places(settings: Mapping[str, object] | None = None) -> list[str]:
     return lines
 
 
-def model_not_found(settings: Mapping[str, object] | None = None) -> ModelNotFoundError:
+def model_not_found(settings: Mapping[str, Any] | LlmSettings | None = None) -> ModelNotFoundError:
     """The error for a search that found nothing: every place, and what to do.
 
     Args:
         settings: as ``resolve_model_path``.
 
     Raises:
-        TypeError: as ``resolve_model_path``.
+        ConfigError: as ``resolve_model_path``.
     """
     places = "".join(f"\n    {line}" for line in searched_places(settings))
     return ModelNotFoundError(
@@ -135,28 +137,12 @@ def explicit_model_path(path: str | os.PathLike[str]) -> Path:
     raise ModelNotFoundError(f"{file} is a directory: give the path of a file in it. It holds {_some(found)}")
 
 
-def _named_paths(settings: Mapping[str, object] | None) -> list[tuple[str, str | None]]:
+def _named_paths(settings: Mapping[str, Any] | LlmSettings | None) -> list[tuple[str, str | None]]:
     """The two places where a user names a file, with what is written there."""
     return [
         ("TEA_MODEL_PATH", os.environ.get("TEA_MODEL_PATH")),
-        ("settings.llm.model_path", _path_in_settings(settings)),
+        ("settings.llm.model_path", LlmSettings.parse(settings).model_path),
     ]
-
-
-def _path_in_settings(settings: Mapping[str, object] | None) -> str | None:
-    if settings is None:
-        return None
-    if not isinstance(settings, Mapping):
-        raise TypeError(f"settings must be a mapping like {{'llm': {{...}}}}, not {type(settings).__name__}")
-    llm = settings.get("llm")
-    if llm is None:
-        return None
-    if not isinstance(llm, Mapping):
-        raise TypeError(f"settings.llm must be a mapping, not {type(llm).__name__}")
-    value = llm.get("model_path")
-    if value is not None and not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"settings.llm.model_path must be a path, not {type(value).__name__}")
-    return None if value is None else os.fspath(value)
 
 
 def _expand(text: str) -> Path:

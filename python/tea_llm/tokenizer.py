@@ -6,9 +6,9 @@ import operator
 import os
 from collections.abc import Sequence
 
-from tea_llm import _core
 from tea_llm._check import check_text
 from tea_llm._log import forward_native_log
+from tea_llm._native import _core
 from tea_llm.paths import explicit_model_path
 
 __all__ = ["Tokenizer"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "ChatMessage",
@@ -13,15 +13,16 @@ __all__ = [
     "LlmCallParams",
     "LlmCallResult",
     "Message",
-    "MessageDict",
     "ModelInfo",
     "StreamChunk",
     "Timings",
+    "ToolCall",
     "Usage",
 ]
 
-FinishReason: TypeAlias = Literal["stop", "length"]
-"""``"stop"``: the model ended its text or a stop string came up; ``"length"``: max_tokens or the context is used up."""
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
+"""``"stop"``: the model ended its text or a stop string came up; ``"length"``: max_tokens or the context is used up;
+``"tool_calls"``: the model wants functions called; ``"content_filter"``: an API cut the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,25 @@ class ChatMessage:
     content: str
 
 
-class MessageDict(TypedDict):
-    """A message in the OpenAI API's form."""
+Message: TypeAlias = ChatMessage | Mapping[str, Any]
+"""What ``chat`` takes as one message: a ``ChatMessage``, or a dict in the OpenAI API's form.
 
-    role: str
-    content: str
+Its keys are ``role``, ``content``, ``name``, an assistant's ``tool_calls`` and a tool's ``tool_call_id``."""
 
 
-Message: TypeAlias = ChatMessage | MessageDict | dict[str, str]
-"""What ``chat`` takes as one message."""
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the model wants called.
+
+    Attributes:
+        id: names this call in the ``tool_call_id`` of the message that answers it.
+        name: of the function.
+        arguments: by parameter name.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +119,24 @@ class LlmCallResult:
     Attributes:
         content: the generated text, without the stop string. A character cut by ``max_tokens`` is left out.
         model: the model's name.
-        tokens_used: generated tokens.
-        finish_reason: ``"stop"`` or ``"length"``.
-        usage: token counts.
-        timings: durations.
+        tokens_used: generated tokens; None: an API did not say.
+        finish_reason: why it ended: see ``FinishReason``.
+        usage: token counts; all 0 where an API did not say.
+        timings: durations; None for an API's answer.
         backend: who answered.
+        tool_calls: functions that the model wants called.
+        fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
     """
 
     content: str
     model: str
-    tokens_used: int
+    tokens_used: int | None
     finish_reason: FinishReason
     usage: Usage
     timings: Timings | None = None
     backend: Literal["local", "api"] = "local"
+    tool_calls: tuple[ToolCall, ...] = ()
+    fallback_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +146,12 @@ class StreamChunk:
     Attributes:
         text: new text, at least one character unless this is the last chunk.
         finish_reason: None but in the last chunk.
+        tool_calls: the result's, in the last chunk.
     """
 
     text: str
     finish_reason: FinishReason | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

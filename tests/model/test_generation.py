@@ -67,7 +67,7 @@ def test_chat_answers_the_question(llm: LocalLlmBackend) -> None:
     assert result.finish_reason == "stop"
     assert result.backend == "local"
     assert result.model == "SmolLM2-135M-Instruct.Q4_1"
-    assert result.usage.prompt_tokens + result.tokens_used == result.usage.total_tokens
+    assert result.usage.prompt_tokens + result.usage.completion_tokens == result.usage.total_tokens
     assert result.timings is not None
     assert result.timings.ttft_ms >= result.timings.prefill_ms > 0
     assert result.timings.tokens_per_s > 0

@@ -38,7 +38,7 @@ def test_async_is_sync(llm: LocalLlmBackend) -> None:
 
 
 def test_many_tasks_and_no_more_threads(llm: LocalLlmBackend) -> None:
-    async def ask() -> tuple[list[int], int]:
+    async def ask() -> tuple[list[int | None], int]:
         tasks = [asyncio.create_task(llm.acall(f"{i}", max_tokens=20, ignore_eos=True)) for i in range(64)]
         await asyncio.sleep(0)
         n_threads = threading.active_count()

@@ -20,6 +20,12 @@ def test_dicts_and_objects_become_plain_dicts() -> None:
     assert check_messages(given) == [{"role": "system", "content": "Be brief."}, USER, {**USER, "name": "Ada"}]
 
 
+def test_tool_calls_and_their_answers() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    asked, answer = {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1", "content": "5"}
+    assert check_messages([asked, answer]) == [{**asked, "content": None}, answer]
+
+
 def test_the_callers_messages_are_not_touched_or_kept() -> None:
     message = dict(USER)
     checked = check_messages([message])
@@ -54,7 +60,20 @@ def test_no_messages_is_a_value_error() -> None:
         ({"role": "user", "content": b"Hi"}, TypeError, r"messages\[1\]: 'content' must be a string, not bytes"),
         ({**USER, "name": 5}, TypeError, r"messages\[1\]: 'name' must be a string, not int"),
         (ChatMessage("user", 5), TypeError, r"messages\[1\]: 'content' must be a string, not int"),  # type: ignore[arg-type]
-        ({**USER, "tool_calls": []}, ValueError, r"messages\[1\] has an unknown key 'tool_calls': allowed are role, "),
+        ({**USER, "tools": []}, ValueError, r"messages\[1\] has an unknown key 'tools': allowed are role, "),
+        ({"role": "assistant", "tool_calls": []}, ValueError, r"messages\[1\] has no 'content'"),
+        ({"role": "assistant", "tool_calls": "f"}, TypeError, r"'tool_calls' must be a list, not str"),
+        ({"role": "assistant", "tool_calls": ["f"]}, TypeError, r"'tool_calls'\[0\] must be like"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {}}]},
+            TypeError,
+            r"'tool_calls'\[0\]: 'name' must be a str",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 5}}]},
+            TypeError,
+            r"'tool_calls'\[0\]: 'arguments' must be JSON or a dict, not int",
+        ),
         ({5: 6}, ValueError, r"messages\[1\] has an unknown key 5"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tea_llm.catalog import DEFAULT_MODELS
-from tea_llm.errors import ModelNotFoundError
+from tea_llm.errors import ConfigError, ModelNotFoundError
 from tea_llm.paths import model_not_found, models_dir, resolve_model_path, search_dirs, searched_places
 
 
@@ -182,11 +182,11 @@ def test_explicit_directory_names_the_models_in_it(tmp_path: Path) -> None:
     [
         ("x", "settings must be a mapping"),
         ({"llm": "x"}, r"settings\.llm must be a mapping, not str"),
-        ({"llm": {"model_path": 5}}, r"settings\.llm\.model_path must be a path, not int"),
+        ({"llm": {"model_path": 5}}, r"settings\.llm\.model_path must be a string, not int"),
     ],
 )
 def test_settings_of_a_wrong_type(value: dict[str, object], message: str) -> None:
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(ConfigError, match=message):
         resolve_model_path(value)
 
 

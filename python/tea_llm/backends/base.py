@@ -34,16 +34,23 @@ class LlmBackend(ABC):
         min_p: keep tokens at least this likely relative to the most likely one; 0: all. Default 0.05.
         seed: 0 to 2**64-1; the same seed gives the same text up to float rounding. None (default): random.
         stop: one or several strings; the text ends before the first of them. None (default): none.
+        presence_penalty: subtracted from the logits of tokens that came up before, -2 to 2. Default 0. APIs only.
+        frequency_penalty: the same times how often they did. Default 0. APIs only.
         ignore_eos: never end by itself (for measuring). Default False.
+        tools: functions that the model may call, in the OpenAI API's form; for ``chat`` and ``stream_chat``. (With
+            tools the text of a local stream comes in one piece, at its end.)
+        tool_choice: ``"auto"`` (the default), ``"none"``, ``"required"``, or one function in the OpenAI API's form.
+        response_format: ``{"type": "json_object"}`` or a ``json_schema`` in the OpenAI API's form. APIs only.
         timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
 
     Raises:
         TypeError: an option that does not exist, an argument of a wrong type.
-        ValueError: an argument out of range, an empty prompt, no messages.
+        ValueError: an argument out of range, an empty prompt, no messages, an option that this backend has not got.
         ContextOverflowError: the prompt does not fit.
         GenerationTimeoutError: out of time; ``partial`` has the text so far.
         EngineClosedError: after ``close()``.
-        InferenceError: anything else that went wrong.
+        InferenceError: anything else that went wrong in a local model.
+        ApiError: anything else that went wrong with an API.
     """
 
     @abstractmethod

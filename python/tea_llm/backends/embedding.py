@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Iterable
@@ -10,9 +9,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tea_llm import _core
-from tea_llm._check import check_flag, check_text
+from tea_llm._check import check_flag
 from tea_llm._log import forward_native_log
+from tea_llm._native import _core
+from tea_llm.backends.vectors import checked_texts, groups, normalized
 
 __all__ = ["LocalEmbedder"]
 
@@ -40,16 +40,10 @@ class LocalEmbedder:
         """See ``LlmBackend.embed``."""
         check_flag("normalize", normalize)
         native = self._get()
-        if isinstance(text, str):
-            return _normalized(native.embed([self._encode("text", text)]), normalize).reshape(-1)
-        given: object = text
-        if isinstance(given, bytes) or not isinstance(given, Iterable):
-            raise TypeError(f"text must be a string or strings, not {type(given).__name__}")
-        parts = [np.empty((0, native.n_embd), np.float32)]
-        tokens = (self._encode(f"text[{index}]", one) for index, one in enumerate(text))
-        while group := list(itertools.islice(tokens, _GROUP)):
-            parts.append(native.embed(group))
-        return _normalized(np.concatenate(parts), normalize)
+        texts = groups(checked_texts(text), _GROUP)
+        parts = [native.embed([self._encode(name, one) for name, one in group]) for group in texts]
+        vectors = normalized(np.concatenate([np.empty((0, native.n_embd), np.float32), *parts]), normalize)
+        return vectors[0] if isinstance(text, str) else vectors
 
     def close(self) -> None:
         with self._lock:
@@ -65,16 +59,8 @@ class LocalEmbedder:
                 forward_native_log()
             return self._native
 
-    def _encode(self, name: str, text: object) -> list[int]:
-        tokens = self._model.encode(check_text(name, text), add_special=True, parse_special=False)
+    def _encode(self, name: str, text: str) -> list[int]:
+        tokens = self._model.encode(text, add_special=True, parse_special=False)
         if not tokens:
             raise ValueError(f"{name} is empty, and this model has no token for an empty text")
         return tokens
-
-
-def _normalized(vectors: NDArray[np.float32], normalize: bool) -> NDArray[np.float32]:
-    """Scaled to length 1 where asked for; a vector of zeros stays."""
-    if normalize:
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors /= np.where(lengths > 0, lengths, 1)
-    return vectors

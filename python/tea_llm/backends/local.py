@@ -8,17 +8,19 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from tea_llm import _core
 from tea_llm._check import check_text
 from tea_llm._log import forward_native_log
+from tea_llm._native import IS_NATIVE, _core
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.mailbox import LoopMailbox
-from tea_llm.backends.options import GenerationOptions, takes_options
-from tea_llm.backends.streams import AsyncTextStream, TextStream
+from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.chat.tools import find_calls
 from tea_llm.errors import EngineClosedError
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo, Timings, Usage
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from tea_llm.chat.prompt import ChatPrompt
 
 __all__ = ["LocalLlmBackend"]
+
+_Tools = frozenset[str]
+"""Names of the functions that a request may call."""
+_NO_TOOLS: _Tools = frozenset()
+_API_ONLY = ("frequency_penalty", "presence_penalty", "response_format")
 
 _open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
 
@@ -61,7 +68,7 @@ class LocalLlmBackend(LlmBackend):
 
     @takes_options
     def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return self._wait(self._submit_chat(messages, options))
+        return self._wait(*self._submit_chat(messages, options))
 
     @overload
     def stream(
@@ -98,7 +105,8 @@ class LocalLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return self._stream(self._submit_chat(messages, options), callback)
+        request, tools = self._submit_chat(messages, options)
+        return self._stream(request, callback, tools)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -106,7 +114,7 @@ class LocalLlmBackend(LlmBackend):
 
     @takes_options
     async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return await self._await(self._submit_chat(messages, options))
+        return await self._await(*self._submit_chat(messages, options))
 
     @takes_options
     def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
@@ -114,7 +122,7 @@ class LocalLlmBackend(LlmBackend):
 
     @takes_options
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        return self._async_stream(self._submit_chat(messages, options))
+        return self._async_stream(*self._submit_chat(messages, options))
 
     async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
         return await asyncio.to_thread(self.embed, text, normalize=normalize)
@@ -202,10 +210,10 @@ class LocalLlmBackend(LlmBackend):
     def _submit_prompt(
         self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]
     ) -> _core.Request:
-        if isinstance(prompt, LlmCallParams):
-            params = {"max_tokens": prompt.max_tokens, "temperature": prompt.temperature, "stop": prompt.stop}
-            prompt, options = prompt.prompt, {**options, **params}
-        checked = GenerationOptions.checked(options)
+        prompt, options = split_params(prompt, options)
+        checked = _checked(options)
+        if checked.tools:
+            raise ValueError("tools are for chats: a raw prompt has no place for them")
         model = self._open_model()
         if not isinstance(prompt, str):
             tokens = check_tokens(model, prompt)
@@ -219,10 +227,13 @@ class LocalLlmBackend(LlmBackend):
             raise ValueError("prompt is empty")
         return self._submit(tokens, checked)
 
-    def _submit_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _core.Request:
-        checked = GenerationOptions.checked(options)
+    def _submit_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> tuple[_core.Request, _Tools]:
+        checked = _checked(options)
         self._open_model()
-        return self._submit(self._prompt.encode(self._prompt.render(messages)), checked)
+        tools = () if checked.tool_choice == "none" else checked.tools
+        runs = self._prompt.render(messages, tools=tools)
+        names = frozenset(tool["function"]["name"] for tool in tools)
+        return self._submit(self._prompt.encode(runs), checked), names
 
     def _submit(self, tokens: list[int], options: GenerationOptions) -> _core.Request:
         return self._engine.submit(
@@ -238,32 +249,33 @@ class LocalLlmBackend(LlmBackend):
             timeout_s=options.timeout or 0.0,
         )
 
-    def _wait(self, request: _core.Request) -> LlmCallResult:
+    def _wait(self, request: _core.Request, tools: _Tools = _NO_TOOLS) -> LlmCallResult:
         try:
-            return self._result(request.wait())
+            result = self._result(request.wait())
         finally:
             forward_native_log()
+        return _with_calls(result, tools)
 
-    async def _await(self, request: _core.Request) -> LlmCallResult:
+    async def _await(self, request: _core.Request, tools: _Tools = _NO_TOOLS) -> LlmCallResult:
         await LoopMailbox.of_running_loop().wait(request, wants_text=False)
-        return self._wait(request)  # it has ended
+        return self._wait(request, tools)  # it has ended
 
-    def _async_stream(self, request: _core.Request) -> AsyncTextStream:
+    def _async_stream(self, request: _core.Request, tools: _Tools = _NO_TOOLS) -> AsyncTextStream:
         async def next_text() -> str | None:
-            await LoopMailbox.of_running_loop().wait(request, wants_text=True)
-            return request.take_text() or None
+            await LoopMailbox.of_running_loop().wait(request, wants_text=not tools)
+            return _take_text(request, tools)
 
-        return AsyncTextStream(next_text, lambda: self._await(request), request.cancel)
+        return AsyncTextStream(next_text, lambda: self._await(request, tools), request.cancel)
 
-    def _stream(self, request: _core.Request, callback: Callable[[str], object] | None) -> TextStream | LlmCallResult:
-        stream = TextStream(request.next_text, lambda: self._wait(request), request.cancel)
-        if callback is None:
-            return stream
-        with stream:
-            for chunk in stream:
-                if chunk.text:
-                    callback(chunk.text)
-            return stream.result
+    def _stream(
+        self, request: _core.Request, callback: Callable[[str], object] | None, tools: _Tools = _NO_TOOLS
+    ) -> TextStream | LlmCallResult:
+        def whole_text() -> str | None:
+            request.wait()
+            return _take_text(request, tools)
+
+        next_text = whole_text if tools else request.next_text
+        return deliver(TextStream(next_text, lambda: self._wait(request, tools), request.cancel), callback)
 
     def _result(self, result: _core.RequestResult) -> LlmCallResult:
         n_intervals = result.n_generated - 1
@@ -290,7 +302,27 @@ class LocalLlmBackend(LlmBackend):
         )
 
 
-@atexit.register
+def _checked(options: Mapping[str, object]) -> GenerationOptions:
+    checked = GenerationOptions.checked(options)
+    for name in _API_ONLY:
+        if options.get(name):
+            raise ValueError(f"{name} is an option that the local backend has not got yet")
+    if checked.tool_choice not in (None, "auto", "none"):
+        raise ValueError(f"tool_choice={checked.tool_choice!r} cannot be enforced by the local backend yet")
+    return checked
+
+
+def _take_text(request: _core.Request, tools: _Tools) -> str | None:
+    """The text that came since the last time. With tools that is an answer's whole, to be told from calls."""
+    text = request.take_text()
+    return (find_calls(text, tools)[0] if tools else text) or None
+
+
+def _with_calls(result: LlmCallResult, tools: _Tools) -> LlmCallResult:
+    content, calls = find_calls(result.content, tools) if tools else (result.content, ())
+    return replace(result, content=content, tool_calls=calls, finish_reason="tool_calls") if calls else result
+
+
 def _close_all_at_exit() -> None:
     """Stops the engines while there is still an interpreter, and lets threads out that wait for them."""
     for backend in list(_open_backends):
@@ -298,3 +330,7 @@ def _close_all_at_exit() -> None:
     deadline = time.monotonic() + 2
     while _core.n_without_gil() > 0 and time.monotonic() < deadline:
         time.sleep(0.001)
+
+
+if IS_NATIVE:
+    atexit.register(_close_all_at_exit)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import weakref
 
-from tea_llm import _core
+from tea_llm._native import _core
 
 __all__ = ["LoopMailbox"]
 

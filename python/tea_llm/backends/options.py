@@ -6,11 +6,12 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from tea_llm._check import check_flag, check_float, check_int, check_text
+from tea_llm.types import LlmCallParams
 
-__all__ = ["GenerationOptions", "Options", "takes_options"]
+__all__ = ["GenerationOptions", "Options", "split_params", "takes_options"]
 
 _MOST_TOKENS = 2**31 - 1
 _Method = TypeVar("_Method", bound=Callable[..., object])
@@ -26,7 +27,12 @@ class Options(TypedDict, total=False):
     min_p: float
     seed: int | None
     stop: str | Sequence[str] | None
+    presence_penalty: float
+    frequency_penalty: float
     ignore_eos: bool
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+    response_format: Mapping[str, Any] | None
     timeout: float | None
 
 
@@ -41,7 +47,12 @@ class GenerationOptions:
     min_p: float = 0.05
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     ignore_eos: bool = False
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
     timeout: float | None = None
 
     @classmethod
@@ -58,7 +69,20 @@ class GenerationOptions:
                 hint = f": did you mean {near[0]!r}?" if near else f": there are {', '.join(_CHECKS)}"
                 raise TypeError(f"unknown option {name!r}{hint}")
         values = {name: _CHECKS[name](value) for name, value in given.items()}
-        return cls(**values)  # type: ignore[arg-type]  # _CHECKS has a check of the right type for each field
+        options = cls(**values)  # type: ignore[arg-type]  # _CHECKS has a check of the right type for each field
+        if options.tool_choice is not None and not options.tools:
+            raise ValueError(f"tool_choice={options.tool_choice!r} needs tools to choose from")
+        return options
+
+
+def split_params(
+    prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]
+) -> tuple[str | Sequence[int], Mapping[str, object]]:
+    """The prompt, and the options with those of ``LlmCallParams`` in place of the same names."""
+    if not isinstance(prompt, LlmCallParams):
+        return prompt, options
+    params = {"max_tokens": prompt.max_tokens, "temperature": prompt.temperature, "stop": prompt.stop}
+    return prompt.prompt, {**options, **params}
 
 
 def _check_stop(stop: object) -> tuple[str, ...]:
@@ -83,6 +107,48 @@ def _check_timeout(timeout: object) -> float | None:
     return seconds
 
 
+def _check_tools(tools: object) -> tuple[Mapping[str, Any], ...]:
+    if tools is None:
+        return ()
+    if not isinstance(tools, Sequence) or isinstance(tools, (str, bytes)):
+        raise TypeError(f"tools must be a list of function descriptions, not {type(tools).__name__}")
+    return tuple(_check_tool(f"tools[{index}]", tool) for index, tool in enumerate(tools))
+
+
+def _check_tool(where: str, tool: object) -> Mapping[str, Any]:
+    if not isinstance(tool, Mapping):
+        raise TypeError(f"{where} must be a dict, not {type(tool).__name__}")
+    function = tool.get("function")
+    if tool.get("type") != "function" or not isinstance(function, Mapping):
+        raise ValueError(f"{where} must be like {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}")
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        raise ValueError(f"{where}: the function has no 'name'")
+    return tool
+
+
+def _check_tool_choice(choice: object) -> str | Mapping[str, Any] | None:
+    if choice is None or isinstance(choice, Mapping) or choice in ("auto", "none", "required"):
+        return choice
+    if not isinstance(choice, str):
+        raise TypeError(f"tool_choice must be a string or a dict, not {type(choice).__name__}")
+    raise ValueError(
+        f"tool_choice={choice!r} is not one of 'auto', 'none', 'required'; a certain function is "
+        f"{{'type': 'function', 'function': {{'name': {choice!r}}}}}"
+    )
+
+
+def _check_response_format(form: object) -> Mapping[str, Any] | None:
+    if form is None:
+        return None
+    if not isinstance(form, Mapping):
+        raise TypeError(f"response_format must be a dict, not {type(form).__name__}")
+    if form.get("type") not in ("text", "json_object", "json_schema"):
+        raise ValueError(
+            f"response_format has the type {form.get('type')!r}: allowed are 'text', 'json_object', 'json_schema'"
+        )
+    return form
+
+
 _CHECKS: dict[str, Callable[[object], object]] = {
     "max_tokens": lambda value: None if value is None else check_int("max_tokens", value, 1, _MOST_TOKENS),
     "temperature": lambda value: check_float("temperature", value, 0, 1e6),
@@ -91,7 +157,12 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "min_p": lambda value: check_float("min_p", value, 0, 1),
     "seed": lambda value: None if value is None else check_int("seed", value, 0, 2**64 - 1),
     "stop": _check_stop,
+    "presence_penalty": lambda value: check_float("presence_penalty", value, -2, 2),
+    "frequency_penalty": lambda value: check_float("frequency_penalty", value, -2, 2),
     "ignore_eos": lambda value: check_flag("ignore_eos", value),
+    "tools": _check_tools,
+    "tool_choice": _check_tool_choice,
+    "response_format": _check_response_format,
     "timeout": _check_timeout,
 }
 
@@ -105,7 +176,7 @@ def takes_options(method: _Method) -> _Method:
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=None if field.name == "stop" else field.default,
+            default=None if field.default == () else field.default,
             annotation=getattr(annotations[field.name], "__forward_arg__", annotations[field.name]),
         )
         for field in fields(GenerationOptions)

@@ -11,7 +11,7 @@ from tea_llm.types import LlmCallResult, StreamChunk
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncTextStream", "TextStream"]
+__all__ = ["AsyncTextStream", "TextStream", "deliver"]
 
 
 class TextStream(Iterator[StreamChunk]):
@@ -49,7 +49,7 @@ class TextStream(Iterator[StreamChunk]):
         if text is not None:
             return StreamChunk(text)
         self._is_over = True
-        return StreamChunk("", self._wait().finish_reason)
+        return _last_chunk(self._wait())
 
     @property
     def result(self) -> LlmCallResult:
@@ -71,6 +71,21 @@ class TextStream(Iterator[StreamChunk]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.cancel()
+
+
+def deliver(stream: TextStream, callback: Callable[[str], object] | None) -> TextStream | LlmCallResult:
+    """What ``stream(callback=...)`` returns: the stream itself, or after the last callback the result."""
+    if callback is None:
+        return stream
+    with stream:
+        for chunk in stream:
+            if chunk.text:
+                callback(chunk.text)
+        return stream.result
+
+
+def _last_chunk(result: LlmCallResult) -> StreamChunk:
+    return StreamChunk("", result.finish_reason, result.tool_calls)
 
 
 class AsyncTextStream(AsyncIterator[StreamChunk]):
@@ -98,7 +113,7 @@ class AsyncTextStream(AsyncIterator[StreamChunk]):
         if text is not None:
             return StreamChunk(text)
         self._is_over = True
-        return StreamChunk("", (await self._wait()).finish_reason)
+        return _last_chunk(await self._wait())
 
     async def result(self) -> LlmCallResult:
         """The whole result; waits for the end, and takes nothing from the iteration. Raises as ``TextStream`` does."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from tea_llm._check import check_text
 from tea_llm.types import ChatMessage, Message
 
 __all__ = ["check_message", "check_messages"]
 
-_KEYS = ("role", "content", "name")
+_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
 
 
-def check_messages(messages: Iterable[Message | Mapping[str, object]]) -> list[dict[str, str]]:
-    """The messages as plain dicts with ``role``, ``content`` and, where given, ``name``.
+def check_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """The messages as plain dicts with ``role``, ``content`` and, where given, the other keys.
 
     Args:
         messages: dicts in the OpenAI form or ``ChatMessage``s, at least one. A content may be a list of
-            ``{"type": "text", "text": ...}`` parts, which are joined with newlines as llama.cpp does.
+            ``{"type": "text", "text": ...}`` parts, which are joined with newlines as llama.cpp does, and None beside
+            ``tool_calls``.
 
     Raises:
         TypeError: a single string or mapping for the list, or a message or value of a wrong type.
@@ -37,7 +40,7 @@ def check_messages(messages: Iterable[Message | Mapping[str, object]]) -> list[d
     return checked
 
 
-def check_message(item: object, index: int) -> dict[str, str]:
+def check_message(item: object, index: int) -> dict[str, Any]:
     """One message as a plain dict.
 
     Args:
@@ -57,24 +60,46 @@ def check_message(item: object, index: int) -> dict[str, str]:
         if key not in _KEYS:
             raise ValueError(f"{where} has an unknown key {key!r}: allowed are {', '.join(_KEYS)}")
     for key in ("role", "content"):
-        if key not in item:
+        if key not in item and not (key == "content" and item.get("tool_calls")):
             raise ValueError(f"{where} has no {key!r}")
-    return {key: _check_text(item[key], where, key) for key in _KEYS if key in item}
+    checked: dict[str, Any] = {key: _check_value(key, item[key], item, where) for key in _KEYS if key in item}
+    checked.setdefault("content", None)
+    return checked
 
 
-def _check_text(value: object, where: str, key: str) -> str:
-    if key == "content" and isinstance(value, (list, tuple)):
-        value = _join_parts(value, where)
-    if not isinstance(value, str):
-        raise TypeError(f"{where}: {key!r} must be a string, not {type(value).__name__}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where}: {key!r} holds a lone surrogate, U+{ord(value[error.start]):04X} at index {error.start}, "
-            "which no text can hold"
-        ) from None
-    return value
+def _check_value(key: str, value: object, item: Mapping[str, object], where: str) -> object:
+    if key == "tool_calls":
+        return _check_calls(value, where)
+    if key == "content":
+        if value is None and item.get("tool_calls"):
+            return None
+        if isinstance(value, (list, tuple)):
+            value = _join_parts(value, where)
+    return check_text(f"{where}: {key!r}", value)
+
+
+def _check_calls(calls: object, where: str) -> list[dict[str, Any]]:
+    if not isinstance(calls, (list, tuple)):
+        raise TypeError(f"{where}: 'tool_calls' must be a list, not {type(calls).__name__}")
+    checked = []
+    for index, call in enumerate(calls):
+        name = f"{where}: 'tool_calls'[{index}]"
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(call, Mapping) or not isinstance(function, Mapping):
+            raise TypeError(f"{name} must be like {{'id': ..., 'type': 'function', 'function': {{...}}}}")
+        for key, value in (("id", call.get("id", "")), ("name", function.get("name"))):
+            check_text(f"{name}: {key!r}", value)
+        arguments = function.get("arguments", "{}")
+        if not isinstance(arguments, (str, Mapping)):
+            raise TypeError(f"{name}: 'arguments' must be JSON or a dict, not {type(arguments).__name__}")
+        checked.append(
+            {
+                "id": call.get("id", ""),
+                "type": "function",
+                "function": {"name": function["name"], "arguments": arguments},
+            }
+        )
+    return checked
 
 
 def _join_parts(parts: list[object] | tuple[object, ...], where: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tea_llm.chat.formats import CHAT_FORMATS, format_parts
 from tea_llm.chat.messages import check_messages
+from tea_llm.chat.tools import describe_tools, parsed_arguments
 from tea_llm.types import Message
 
 if TYPE_CHECKING:
@@ -78,19 +79,21 @@ class ChatPrompt:
         template: str | None = None,
         add_generation_prompt: bool = True,
     ) -> Runs:
-        """The prompt of a conversation, in runs.
+        """The prompt of a conversation, in runs. A template that knows no tools gets them in words.
 
         Raises:
             TemplateError: the template is not valid, or refuses the messages.
             TypeError: a message is of a wrong type.
-            ValueError: a message is not valid, or tools are given to a named format, which has no place for them.
+            ValueError: a message is not valid.
         """
         checked = check_messages(messages)
         compiled = self._compile(template) if template is not None else self._compiled()
+        if compiled is not None and compiled.uses_tools:
+            checked = parsed_arguments(checked)
+            return compiled.render(checked, tools=tools or None, add_generation_prompt=add_generation_prompt)
+        checked = describe_tools(checked, tools or ())
         if compiled is not None:
-            return compiled.render(checked, tools=tools, add_generation_prompt=add_generation_prompt)
-        if tools:
-            raise ValueError(f"tools: the chat format {self.format!r} has no place for them; use a template")
+            return compiled.render(checked, add_generation_prompt=add_generation_prompt)
         return format_parts(checked, self.format, add_generation_prompt=add_generation_prompt)
 
     def encode(self, runs: Runs) -> list[int]:

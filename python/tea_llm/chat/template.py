@@ -15,7 +15,7 @@ from traceback import walk_tb
 from typing import Any
 
 from jinja2 import TemplateError as JinjaError
-from jinja2 import TemplateSyntaxError, nodes, pass_eval_context
+from jinja2 import TemplateSyntaxError, meta, nodes, pass_eval_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
@@ -45,6 +45,9 @@ class ChatTemplate:
         bos_token: text of the token that begins a prompt; part of the scaffold.
         eos_token: text of the token that ends an answer; part of the scaffold.
 
+    Attributes:
+        uses_tools: whether the template looks at ``tools``.
+
     Raises:
         TemplateError: the source is not valid; the message has Jinja's words and the line.
 
@@ -57,7 +60,9 @@ class ChatTemplate:
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
         self._tokens = {"bos_token": trusted(bos_token), "eos_token": trusted(eos_token)}
         try:
-            self._template = _environment().from_string(source)
+            environment = _environment()
+            self.uses_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
+            self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
             raise TemplateError(f"chat template, line {error.lineno}: {error.message}") from error
         except Exception as error:  # nesting too deep for Jinja or Python, for one

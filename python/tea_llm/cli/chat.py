@@ -155,7 +155,7 @@ def _print_chunk(text: str) -> None:
 
 def _say_if_cut(result: LlmCallResult, max_tokens: int | None) -> None:
     if result.finish_reason == "length":
-        is_limit = max_tokens is not None and result.tokens_used >= max_tokens
+        is_limit = max_tokens is not None and (result.tokens_used or 0) >= max_tokens
         _note(f"cut off: --max-tokens {max_tokens} is used up" if is_limit else "cut off: the context is full")
 
 

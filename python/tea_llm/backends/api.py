@@ -1,0 +1,346 @@
+"""Answers from an OpenAI-compatible API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+
+from tea_llm._check import check_flag, check_int, check_text
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.portal import Future, Portal
+from tea_llm.backends.protocol import Answer, completion_body, parse_answer, parse_vectors, wire_messages
+from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.vectors import checked_texts, groups, normalized
+from tea_llm.errors import (
+    ApiError,
+    ApiResponseError,
+    ApiTimeoutError,
+    EmbeddingNotSupportedError,
+    EngineClosedError,
+)
+from tea_llm.providers import resolve
+from tea_llm.settings import LlmSettings
+from tea_llm.types import LlmCallParams, LlmCallResult, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from tea_llm.backends.options import Options
+    from tea_llm.backends.transport import Transport
+
+__all__ = ["ApiLlmBackend"]
+
+logger = logging.getLogger("tea_llm")
+
+_T = TypeVar("_T")
+_TEXTS_A_REQUEST = 256
+_NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked: a chat completion, or a raw one where there is a prompt."""
+
+    body: dict[str, Any]
+    timeout: float
+    prompt: str | list[int] | None = None
+
+
+class ApiLlmBackend(LlmBackend):
+    """A model behind an OpenAI-compatible API: OpenAI, Azure OpenAI, Ollama, or any server that speaks the protocol.
+
+    Requests are tried again after 429, 5xx and connection errors, ``max_retries`` times, with exponential backoff or
+    as long as ``Retry-After`` says, up to a minute; never once a stream has begun. ``timeout`` is over all of that.
+
+    Args:
+        settings: as ``LlmSettings.parse``; what they do not say is taken from the provider's environment variables.
+
+    Raises:
+        ConfigError: the settings are not valid, or lack a model or a key.
+
+    Example:
+        >>> settings = {"llm": {"api_url": "http://localhost:8000/v1", "model": "m"}}
+        >>> ApiLlmBackend(settings)
+        <ApiLlmBackend openai 'm' at http://localhost:8000/v1>
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | LlmSettings | None = None) -> None:
+        parsed = LlmSettings.parse(settings)
+        self._endpoint = resolve(parsed)
+        self._timeout = 300.0 if parsed.timeout is None else parsed.timeout
+        self._max_retries = 2 if parsed.max_retries is None else parsed.max_retries
+        self._is_closed = False
+        self._has_completions = True
+        # the portal's loop only
+        self._transports: dict[Portal, Transport] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @takes_options
+    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        """Continues a raw prompt, by ``/completions``.
+
+        A model that has no such endpoint gets the prompt as one user message; that is logged once.
+        """
+        return Portal.wait(self._start(self._answer, self._completion(prompt, options)))
+
+    @takes_options
+    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        return Portal.wait(self._start(self._answer, self._chat(messages, options)))
+
+    @overload
+    def stream(
+        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object],
+        **options: Unpack[Options],
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return deliver(_Stream(self, self._completion(prompt, options)).for_thread(), callback)
+
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream_chat(
+        self,
+        messages: Iterable[Message],
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return deliver(_Stream(self, self._chat(messages, options)).for_thread(), callback)
+
+    @takes_options
+    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return await Portal.join(self._start(self._answer, self._completion(prompt, options)))
+
+    @takes_options
+    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        return await Portal.join(self._start(self._answer, self._chat(messages, options)))
+
+    @takes_options
+    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
+        return _Stream(self, self._completion(prompt, options)).for_task()
+
+    @takes_options
+    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
+        return _Stream(self, self._chat(messages, options)).for_task()
+
+    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        check_flag("normalize", normalize)
+        vectors: list[Sequence[float]] = []
+        for group in groups(checked_texts(text), _TEXTS_A_REQUEST):
+            vectors += Portal.wait(self._start(self._vectors, [one for _, one in group]))
+        return _array(vectors, normalize, is_one=isinstance(text, str))
+
+    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        check_flag("normalize", normalize)
+        vectors: list[Sequence[float]] = []
+        for group in groups(checked_texts(text), _TEXTS_A_REQUEST):
+            vectors += await Portal.join(self._start(self._vectors, [one for _, one in group]))
+        return _array(vectors, normalize, is_one=isinstance(text, str))
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            portal = Portal.get()
+            portal.wait(portal.start(self._close(portal)))
+
+    def __repr__(self) -> str:
+        closed = " closed" if self._is_closed else ""
+        return f"<ApiLlmBackend {self._endpoint.provider} {self._endpoint.model!r} at {self._endpoint.url}{closed}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an ApiLlmBackend holds connections and a key, and is not pickled: pass its settings")
+
+    def _completion(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> _Request:
+        prompt, options = split_params(prompt, options)
+        checked = self._checked(options)
+        for name in ("tools", "response_format"):
+            if options.get(name):
+                raise ValueError(f"{name} is for chats: a raw prompt has no place for it")
+        if isinstance(prompt, str):
+            given: str | list[int] = check_text("prompt", prompt)
+        else:
+            given = [check_int(f"tokens[{index}]", token, 0, 2**31 - 1) for index, token in enumerate(prompt)]
+        if not given:
+            raise ValueError("prompt is empty")
+        body = completion_body(self._endpoint.model, checked, options)
+        return _Request(body, checked.timeout or self._timeout, given)
+
+    def _chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _Request:
+        checked = self._checked(options)
+        body = completion_body(self._endpoint.model, checked, options) | {"messages": wire_messages(messages)}
+        return _Request(self._endpoint.adapt(body, options), checked.timeout or self._timeout)
+
+    def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
+        checked = GenerationOptions.checked(options)
+        for name in sorted(self._endpoint.refused_options.intersection(options)):
+            raise ValueError(f"{name} is an option that provider {self._endpoint.provider!r} has not got")
+        return checked
+
+    def _start(self, work: Callable[[Any], Coroutine[Any, Any, _T]], argument: object) -> Future[_T]:
+        if self._is_closed:
+            raise EngineClosedError("the backend was closed")
+        return Portal.get().start(work(argument))
+
+    # What follows runs in the portal's loop.
+
+    async def _answer(self, request: _Request) -> LlmCallResult:
+        async def post(path: str, body: dict[str, Any]) -> LlmCallResult:
+            return parse_answer(await self._transport().post(path, body), self._endpoint.model)
+
+        return await self._limited(self._ask(request, post), request.timeout)
+
+    async def _vectors(self, texts: list[str]) -> list[Sequence[float]]:
+        async def post() -> list[Sequence[float]]:
+            body = {"model": self._endpoint.model, "input": texts, "encoding_format": "float"}
+            return parse_vectors(await self._transport().post("/embeddings", body), len(texts))
+
+        try:
+            return await self._limited(post(), self._timeout)
+        except ApiResponseError as error:
+            if error.status_code in _NO_SUCH_ENDPOINT and error.code != "model_not_found":
+                raise EmbeddingNotSupportedError(str(error)) from error
+            raise
+
+    async def _fill(self, request: _Request, texts: asyncio.Queue[str | None]) -> LlmCallResult:
+        """Puts the texts of an answer where they are taken from, and None at its end."""
+        answer = Answer(self._endpoint.model)
+
+        def receive(event: object) -> None:
+            if text := answer.add(event):
+                texts.put_nowait(text)
+
+        async def stream(path: str, body: dict[str, Any]) -> LlmCallResult:
+            asks_for_usage = (
+                {"stream_options": {"include_usage": True}} if self._endpoint.reports_streamed_usage else {}
+            )
+            is_complete = await self._transport().stream(path, {**body, "stream": True, **asks_for_usage}, receive)
+            if not is_complete and not answer.has_ended:
+                raise ApiResponseError(f"the stream broke off after {len(answer.text)} characters")
+            return answer.result()
+
+        try:
+            return await self._limited(self._ask(request, stream), request.timeout, lambda: answer.text)
+        finally:
+            texts.put_nowait(None)
+
+    async def _ask(self, request: _Request, send: Callable[[str, dict[str, Any]], Awaitable[_T]]) -> _T:
+        """Sends a request to the endpoint it belongs to."""
+        if request.prompt is None:
+            return await send("/chat/completions", request.body)
+        if self._has_completions or not isinstance(request.prompt, str):
+            try:
+                return await send("/completions", {**request.body, "prompt": request.prompt})
+            except ApiResponseError as error:
+                is_missing = error.status_code in _NO_SUCH_ENDPOINT or error.code == "OperationNotSupported"  # Azure's
+                if not is_missing or not isinstance(request.prompt, str):
+                    raise
+        body = {**request.body, "messages": [{"role": "user", "content": request.prompt}]}
+        result = await send("/chat/completions", self._endpoint.adapt(body, request.body))
+        if self._has_completions:
+            self._has_completions = False
+            logger.warning("%s has no /completions: raw prompts are sent as a user message", self)
+        return result
+
+    async def _limited(self, work: Awaitable[_T], timeout: float, partial: Callable[[], str] = str) -> _T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - the portal starts tasks
+        self._tasks.add(task)
+        try:
+            return await asyncio.wait_for(work, timeout)
+        except asyncio.TimeoutError:
+            provider = self._endpoint.provider
+            raise ApiTimeoutError(f"{provider}: no answer in {timeout:g} s", partial(), provider=provider) from None
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise EngineClosedError("the backend was closed") from None
+            raise
+        except ApiError as error:
+            error.provider = self._endpoint.provider
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    def _transport(self) -> Transport:
+        """The connections of this process: a forked child has a portal of its own."""
+        portal = Portal.get()
+        if portal not in self._transports:
+            from tea_llm.backends.transport import Transport  # httpx: only for those who ask
+
+            self._transports[portal] = Transport(self._endpoint, max_retries=self._max_retries)
+        return self._transports[portal]
+
+    async def _close(self, portal: Portal) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        transport = self._transports.pop(portal, None)
+        if transport is not None:
+            await transport.close()
+
+
+class _Stream:
+    """A streamed answer: filled in the portal's loop, read from a thread or a task. Dropping it ends the request."""
+
+    def __init__(self, backend: ApiLlmBackend, request: _Request) -> None:
+        self._portal = Portal.get()
+        self._texts: asyncio.Queue[str | None] = asyncio.Queue()
+        texts = self._texts  # the work must not hold on to this object: its end is the work's
+        self._filled = backend._start(lambda asked: backend._fill(asked, texts), request)
+
+    def for_thread(self) -> TextStream:
+        def next_text() -> str | None:
+            return self._portal.wait(self._portal.start(self._take()))
+
+        return TextStream(next_text, lambda: self._portal.wait(self._filled), self.cancel)
+
+    def for_task(self) -> AsyncTextStream:
+        return AsyncTextStream(self._next, lambda: self._portal.join(self._filled), self.cancel)
+
+    def cancel(self) -> None:
+        self._filled.cancel()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_filled"):  # the backend may have been closed
+            self.cancel()
+
+    async def _next(self) -> str | None:
+        try:
+            return await self._portal.join(self._portal.start(self._take()))
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    async def _take(self) -> str | None:
+        text = await self._texts.get()
+        if text is None:
+            self._texts.put_nowait(None)  # for whoever asks again
+        return text
+
+
+def _array(vectors: list[Sequence[float]], normalize: bool, *, is_one: bool) -> NDArray[np.float32]:
+    import numpy as np
+
+    array = np.array(vectors, np.float32).reshape(len(vectors), len(vectors[0]) if vectors else 0)
+    return normalized(array, normalize)[0] if is_one else normalized(array, normalize)

@@ -1,0 +1,263 @@
+"""Local first, the API when the local model cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
+
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.options import takes_options
+from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.errors import (
+    EngineClosedError,
+    GenerationCancelledError,
+    GenerationTimeoutError,
+    InferenceError,
+    TemplateError,
+)
+from tea_llm.types import LlmCallParams, LlmCallResult, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from tea_llm.backends.options import Options
+
+__all__ = ["FallbackBackend"]
+
+logger = logging.getLogger("tea_llm")
+
+_FINAL = (EngineClosedError, GenerationCancelledError, GenerationTimeoutError, TemplateError)
+"""What no other backend would do better, or what the program itself brought about."""
+
+
+class FallbackBackend(LlmBackend):
+    """A local and an API backend that answer as one. Results say who did, and why the API: ``fallback_reason``.
+
+    Without a local backend everything goes to the API. With one, a request goes there when the local backend fails
+    before the first text of its answer came (out of memory, a context too small, a dead engine); never after it,
+    and never for an error that the API would give, too (wrong arguments, a refused template, a timeout).
+
+    Args:
+        local: the local backend, or None.
+        api: answers otherwise.
+        reason: why there is no local backend.
+    """
+
+    def __init__(self, local: LlmBackend | None, api: LlmBackend, *, reason: str = "there is no local backend") -> None:
+        self._local = local
+        self._api = api
+        self._reason = reason
+
+    @takes_options
+    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return self._result(lambda backend: backend.call(prompt, **options), is_text=_is_text(prompt))
+
+    @takes_options
+    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        kept = _again(messages)
+        return self._result(lambda backend: backend.chat(kept, **options))
+
+    @overload
+    def stream(
+        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object],
+        **options: Unpack[Options],
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return self._stream(lambda backend: backend.stream(prompt, **options), callback, is_text=_is_text(prompt))
+
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream_chat(
+        self,
+        messages: Iterable[Message],
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        kept = _again(messages)
+        return self._stream(lambda backend: backend.stream_chat(kept, **options), callback)
+
+    @takes_options
+    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return await self._aresult(lambda backend: backend.acall(prompt, **options), is_text=_is_text(prompt))
+
+    @takes_options
+    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        kept = _again(messages)
+        return await self._aresult(lambda backend: backend.achat(kept, **options))
+
+    @takes_options
+    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
+        answer = _AsyncAnswer(self, lambda backend: backend.astream(prompt, **options), is_text=_is_text(prompt))
+        return AsyncTextStream(answer.next_text, answer.wait, answer.cancel)
+
+    @takes_options
+    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
+        kept = _again(messages)
+        answer = _AsyncAnswer(self, lambda backend: backend.astream_chat(kept, **options))
+        return AsyncTextStream(answer.next_text, answer.wait, answer.cancel)
+
+    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        """As ``embed``."""
+        backend = self._local or self._api
+        return await backend.aembed(text, normalize=normalize)
+
+    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        """Vectors of one model are no use beside those of another: these never fall back once there is a local one."""
+        backend = self._local or self._api
+        return backend.embed(text, normalize=normalize)
+
+    def close(self) -> None:
+        for backend in (self._local, self._api):
+            if backend is not None:
+                backend.close()
+
+    def __repr__(self) -> str:
+        return f"<FallbackBackend local={self._local!r} api={self._api!r}>"
+
+    def _result(self, ask: Callable[[LlmBackend], LlmCallResult], *, is_text: bool = True) -> LlmCallResult:
+        reason = self._reason
+        if self._local is not None:
+            try:
+                return ask(self._local)
+            except InferenceError as error:
+                reason = _reason_to_fall_back(error, is_text=is_text)
+        return replace(ask(self._api), fallback_reason=reason)
+
+    async def _aresult(
+        self, ask: Callable[[LlmBackend], Awaitable[LlmCallResult]], *, is_text: bool = True
+    ) -> LlmCallResult:
+        reason = self._reason
+        if self._local is not None:
+            try:
+                return await ask(self._local)
+            except InferenceError as error:
+                reason = _reason_to_fall_back(error, is_text=is_text)
+        return replace(await ask(self._api), fallback_reason=reason)
+
+    def _stream(
+        self,
+        ask: Callable[[LlmBackend], TextStream],
+        callback: Callable[[str], object] | None,
+        *,
+        is_text: bool = True,
+    ) -> TextStream | LlmCallResult:
+        answer = _Answer(self, ask, is_text=is_text)
+        return deliver(TextStream(answer.next_text, answer.wait, answer.cancel), callback)
+
+
+_Stream = TypeVar("_Stream", TextStream, AsyncTextStream)
+
+
+class _Choice(Generic[_Stream]):
+    """Whose stream an answer comes from: the local one until it fails, before its first text."""
+
+    def __init__(self, owner: FallbackBackend, ask: Callable[[LlmBackend], _Stream], *, is_text: bool = True) -> None:
+        self._owner = owner
+        self._ask: Callable[[LlmBackend], _Stream] = ask
+        self._is_text = is_text
+        self.reason: str | None = owner._reason
+        self.has_text = False
+        self.stream: _Stream
+        if owner._local is not None:
+            try:
+                self.stream = ask(owner._local)
+                self.reason = None
+                return
+            except InferenceError as error:
+                self.reason = _reason_to_fall_back(error, is_text=is_text)
+        self.stream = ask(owner._api)
+
+    def cancel(self) -> None:
+        self.stream.cancel()
+
+    def fall_back(self, error: InferenceError) -> None:
+        """Goes on with the API. Raises the error again when text was delivered, or the API is what failed."""
+        if self.has_text or self.reason is not None:
+            raise error
+        self.reason = _reason_to_fall_back(error, is_text=self._is_text)
+        self.stream = self._ask(self._owner._api)
+
+
+class _Answer(_Choice[TextStream]):
+    def next_text(self) -> str | None:
+        while True:
+            try:
+                chunk = next(self.stream)
+            except InferenceError as error:
+                self.fall_back(error)
+                continue
+            if chunk.text or chunk.finish_reason is not None:
+                self.has_text = True
+                return chunk.text or None
+
+    def wait(self) -> LlmCallResult:
+        try:
+            result = self.stream.result
+        except InferenceError as error:
+            self.fall_back(error)
+            result = self.stream.result
+        return replace(result, fallback_reason=self.reason)
+
+
+class _AsyncAnswer(_Choice[AsyncTextStream]):
+    async def next_text(self) -> str | None:
+        while True:
+            try:
+                chunk = await anext(self.stream)
+            except InferenceError as error:
+                self.fall_back(error)
+                continue
+            if chunk.text or chunk.finish_reason is not None:
+                self.has_text = True
+                return chunk.text or None
+
+    async def wait(self) -> LlmCallResult:
+        try:
+            result = await self.stream.result()
+        except InferenceError as error:
+            self.fall_back(error)
+            result = await self.stream.result()
+        return replace(result, fallback_reason=self.reason)
+
+
+def _again(messages: Iterable[Message]) -> Iterable[Message]:
+    """The messages, to be read twice; what is no iterable of messages is left for the backends to refuse."""
+    given: object = messages
+    return list(messages) if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)) else messages
+
+
+def _is_text(prompt: str | Sequence[int] | LlmCallParams) -> bool:
+    """Token ids are those of one model, and noise to any other."""
+    return isinstance(prompt, (str, LlmCallParams))
+
+
+def _reason_to_fall_back(error: InferenceError, *, is_text: bool) -> str:
+    """Why the API is asked. Raises the error again when the API is no answer to it."""
+    if not is_text or isinstance(error, _FINAL):
+        raise error
+    reason = f"{type(error).__name__}: {error}"
+    logger.warning("The local model could not answer; the API is asked. %s", reason)
+    return reason

@@ -1,0 +1,270 @@
+"""OpenAI's protocol: requests from our options, our results from answers. Pure functions, no network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tea_llm.backends.options import GenerationOptions
+from tea_llm.chat.messages import check_messages
+from tea_llm.errors import (
+    ApiAuthError,
+    ApiError,
+    ApiRateLimitError,
+    ApiResponseError,
+    ContextOverflowError,
+    InferenceError,
+)
+from tea_llm.types import FinishReason, LlmCallResult, Message, ToolCall, Usage
+
+__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "parse_vectors", "wire_messages"]
+
+logger = logging.getLogger("tea_llm")
+
+_FINISH_REASONS: dict[object, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+_OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
+_AS_GIVEN = ("top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "ignore_eos")
+
+
+def completion_body(model: str, options: GenerationOptions, given: Mapping[str, object]) -> dict[str, Any]:
+    """What a completion and a chat completion have in common.
+
+    ``max_tokens`` and ``temperature`` are sent always, since their defaults are ours; of the others, what was given.
+
+    Args:
+        model: its name.
+        options: checked.
+        given: what the caller gave, by name.
+    """
+    body: dict[str, Any] = {"model": model, "temperature": options.temperature}
+    if options.max_tokens is not None:
+        body["max_tokens"] = options.max_tokens
+    body |= {name: getattr(options, name) for name in _AS_GIVEN if given.get(name) is not None}
+    if options.stop:
+        body["stop"] = list(options.stop)
+    if options.tools:
+        body["tools"] = list(options.tools)
+    for name in ("tool_choice", "response_format"):
+        if getattr(options, name) is not None:
+            body[name] = getattr(options, name)
+    return body
+
+
+def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as the protocol has them: checked, and the arguments of calls as JSON."""
+    checked = check_messages(messages)
+    for message in checked:
+        for call in message.get("tool_calls", ()):
+            function = call["function"]
+            if not isinstance(function["arguments"], str):
+                function["arguments"] = json.dumps(function["arguments"])
+    return checked
+
+
+def parse_answer(answer: object, model: str) -> LlmCallResult:
+    """The result of a completion or a chat completion that was not streamed.
+
+    Raises:
+        ApiResponseError: not such an answer.
+    """
+    parsed = Answer(model)
+    parsed.add(answer, part="message")
+    if not parsed.has_ended:
+        raise ApiResponseError("the answer has no finish_reason")
+    return parsed.result()
+
+
+class Answer:
+    """An answer, put together from a stream's events."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._texts: list[str] = []
+        self._calls: dict[int, dict[str, str]] = {}
+        self._finish_reason: FinishReason | None = None
+        self._usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """What came so far."""
+        return "".join(self._texts)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server said why it ended."""
+        return self._finish_reason is not None
+
+    def add(self, event: object, *, part: str = "delta") -> str:
+        """Takes an event in, and returns its text.
+
+        Args:
+            event: a decoded chunk of a stream, or a whole answer.
+            part: where a choice has its message: ``"delta"`` or ``"message"``.
+
+        Raises:
+            ApiResponseError: not such an event.
+        """
+        if not isinstance(event, Mapping) or not isinstance(event.get("choices"), list):
+            raise ApiResponseError(f"not an answer to a completion: {_some(event)}")
+        self._model = _text(event.get("model")) or self._model
+        self._usage = _usage(event.get("usage")) or self._usage
+        texts = [self._add_choice(choice, part) for choice in event["choices"]]
+        self._texts += texts
+        return "".join(texts)
+
+    def result(self) -> LlmCallResult:
+        """All of it. Calls whose arguments were cut off by ``max_tokens`` are left out.
+
+        Raises:
+            ApiResponseError: a call's arguments are not a JSON object.
+        """
+        finish_reason = self._finish_reason or "stop"
+        calls = [_tool_call(call, is_cut=finish_reason == "length") for _, call in sorted(self._calls.items())]
+        return LlmCallResult(
+            content=self.text,
+            model=self._model,
+            tokens_used=None if self._usage is None else self._usage.completion_tokens,
+            finish_reason=finish_reason,
+            usage=self._usage or Usage(0, 0, 0),
+            backend="api",
+            tool_calls=tuple(call for call in calls if call is not None),
+        )
+
+    def _add_choice(self, choice: object, part: str) -> str:
+        if not isinstance(choice, Mapping):
+            raise ApiResponseError(f"not a choice: {_some(choice)}")
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            if reason not in _FINISH_REASONS:
+                logger.warning("The API gave an unknown finish_reason %r, which is taken as 'stop'", reason)
+            self._finish_reason = _FINISH_REASONS.get(reason, "stop")
+        message = choice.get(part)
+        if not isinstance(message, Mapping):
+            return _text(choice.get("text"))
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            self._add_call(call, index)
+        return _text(message.get("content"))
+
+    def _add_call(self, call: object, index: int) -> None:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(call, Mapping) or not isinstance(function, Mapping):
+            raise ApiResponseError(f"not a tool call: {_some(call)}")
+        place = call.get("index")
+        key = place if isinstance(place, int) else index
+        known = self._calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
+        known["id"] = _text(call.get("id")) or known["id"]
+        known["name"] += _text(function.get("name"))
+        arguments = function.get("arguments")
+        known["arguments"] += json.dumps(arguments) if isinstance(arguments, Mapping) else _text(arguments)
+
+
+def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
+    """The vectors of an embeddings answer, in the order of the texts.
+
+    Raises:
+        ApiResponseError: not such an answer, or not one vector for each text, all as long.
+    """
+    data = answer.get("data") if isinstance(answer, Mapping) else None
+    if not isinstance(data, list) or len(data) != n_texts:
+        raise ApiResponseError(f"not an answer with {n_texts} embeddings: {_some(answer)}")
+    vectors: list[Any] = [None] * n_texts
+    for place, item in enumerate(data):
+        vector = item.get("embedding") if isinstance(item, Mapping) else None
+        index = item.get("index", place) if isinstance(item, Mapping) else None
+        if not isinstance(vector, list) or not vector or not isinstance(index, int) or not 0 <= index < n_texts:
+            raise ApiResponseError(f"not an embedding: {_some(item)}")
+        if not all(isinstance(number, (int, float)) for number in vector):
+            raise ApiResponseError(f"an embedding that holds more than numbers: {_some(item)}")
+        vectors[index] = vector
+    if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
+        raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
+    return vectors
+
+
+def error_in(answer: object, *, retry_after: float | None = None, **facts: Any) -> ApiError | InferenceError | None:
+    """The error that an answer is; None: it is none.
+
+    Args:
+        answer: the decoded body, or its text where it is not JSON; also an event of a stream.
+        retry_after: seconds that the server wants to be left alone.
+        **facts: ``status_code`` (None inside a stream), ``provider`` and ``request_id`` of the error.
+    """
+    status_code, provider = facts["status_code"], facts["provider"]
+    message, code = _message_and_code(answer)
+    if message is None and (status_code is None or status_code < 300):
+        return None
+    message = message or _some(answer) or "no further words"
+    if code in _OVERFLOW_CODES:
+        return ContextOverflowError(message, *_overflow_counts(answer))
+    where = f"{provider} answered {status_code}" if status_code else f"{provider} broke the stream off"
+    message = f"{where}: {message}"
+    facts["code"] = code
+    if status_code in (401, 403):
+        return ApiAuthError(message, **facts)
+    if status_code == 429:
+        return ApiRateLimitError(message, retry_after=retry_after, **facts)
+    return ApiResponseError(message, **facts)
+
+
+def _overflow_counts(answer: object) -> tuple[int, int]:
+    """Tokens of the prompt and of the context, where the server tells them: llama.cpp's does."""
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    return (_count(error.get("n_prompt_tokens")), _count(error.get("n_ctx"))) if isinstance(error, Mapping) else (0, 0)
+
+
+def _message_and_code(answer: object) -> tuple[str | None, str | None]:
+    """What servers write: OpenAI ``{"error": {...}}``, Ollama ``{"error": "..."}``, vLLM ``{"object": "error"}``."""
+    if not isinstance(answer, Mapping):
+        return None, None
+    error = answer.get("error")
+    if isinstance(error, Mapping):
+        return _text(error.get("message")) or _some(error), _text(error.get("code")) or _text(error.get("type")) or None
+    if error:
+        return str(error), None
+    if answer.get("object") == "error":
+        return _text(answer.get("message")) or _some(answer), _text(answer.get("type")) or None
+    return None, None
+
+
+def _tool_call(call: Mapping[str, str], *, is_cut: bool) -> ToolCall | None:
+    try:
+        arguments = json.loads(call["arguments"] or "{}")
+    except ValueError:
+        arguments = None
+    if isinstance(arguments, dict):
+        return ToolCall(call["id"], call["name"], arguments)
+    if is_cut:
+        return None
+    raise ApiResponseError(f"the arguments for {call['name']!r} are no JSON object: {_some(call['arguments'])}")
+
+
+def _usage(usage: object) -> Usage | None:
+    if not isinstance(usage, Mapping):
+        return None
+    details = usage.get("prompt_tokens_details")
+    n_prompt, n_completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    n_cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
+    return Usage(n_prompt, n_completion, _count(usage.get("total_tokens")) or n_prompt + n_completion, n_cached)
+
+
+def _count(number: object) -> int:
+    return number if isinstance(number, int) else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _some(value: object) -> str:
+    """The beginning of what a server sent, for a message."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,180 @@
+"""Which backend answers: by the settings, what is on this machine, and what was loaded already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tea_llm._native import IS_NATIVE
+from tea_llm.backends.api import ApiLlmBackend
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.fallback import FallbackBackend
+from tea_llm.backends.local import LocalLlmBackend
+from tea_llm.errors import ConfigError, LlmError
+from tea_llm.loading import load
+from tea_llm.paths import model_not_found, resolve_model_path
+from tea_llm.settings import LlmSettings
+
+__all__ = ["close_all", "create_llm_backend", "get_llm_backend", "is_local_llm_available"]
+
+logger = logging.getLogger("tea_llm")
+
+_VARIABLES = (
+    *("TEA_MODEL_PATH", "APPDIR", "HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_VERSION"),
+    *("OLLAMA_API_BASE", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT"),
+)
+"""What decides between backends besides the settings."""
+
+
+def create_llm_backend(
+    settings: Mapping[str, Any] | LlmSettings | None = None, *, model_path: str | os.PathLike[str] | None = None
+) -> LlmBackend:
+    """A new backend as the settings want it; the caller closes it.
+
+    Args:
+        settings: what stands under ``settings:`` in a workflow, ``{"llm": {...}}``; None: all defaults.
+            ``backend: local`` loads a model or raises; ``api`` uses the API; ``auto``, the default, loads a model if
+            one is found, and uses the API if that fails and one is configured (a URL or a key), with a warning and the
+            reason in every result's ``fallback_reason``. ``fallback``: ``create``, the default, is that;
+            ``call``: a request that the local model cannot answer goes to the API, too; ``never``: no API in ``auto``.
+        model_path: the model file, before all other places; None: search.
+
+    Raises:
+        ConfigError: the settings are not valid, or ``auto`` finds neither a model nor an API.
+        ModelNotFoundError: ``model_path`` is not a file, or ``local`` finds none.
+        ModelLoadError: the model cannot be loaded, and there is no API to go to.
+    """
+    parsed = LlmSettings.parse(settings)
+    if parsed.backend == "api":
+        return ApiLlmBackend(parsed)
+    if parsed.backend == "local":
+        return _local(parsed, model_path)
+    return _automatic(parsed, model_path)
+
+
+def is_local_llm_available(settings: Mapping[str, Any] | LlmSettings | None = None) -> bool:
+    """Whether ``backend: local`` has a model to load, and an engine that can. The file is not opened.
+
+    Args:
+        settings: as ``create_llm_backend``.
+
+    Raises:
+        ConfigError: the settings are not valid.
+    """
+    return IS_NATIVE and resolve_model_path(LlmSettings.parse(settings)) is not None
+
+
+class _Cache:
+    """Backends by configuration. Each is made by one thread while others that want the same one wait."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all, and closes nothing."""
+        self._lock = threading.Lock()
+        self._making: dict[Hashable, threading.Lock] = {}
+        self._made: dict[Hashable, LlmBackend] = {}
+
+    def get(self, settings: LlmSettings, model_path: str | None) -> LlmBackend:
+        environment = tuple(map(os.environ.get, _VARIABLES))
+        key = (settings, model_path, environment)
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            made = self._made.get(key)
+            if made is None:
+                made = create_llm_backend(settings, model_path=model_path)
+                with self._lock:
+                    self._made[key] = made
+            return made
+
+    def clear(self) -> None:
+        with self._lock:
+            made = list(self._made.values())
+            self._made.clear()
+            self._making.clear()
+        for backend in made:
+            backend.close()
+
+
+_cache = _Cache()
+if hasattr(os, "register_at_fork"):
+    # A forked child has no use for its parent's engines, and its locks may be held by threads that are not there.
+    os.register_at_fork(after_in_child=_cache.reset)
+
+
+def get_llm_backend(
+    settings: Mapping[str, Any] | LlmSettings | None = None, *, model_path: str | os.PathLike[str] | None = None
+) -> LlmBackend:
+    """The process's backend for these settings: created by the first call, the same for all later ones.
+
+    Thread-safe: a model is loaded once, however many threads ask. Do not close it; ``close_all()`` does.
+
+    Args:
+        settings: as ``create_llm_backend``.
+        model_path: as ``create_llm_backend``.
+
+    Raises:
+        LlmError: as ``create_llm_backend``; the next call tries again.
+    """
+    return _cache.get(LlmSettings.parse(settings), None if model_path is None else os.fspath(model_path))
+
+
+def close_all() -> None:
+    """Closes every backend that ``get_llm_backend`` gave; the next call makes a new one."""
+    _cache.clear()
+
+
+def _automatic(settings: LlmSettings, model_path: str | os.PathLike[str] | None) -> LlmBackend:
+    has_api = settings.is_api_configured() and settings.fallback != "never"
+    path = resolve_model_path(settings, explicit=model_path)
+    if path is None and not has_api:
+        raise ConfigError(
+            f"{model_not_found(settings)}\nNor is an API configured: set OPENAI_API_KEY, or api_url and model in "
+            "settings.llm"
+        )
+    if path is None:
+        reason = "no local model was found"
+    else:
+        try:
+            return _with_api_for_calls(_load(path, settings), settings)
+        except ConfigError:
+            raise
+        except LlmError as error:
+            if not has_api:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+    logger.warning("The API is used instead of a local model: %s", reason)
+    return FallbackBackend(None, ApiLlmBackend(settings), reason=reason)
+
+
+def _local(settings: LlmSettings, model_path: str | os.PathLike[str] | None) -> LlmBackend:
+    path = resolve_model_path(settings, explicit=model_path)
+    if path is None:
+        raise model_not_found(settings)
+    return _with_api_for_calls(_load(path, settings), settings)
+
+
+def _load(path: Path, settings: LlmSettings) -> LocalLlmBackend:
+    chosen: dict[str, Any] = {
+        name: value
+        for name in ("n_ctx", "n_parallel", "n_threads", "n_gpu_layers", "chat_format")
+        if (value := getattr(settings, name)) is not None
+    }
+    logger.info("Loading local model %s", path)
+    return load(path, **chosen)
+
+
+def _with_api_for_calls(local: LocalLlmBackend, settings: LlmSettings) -> LlmBackend:
+    if settings.fallback != "call" or not settings.is_api_configured():
+        return local
+    try:
+        return FallbackBackend(local, ApiLlmBackend(settings))
+    except ConfigError:
+        local.close()
+        raise

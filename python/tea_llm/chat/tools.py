@@ -1,0 +1,119 @@
+"""Function calls as text: tools described in a prompt, calls found in an answer, as far as simple JSON goes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from tea_llm.types import ToolCall
+
+__all__ = ["describe_tools", "find_calls", "parsed_arguments"]
+
+_TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+_FENCED = re.compile(r"^```(?:json)?\s*(.*?)\s*(?:```)?$", re.DOTALL)
+
+_INSTRUCTION = (
+    "You may call functions. To call one, answer with nothing but a JSON object for each call, in this form:\n"
+    '<tool_call>{"name": "the function\'s name", "arguments": {"parameter": "value"}}</tool_call>\n'
+    "These are the functions:\n"
+)
+
+
+def describe_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages for a template that knows nothing of tools: what concerns tools is said in words.
+
+    Args:
+        messages: checked.
+        tools: in the OpenAI API's form.
+    """
+    described = [_in_words(message) for message in messages]
+    if tools:
+        text = _INSTRUCTION + "\n".join(json.dumps(tool["function"]) for tool in tools)
+        if described and described[0]["role"] == "system":
+            described[0]["content"] += f"\n\n{text}"
+        else:
+            described.insert(0, {"role": "system", "content": text})
+    return described
+
+
+def parsed_arguments(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages for a template that knows tools: arguments as dicts, no content as an empty one."""
+    return [
+        {
+            **message,
+            "content": message["content"] or "",
+            **({"tool_calls": [_parsed(call) for call in message["tool_calls"]]} if "tool_calls" in message else {}),
+        }
+        for message in messages
+    ]
+
+
+def find_calls(text: str, names: Collection[str]) -> tuple[str, tuple[ToolCall, ...]]:
+    """Splits an answer into its text and its calls.
+
+    A call is ``{"name": ..., "arguments": {...}}`` (or ``parameters``) between ``<tool_call>`` tags, or the whole
+    answer is one or a list of them, fenced or not. What is not a call of a known function stays text.
+
+    Args:
+        text: of the answer.
+        names: of the functions that there are.
+
+    Example:
+        >>> find_calls('{"name": "add", "arguments": {"a": 1}}', ["add"])[1][0].arguments
+        {'a': 1}
+    """
+    tagged = list(_TAGGED.finditer(text))
+    calls = [call for match in tagged for call in _calls_in(match[1], names)]
+    if calls:
+        return _TAGGED.sub("", text).strip(), _numbered(calls)
+    fenced = _FENCED.match(text.strip())
+    calls = list(_calls_in(fenced[1] if fenced else text, names))
+    return ("", _numbered(calls)) if calls else (text, ())
+
+
+def _calls_in(text: str, names: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    items = found if isinstance(found, list) else [found]
+    calls = [_call_of(item, names) for item in items]
+    if all(calls):
+        yield from (call for call in calls if call is not None)
+
+
+def _call_of(item: object, names: Collection[str]) -> tuple[str, dict[str, Any]] | None:
+    if not isinstance(item, dict):
+        return None
+    nested = item.get("function")
+    function = nested if isinstance(nested, dict) else item
+    name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
+    return (name, arguments) if isinstance(name, str) and name in names and isinstance(arguments, dict) else None
+
+
+def _numbered(calls: Sequence[tuple[str, dict[str, Any]]]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(f"call_{index}", name, arguments) for index, (name, arguments) in enumerate(calls))
+
+
+def _in_words(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message["content"] or ""
+    if message["role"] == "tool":
+        return {"role": "user", "content": f"The function returned: {content}"}
+    for call in message.get("tool_calls", ()):
+        function = _parsed(call)["function"]
+        content += f"<tool_call>{json.dumps(function)}</tool_call>"
+    kept = {key: message[key] for key in ("role", "name") if key in message}
+    return {**kept, "content": content}
+
+
+def _parsed(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    arguments = function["arguments"]
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:  # what a model wrote need not be JSON: the template gets it as it is
+            return dict(call)
+    return {**call, "function": {"name": function["name"], "arguments": arguments}}

@@ -1,0 +1,179 @@
+"""What differs between OpenAI, Azure OpenAI, Ollama and servers that speak OpenAI's protocol."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from tea_llm.errors import ConfigError
+from tea_llm.settings import LlmSettings
+
+__all__ = ["Endpoint", "is_configured", "resolve", "settings_of_environment"]
+
+OPENAI_URL = "https://api.openai.com/v1"
+OLLAMA_URL = "http://localhost:11434/v1"
+AZURE_VERSION = "2024-02-15-preview"
+
+_LOCAL_OPTIONS = frozenset({"ignore_eos", "min_p", "top_k"})
+"""Options that OpenAI's protocol has not got. Servers of others' may: llama.cpp's and vLLM's do."""
+
+_REASONING_MODEL = re.compile(r"(o\d|gpt-5)(\b|-)")
+"""Models of OpenAI's that renamed ``max_tokens`` and take no ``temperature``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how one model is asked.
+
+    Attributes:
+        provider: ``"openai"``, ``"azure"`` or ``"ollama"``.
+        url: what a path like ``/chat/completions`` is appended to.
+        model: its name in the request.
+        headers: that authenticate.
+        query: of every URL.
+        key: the secret in ``headers``; "" when there is none.
+        refused_options: options that the provider would ignore, or refuse.
+        reports_streamed_usage: whether a stream can be asked for token counts.
+    """
+
+    provider: str
+    url: str
+    model: str
+    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str]
+    key: str = field(repr=False)
+    refused_options: frozenset[str]
+    reports_streamed_usage: bool
+
+    def adapt(self, body: dict[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
+        """The body as this model wants it.
+
+        Args:
+            body: of a chat completion, by OpenAI's older names.
+            given: what the caller set himself.
+        """
+        if self.provider == "ollama" or not _REASONING_MODEL.match(self.model):
+            return body
+        renamed = {("max_completion_tokens" if name == "max_tokens" else name): body[name] for name in body}
+        if "temperature" not in given:
+            renamed.pop("temperature", None)  # they take their own only
+        return renamed
+
+    def redact(self, text: str) -> str:
+        """``text`` without the key: a server may repeat it."""
+        is_secret = len(self.key) >= 4  # less is a dummy, as servers at home want one, and part of many a word
+        return text.replace(self.key, "***") if is_secret else text
+
+
+def resolve(settings: LlmSettings) -> Endpoint:
+    """The endpoint that settings and environment describe.
+
+    ``provider: auto`` is OpenAI's protocol where ``api_url`` is set, else Ollama where ``OLLAMA_API_BASE`` is, Azure
+    where ``AZURE_OPENAI_API_KEY`` and ``AZURE_OPENAI_ENDPOINT`` are, else OpenAI. Settings go before variables.
+
+    Raises:
+        ConfigError: no model, no key where one is needed, or a URL that is none.
+    """
+    provider = _provider(settings)
+    if provider == "azure":
+        return _azure(settings)
+    if provider == "ollama":
+        url = settings.api_url or os.environ.get("OLLAMA_API_BASE") or OLLAMA_URL
+        return _plain(provider, url, settings, settings.api_key or "", _LOCAL_OPTIONS)
+    url = settings.api_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    key = settings.api_key or os.environ.get("OPENAI_API_KEY") or ""
+    if url == OPENAI_URL and not key:
+        raise ConfigError("no key for provider 'openai': set OPENAI_API_KEY, or api_key in settings.llm")
+    return _plain(provider, url, settings, key, _LOCAL_OPTIONS if url == OPENAI_URL else frozenset())
+
+
+def is_configured(settings: LlmSettings) -> bool:
+    """Whether settings or environment give a URL or a key."""
+    if settings.api_url or settings.api_key or settings.provider == "ollama":
+        return True
+    names = {
+        "ollama": ("OLLAMA_API_BASE",),
+        "azure": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+        "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    }[_provider(settings)]
+    return any(os.environ.get(name) for name in names)
+
+
+def settings_of_environment() -> dict[str, str | None]:
+    """The settings that a provider's environment variables make, by their names."""
+    provider = _provider(LlmSettings())
+    if provider == "ollama":
+        return {"provider": provider, "api_url": os.environ["OLLAMA_API_BASE"]}
+    if provider == "azure":
+        return {
+            "provider": provider,
+            "api_url": os.environ["AZURE_OPENAI_ENDPOINT"],
+            "api_key": os.environ["AZURE_OPENAI_API_KEY"],
+            "deployment": os.environ.get("AZURE_OPENAI_DEPLOYMENT"),
+            "api_version": os.environ.get("OPENAI_API_VERSION"),
+        }
+    return {"api_url": os.environ.get("OPENAI_BASE_URL"), "api_key": os.environ.get("OPENAI_API_KEY")}
+
+
+def _provider(settings: LlmSettings) -> str:
+    if settings.provider != "auto":
+        return settings.provider
+    if settings.api_url:
+        return "openai"
+    if os.environ.get("OLLAMA_API_BASE"):
+        return "ollama"
+    if os.environ.get("AZURE_OPENAI_API_KEY") and os.environ.get("AZURE_OPENAI_ENDPOINT"):
+        return "azure"
+    return "openai"
+
+
+def _plain(provider: str, url: str, settings: LlmSettings, key: str, refused_options: frozenset[str]) -> Endpoint:
+    if not settings.model:
+        raise ConfigError(f"model is required for provider {provider!r}: set model in settings.llm")
+    return Endpoint(
+        provider=provider,
+        url=_checked_url(url),
+        model=settings.model,
+        headers={"Authorization": f"Bearer {key or 'ollama'}"} if key or provider == "ollama" else {},
+        query={},
+        key=key,
+        refused_options=refused_options,
+        reports_streamed_usage=True,
+    )
+
+
+def _azure(settings: LlmSettings) -> Endpoint:
+    url = settings.api_url or os.environ.get("AZURE_OPENAI_ENDPOINT")
+    key = settings.api_key or os.environ.get("AZURE_OPENAI_API_KEY")
+    deployment = settings.deployment or os.environ.get("AZURE_OPENAI_DEPLOYMENT") or settings.model
+    if not url or not key:
+        raise ConfigError(
+            "provider 'azure' needs AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY, "
+            "or api_url and api_key in settings.llm"
+        )
+    if not deployment:
+        raise ConfigError("model is required for provider 'azure': set deployment in settings.llm")
+    version = settings.api_version or os.environ.get("OPENAI_API_VERSION") or AZURE_VERSION
+    return Endpoint(
+        provider="azure",
+        url=f"{_checked_url(url)}/openai/deployments/{quote(deployment, safe='')}",
+        model=deployment,
+        headers={"api-key": key},
+        query={"api-version": version},
+        key=key,
+        refused_options=_LOCAL_OPTIONS,
+        reports_streamed_usage=version >= "2024-09",
+    )
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise ConfigError("settings.llm.api_url holds a user or a password, which would be shown: use api_key")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"settings.llm.api_url must be like http://localhost:8000/v1, not {url!r}")
+    return url.rstrip("/")

@@ -1,0 +1,258 @@
+"""``settings.llm``: which backend answers, and how it is set up."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from tea_llm._check import check_float, check_int, check_text
+from tea_llm.errors import ConfigError
+
+__all__ = ["LlmSettings"]
+
+_ALIASES = {"api_base": "api_url"}
+_FOREIGN = frozenset({"opik_project_name", "opik_trace", "shell_provider"})
+"""Keys of The Edge Agent's that are its own business."""
+
+_PROVIDER_ALIASES = {"azure_openai": "azure", "azureopenai": "azure"}
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlmSettings:
+    """The settings of one backend, checked. Hashable: equal settings share one backend.
+
+    Attributes:
+        backend: ``"local"``, ``"api"``, or ``"auto"``: local if a model is found and loads, else the API.
+        fallback: ``"create"``: ``auto`` may choose the API when there is no local model; ``"call"``: a request that
+            the local model cannot answer may go to the API, too; ``"never"``: neither.
+        model_path: of a GGUF file; None: search.
+        n_ctx: tokens of the longest request, ``"auto"`` or None: as ``tea_llm.load``.
+        n_parallel: requests that run at once.
+        n_threads: threads that compute.
+        n_gpu_layers: layers on the GPU.
+        chat_format: a named format instead of the model's own template.
+        provider: ``"openai"`` (and whatever speaks its protocol), ``"azure"``, ``"ollama"``, or ``"auto"``: by the
+            environment. (``"local"`` is kept as ``backend="local"``.)
+        api_url: of the server, with its version part (``http://localhost:8000/v1``); None: the provider's.
+        api_key: None: from the environment. Not shown, and not pickled.
+        model: the API's name of the model.
+        deployment: Azure's name of the model.
+        api_version: Azure's.
+        timeout: seconds for a request, retries included, that gives none itself; API only. None: 300.
+        max_retries: of an API's request; None: 2.
+        temperature: of requests by ``llm.*`` actions that give none.
+    """
+
+    backend: Literal["local", "api", "auto"] = "auto"
+    fallback: Literal["create", "call", "never"] = "create"
+    model_path: str | None = None
+    n_ctx: int | Literal["auto"] | None = None
+    n_parallel: int | Literal["auto"] | None = None
+    n_threads: int | None = None
+    n_gpu_layers: int | Literal["auto"] | None = None
+    chat_format: str | None = None
+    provider: Literal["openai", "azure", "ollama", "local", "auto"] = "auto"
+    api_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    model: str | None = None
+    deployment: str | None = None
+    api_version: str | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+    temperature: float | None = field(default=None, compare=False)
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any] | LlmSettings | None = None) -> LlmSettings:
+        """Checks what stands under ``settings:`` in a workflow.
+
+        Args:
+            settings: ``{"llm": {...}}``; other keys than ``llm`` are not looked at. None: all defaults. Strings may
+                hold ``~`` (paths), ``$VAR`` and ``${VAR}``; numbers may be written as strings. ``api_base`` is
+                ``api_url``; ``provider: local`` is ``backend: local``. None and empty texts are the default.
+
+        Raises:
+            ConfigError: an unknown key, a wrong type or value, a variable that is not set; names the key and what is
+                allowed.
+
+        Example:
+            >>> LlmSettings.parse({"llm": {"backend": "api", "api_url": "http://localhost:8000/v1"}}).provider
+            'auto'
+        """
+        if isinstance(settings, LlmSettings):
+            return settings
+        if settings is None:
+            return cls()
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"settings must be a mapping like {{'llm': {{...}}}}, not {type(settings).__name__}")
+        llm = settings.get("llm")
+        if llm is None:
+            return cls()
+        if not isinstance(llm, Mapping):
+            raise ConfigError(f"settings.llm must be a mapping, not {type(llm).__name__}")
+        return cls._of(llm)
+
+    @classmethod
+    def from_yaml(cls, file: str | os.PathLike[str]) -> LlmSettings:
+        """The settings in a YAML file: a workflow, or any that has ``settings: {llm: ...}`` or ``llm:`` at its top.
+
+        Raises:
+            ConfigError: the file cannot be read, is not YAML, or as ``parse``.
+        """
+        try:
+            import yaml
+        except ImportError:
+            raise ConfigError('YAML needs another package: pip install "tea-llm[workflow]"') from None
+        try:
+            document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{os.fspath(file)}: {error}") from error
+        if not isinstance(document, Mapping):
+            raise ConfigError(f"{os.fspath(file)} holds no mapping with settings")
+        return cls.parse(document.get("settings", document))
+
+    @classmethod
+    def from_env(cls) -> LlmSettings:
+        """The settings that the environment makes: ``TEA_MODEL_PATH``, and a provider's variables (``providers``)."""
+        from tea_llm.providers import settings_of_environment
+
+        found = {"model_path": os.environ.get("TEA_MODEL_PATH"), **settings_of_environment()}
+        return cls(**{name: value for name, value in found.items() if value})  # type: ignore[arg-type]
+
+    def is_api_configured(self) -> bool:
+        """Whether there is an API to ask: a URL or a key, in the settings or the environment."""
+        from tea_llm.providers import is_configured
+
+        return is_configured(self)
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _checked(f"settings.llm.{name}", value, check))
+        if self.provider == "local":  # The Edge Agent's way to say it
+            if self.backend == "api":
+                raise ConfigError("settings.llm: provider: local and backend: api exclude each other")
+            object.__setattr__(self, "provider", "auto")
+            object.__setattr__(self, "backend", "local")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "api_key"}
+        return _rebuild, (values,)
+
+    @classmethod
+    def _of(cls, llm: Mapping[str, Any]) -> LlmSettings:
+        values: dict[str, Any] = {}
+        for given, value in llm.items():
+            key = _ALIASES.get(given, given)
+            if key in _FOREIGN or value is None or (given in _ALIASES and llm.get(key) is not None):
+                continue
+            if key not in _CHECKS:
+                raise ConfigError(_unknown(given))
+            values[key] = value
+        return cls(**values)
+
+
+def _rebuild(values: dict[str, Any]) -> LlmSettings:
+    return LlmSettings(**values)
+
+
+def _unknown(key: object) -> str:
+    near = difflib.get_close_matches(str(key), _CHECKS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_CHECKS)}"
+    return f"settings.llm has an unknown key {key!r}: {hint}"
+
+
+def _checked(name: str, value: object, check: Callable[[str, object], object]) -> object:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        value = _expand(name, value)
+    try:
+        return check(name, value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def _expand(name: str, text: str) -> str:
+    """The text with the environment's variables; one that is not set is an error but in a path, which is searched."""
+    missing = [a or b for a, b in re.findall(r"\$\{(\w+)\}|\$(\w+)", text) if (a or b) not in os.environ]
+    if missing and not name.endswith("model_path"):
+        raise ConfigError(f"{name} names the environment variable {missing[0]}, which is not set")
+    return os.path.expandvars(text)
+
+
+def _text(name: str, value: object) -> str | None:
+    return check_text(name, value) or None
+
+
+def _secret(name: str, value: object) -> str | None:
+    text = _text(name, value)
+    if text is not None and not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(f"{name} holds a character that no key has (white space, say)")
+    return text
+
+
+def _one_of(*allowed: str) -> Callable[[str, object], str]:
+    def check(name: str, value: object) -> str:
+        value = _PROVIDER_ALIASES.get(str(value), value)
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
+        return str(value)
+
+    return check
+
+
+def _integer(low: int, *, has_auto: bool = False) -> Callable[[str, object], int | str]:
+    def check(name: str, value: object) -> int | str:
+        if has_auto and value == "auto":
+            return "auto"
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
+            value = int(value)
+        return check_int(name, value, low, _MOST)
+
+    return check
+
+
+def _number(low: float, high: float) -> Callable[[str, object], float]:
+    def check(name: str, value: object) -> float:
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                raise TypeError(f"{name} must be a number, not {value!r}") from None
+        return check_float(name, value, low, high)
+
+    return check
+
+
+def _provider(name: str, value: object) -> str:
+    if value in ("shell", "litellm"):
+        raise ValueError(f"{name}={value!r} is The Edge Agent's own; here are 'openai', 'azure', 'ollama' and 'local'")
+    return _one_of("auto", "openai", "azure", "ollama", "local")(name, value)
+
+
+_CHECKS: dict[str, Callable[[str, object], object]] = {
+    "backend": _one_of("auto", "local", "api"),
+    "fallback": _one_of("create", "call", "never"),
+    "model_path": _text,
+    "n_ctx": _integer(1, has_auto=True),
+    "n_parallel": _integer(1, has_auto=True),
+    "n_threads": _integer(1),
+    "n_gpu_layers": _integer(-1, has_auto=True),
+    "chat_format": _one_of("chatml", "gemma", "plain"),
+    "provider": _provider,
+    "api_url": _text,
+    "api_key": _secret,
+    "model": _text,
+    "deployment": _text,
+    "api_version": _text,
+    "timeout": _number(0.001, 1e9),
+    "max_retries": _integer(0),
+    "temperature": _number(0, 1e6),
+}

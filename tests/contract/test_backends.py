@@ -1,0 +1,372 @@
+"""One contract, several backends: the same results, errors and streams from a local model, an API and a fallback.
+
+The API is a server on loopback that lets the same local model answer, so that all must say the same words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tea_llm
+from support.openai_server import OpenAiServer
+from tea_llm import (
+    ApiLlmBackend,
+    ChatMessage,
+    ContextOverflowError,
+    EngineClosedError,
+    FallbackBackend,
+    GenerationTimeoutError,
+    LlmBackend,
+    LlmCallParams,
+    LocalLlmBackend,
+)
+
+HI = [{"role": "user", "content": "Hello"}]
+GREEDY: dict[str, Any] = {"max_tokens": 12, "temperature": 0}
+LONG: dict[str, Any] = {"max_tokens": 400, "temperature": 0, "ignore_eos": True}
+
+
+@pytest.fixture(scope="module")
+def local(tiny_model: Callable[..., Path]) -> Iterator[LocalLlmBackend]:
+    with tea_llm.load(tiny_model("llama"), n_ctx=512, n_parallel=4, n_threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def server(local: LocalLlmBackend) -> Iterator[OpenAiServer]:
+    with OpenAiServer(local) as running:
+        yield running
+
+
+def api_of(server: OpenAiServer) -> ApiLlmBackend:
+    return ApiLlmBackend({"llm": {"api_url": server.url, "model": "tiny", "api_key": "a-key", "timeout": 60}})
+
+
+@pytest.fixture(params=["local", "api", "fallback-to-api", "fallback-from-local"])
+def llm(request: pytest.FixtureRequest, local: LocalLlmBackend, server: OpenAiServer) -> Iterator[LlmBackend]:
+    """Whatever keeps the contract. Not closed where the local model would be closed with it."""
+    if request.param == "local":
+        yield local
+    elif request.param == "fallback-from-local":
+        yield FallbackBackend(local, api_of(server))
+    else:
+        with api_of(server) as api:
+            yield api if request.param == "api" else FallbackBackend(None, api, reason="none here")
+
+
+def test_every_way_to_ask_gives_the_same(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    async def ask() -> list[str]:
+        async with llm.astream("Hello", **GREEDY) as texts, llm.astream_chat(HI, **GREEDY) as chat_texts:
+            return [
+                (await llm.acall("Hello", **GREEDY)).content,
+                "".join([chunk.text async for chunk in texts]),
+                (await texts.result()).content,
+                (await llm.achat(HI, **GREEDY)).content,
+                "".join([chunk.text async for chunk in chat_texts]),
+                (await chat_texts.result()).content,
+            ]
+
+    called: list[str] = []
+    chatted: list[str] = []
+    with llm.stream("Hello", **GREEDY) as stream, llm.stream_chat(HI, **GREEDY) as chat_stream:
+        answers = [
+            llm.call("Hello", **GREEDY).content,
+            llm.call(LlmCallParams("Hello", max_tokens=12, temperature=0)).content,
+            "".join(chunk.text for chunk in stream),
+            stream.result.content,
+            llm.stream("Hello", called.append, **GREEDY).content,
+            "".join(called),
+        ]
+        chats = [
+            llm.chat(HI, **GREEDY).content,
+            llm.chat((ChatMessage("user", "Hello"),), **GREEDY).content,
+            "".join(chunk.text for chunk in chat_stream),
+            chat_stream.result.content,
+            llm.stream_chat((message for message in HI), chatted.append, **GREEDY).content,
+            "".join(chatted),
+        ]
+    twins = asyncio.run(ask())
+    assert set(answers + twins[:3]) == {local.call("Hello", **GREEDY).content}
+    assert set(chats + twins[3:]) == {local.chat(HI, **GREEDY).content}
+
+
+def test_results_say_what_was_done(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    result, expected = llm.chat(HI, max_tokens=5, temperature=0, ignore_eos=True), local.chat(HI, **GREEDY)
+    assert result.finish_reason == "length"
+    assert result.tokens_used == result.usage.completion_tokens == 5
+    assert result.usage.prompt_tokens == expected.usage.prompt_tokens
+    assert result.usage.total_tokens == result.usage.prompt_tokens + 5
+    is_local = isinstance(llm, LocalLlmBackend) or (isinstance(llm, FallbackBackend) and llm._local is not None)
+    assert result.backend == ("local" if is_local else "api")
+    falls_back = isinstance(llm, FallbackBackend) and not is_local
+    assert result.fallback_reason == ("none here" if falls_back else None)
+
+
+def test_the_last_chunk_has_the_reason(llm: LlmBackend) -> None:
+    with llm.stream("Hello", max_tokens=4, temperature=0, ignore_eos=True) as stream:
+        chunks = list(stream)
+        assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+        assert chunks[-1].finish_reason == stream.result.finish_reason == "length"
+        assert all(chunk.text for chunk in chunks[:-1])
+        assert list(stream) == []
+
+
+def test_a_stop_string_ends_the_text(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    whole = local.call("Hello", **LONG).content
+    stop = whole[10:13]
+    result = llm.call("Hello", stop=[stop], **LONG)
+    assert result.content == whole[: whole.index(stop)]
+    assert result.finish_reason == "stop"
+
+
+def test_token_ids_are_a_prompt(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    assert llm.call(local.tokenize("Hello"), **GREEDY).content == local.call("Hello", **GREEDY).content
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "options", "error"),
+    [
+        ("call", "", {}, ValueError),
+        ("call", [], {}, ValueError),
+        ("call", [-1], {}, ValueError),
+        ("call", "a\ud800", {}, ValueError),
+        ("call", "x", {"max_tokens": 0}, ValueError),
+        ("call", "x", {"temperature": -1}, ValueError),
+        ("call", "x", {"temperature": "hot"}, TypeError),
+        ("call", "x", {"max_token": 5}, TypeError),
+        ("call", "x", {"timeout": -1}, ValueError),
+        ("call", "x", {"tools": [{"type": "function", "function": {"name": "f"}}]}, ValueError),
+        ("chat", [], {}, ValueError),
+        ("chat", "Hi", {}, TypeError),
+        ("chat", None, {}, TypeError),
+        ("chat", [{"role": "user"}], {}, ValueError),
+        ("chat", [{"role": "user", "content": 5}], {}, TypeError),
+        ("chat", HI, {"tools": [{"name": "f"}]}, ValueError),
+        ("chat", HI, {"tool_choice": "auto"}, ValueError),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_runs(
+    llm: LlmBackend, server: OpenAiServer, method: str, argument: Any, options: dict[str, Any], error: type[Exception]
+) -> None:
+    n_before = len(server.requests)
+    streamed = {"call": "stream", "chat": "stream_chat"}[method]
+    for name in (method, streamed):
+        with pytest.raises(error):
+            getattr(llm, name)(argument, **options)
+
+    async def ask() -> None:
+        with pytest.raises(error):
+            await getattr(llm, f"a{method}")(argument, **options)
+        with pytest.raises(error):
+            getattr(llm, f"a{streamed}")(argument, **options)
+
+    asyncio.run(ask())
+    assert len(server.requests) == n_before
+
+
+def test_a_prompt_that_does_not_fit(llm: LlmBackend) -> None:
+    text = "Hello " * 3000
+    if isinstance(llm, FallbackBackend) and llm._local is not None:
+        llm._api = ApiLlmBackend({"llm": {"api_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}})
+        with pytest.raises(tea_llm.ApiConnectionError):  # the API was asked, as it should be, and is not there
+            llm.call(text)
+        return
+    for ask in (
+        lambda: llm.call(text),
+        lambda: llm.chat([{"role": "user", "content": text}]),
+        lambda: list(llm.stream(text)),
+        lambda: asyncio.run(llm.acall(text)),
+    ):
+        with pytest.raises(ContextOverflowError):
+            ask()
+
+
+def test_a_timeout(llm: LlmBackend) -> None:
+    begin = time.monotonic()
+    with pytest.raises(GenerationTimeoutError):
+        llm.call("Hello", timeout=0.01, **LONG)
+    with pytest.raises(GenerationTimeoutError):
+        list(llm.stream_chat(HI, timeout=0.01, **LONG))
+    with pytest.raises(GenerationTimeoutError):
+        asyncio.run(llm.achat(HI, timeout=0.01, **LONG))
+    assert time.monotonic() - begin < 10
+    assert llm.call("Hello", **GREEDY).content
+
+
+def test_what_a_callback_raises_comes_out(llm: LlmBackend) -> None:
+    def refuse(text: str) -> None:
+        raise LookupError(text)
+
+    with pytest.raises(LookupError):
+        llm.stream("Hello", refuse, **LONG)
+    assert llm.call("Hello", **GREEDY).content
+
+
+def test_leaving_a_stream_ends_it(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    with llm.stream("Hello", **LONG) as stream:
+        assert next(stream).text
+    for _ in range(200):
+        if local.stats().running == 0:
+            break
+        time.sleep(0.02)
+    assert local.stats().running == 0
+
+
+def test_cancelling_a_task_ends_its_request(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    async def cancel() -> None:
+        task = asyncio.create_task(llm.acall("Hello", **LONG))
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert llm.call("Hello", **GREEDY).content
+
+
+def test_threads_and_tasks_at_once(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    expected = [local.call(f"{i}", **GREEDY).content for i in range(8)]
+
+    async def ask() -> list[str]:
+        return [one.content for one in await asyncio.gather(*(llm.acall(f"{i}", **GREEDY) for i in range(8)))]
+
+    with ThreadPoolExecutor(9) as pool:
+        tasks = pool.submit(asyncio.run, ask())
+        threads = list(pool.map(lambda i: llm.call(f"{i}", **GREEDY).content, range(8)))
+    assert threads == expected
+    assert tasks.result() == expected
+
+
+def test_vectors(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    one, both = llm.embed("Hello"), llm.embed(text for text in ("world", "Hello"))
+    assert one.dtype == both.dtype == np.float32
+    assert both.shape == (2, *one.shape)
+    np.testing.assert_allclose(both[1], local.embed("Hello"), atol=1e-5)
+    np.testing.assert_allclose(one, asyncio.run(llm.aembed("Hello")), atol=1e-5)
+    assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
+    assert llm.embed([]).shape[0] == 0
+    for wrong in (5, b"x", [5], {"a": 1}):
+        with pytest.raises(TypeError):
+            llm.embed(wrong)  # type: ignore[arg-type]
+
+
+def test_a_closed_one_says_so(tiny_model: Callable[..., Path], server: OpenAiServer) -> None:
+    loaded = tea_llm.load(tiny_model("llama"), n_ctx=64, n_threads=1)
+    for llm in (api_of(server), FallbackBackend(None, api_of(server)), loaded, FallbackBackend(loaded, api_of(server))):
+        with llm:
+            pass
+        llm.close()
+        for ask in (lambda: llm.call("x"), lambda: llm.stream("x"), lambda: llm.embed("x"), lambda: llm.chat(HI)):  # noqa: B023
+            with pytest.raises(EngineClosedError):
+                ask()
+
+
+def test_closing_ends_those_who_wait(server: OpenAiServer) -> None:
+    llm = api_of(server)
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            llm.call("Hello", **LONG)
+        except BaseException as error:
+            errors.append(error)
+
+    n_before = len(server.requests)
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(server.requests) < n_before + 3:
+        time.sleep(0.005)
+    llm.close()
+    for thread in threads:
+        thread.join(10)
+    assert [type(error) for error in errors] == [EngineClosedError] * 3
+
+
+def test_an_api_without_completions_gets_a_message(local: LocalLlmBackend, caplog: pytest.LogCaptureFixture) -> None:
+    with OpenAiServer(local, has_completions=False) as server, api_of(server) as llm:
+        expected = local.chat(HI, **GREEDY).content
+        assert llm.call("Hello", **GREEDY).content == expected
+        assert "".join(chunk.text for chunk in llm.stream("Hello", **GREEDY)) == expected
+        assert [request.path for request in server.requests] == ["/v1/completions"] + ["/v1/chat/completions"] * 2
+        assert caplog.text.count("has no /completions") == 1
+        with pytest.raises(tea_llm.ApiResponseError, match="404"):
+            llm.call([1, 2])
+
+
+def test_what_is_sent(server: OpenAiServer) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    form = {"type": "json_object"}
+    with api_of(server) as llm:
+        llm.chat(HI)
+        assert server.requests[-1].body == {"model": "tiny", "messages": HI, "max_tokens": 100, "temperature": 0.7}
+        assert server.requests[-1].headers["authorization"] == "Bearer a-key"
+        llm.chat(HI, tools=[tool], tool_choice="auto", response_format=form, seed=3, max_tokens=None, top_k=5)
+        body = server.requests[-1].body
+        assert body["tools"] == [tool]
+        assert (body["tool_choice"], body["response_format"], body["seed"], body["top_k"]) == ("auto", form, 3, 5)
+        assert "max_tokens" not in body
+        llm.stream("Hello", stop="x", callback=lambda text: None)
+        assert server.requests[-1].body["stop"] == ["x"]
+    with ApiLlmBackend({"llm": {"provider": "ollama", "api_url": server.url, "model": "m"}}) as llm:
+        with pytest.raises(ValueError, match="top_k is an option that provider 'ollama' has not got"):
+            llm.chat(HI, top_k=5)
+        llm.chat(HI)
+        assert server.requests[-1].headers["authorization"] == "Bearer ollama"
+
+
+@pytest.mark.parametrize("name", ["response_format", "presence_penalty", "frequency_penalty"])
+def test_what_the_local_backend_has_not_got_is_refused(local: LocalLlmBackend, name: str) -> None:
+    value = {"type": "json_object"} if name == "response_format" else 0.5
+    with pytest.raises(ValueError, match=f"{name} is an option that the local backend has not got"):
+        local.chat(HI, **{name: value})  # type: ignore[arg-type]
+
+
+def test_ctrl_c_and_the_end_of_the_process(server: OpenAiServer) -> None:
+    code = """
+        import signal, sys, tea_llm, threading
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        llm = tea_llm.ApiLlmBackend({"llm": {"api_url": sys.argv[1], "model": "m"}})
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+        try:
+            while True:
+                llm.call("Hello", max_tokens=400, ignore_eos=True)
+        except KeyboardInterrupt:
+            print("INTERRUPTED", flush=True)
+        stream = llm.stream("Hello", max_tokens=400, ignore_eos=True)
+        print(bool(next(stream).text))
+    """
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), server.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (child.stdout, child.stderr, child.returncode) == ("INTERRUPTED\nTrue\n", "", 0)
+
+
+def test_an_api_backend_survives_fork(server: OpenAiServer) -> None:
+    code = """
+        import os, sys, tea_llm, warnings
+        warnings.simplefilter("ignore")  # of forking with threads, which is the point
+        llm = tea_llm.ApiLlmBackend({"llm": {"api_url": sys.argv[1], "model": "m"}})
+        parent = llm.call("Hello", max_tokens=5, temperature=0).content
+        child = os.fork()
+        if child == 0:
+            os._exit(llm.call("Hello", max_tokens=5, temperature=0).content != parent)
+        sys.exit(os.waitpid(child, 0)[1])
+    """
+    child = subprocess.run([sys.executable, "-c", textwrap.dedent(code), server.url], timeout=60)
+    assert child.returncode == 0

@@ -1,0 +1,249 @@
+"""Which backend answers, how often a model is loaded, and when a request goes elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tea_llm
+from support.openai_server import OpenAiServer
+from tea_llm import (
+    ApiConnectionError,
+    ApiLlmBackend,
+    ConfigError,
+    ContextOverflowError,
+    FallbackBackend,
+    InferenceError,
+    LlmBackend,
+    LocalBackendUnavailableError,
+    LocalLlmBackend,
+    ModelLoadError,
+    ModelNotFoundError,
+    close_all,
+    create_llm_backend,
+    get_llm_backend,
+    is_local_llm_available,
+)
+from tea_llm.backends import select
+
+HI = [{"role": "user", "content": "Hello"}]
+GREEDY: dict[str, Any] = {"max_tokens": 12, "temperature": 0}
+PROVIDERS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_API_BASE", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home, and no API: what the settings say is all there is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in PROVIDERS:
+        monkeypatch.delenv(name, raising=False)
+    yield tmp_path
+    close_all()
+
+
+@pytest.fixture
+def model(tiny_model: Callable[..., Path]) -> Path:
+    return tiny_model("llama")
+
+
+@pytest.fixture
+def server(model: Path) -> Iterator[OpenAiServer]:
+    with tea_llm.load(model, n_ctx=512, n_threads=1) as llm, OpenAiServer(llm) as running:
+        yield running
+
+
+def settings(model_path: Path | str | None = None, **llm: object) -> dict[str, object]:
+    return {"llm": {"model_path": model_path, "n_ctx": 256, "n_threads": 1, **llm}}
+
+
+def test_local_is_the_model_or_the_error(model: Path, home: Path) -> None:
+    with create_llm_backend(settings(model, backend="local")) as llm:
+        assert isinstance(llm, LocalLlmBackend)
+        assert llm.info.n_ctx == 256
+    with pytest.raises(ModelNotFoundError, match="Searched:"):
+        create_llm_backend(settings(home / "none.gguf", backend="local", api_url="http://x/v1", model="m"))
+    with pytest.raises(ModelNotFoundError, match=r"no model file at .*none\.gguf"):
+        create_llm_backend(settings(model), model_path=home / "none.gguf")
+
+
+def test_api_asks_nobody_for_a_model(model: Path, server: OpenAiServer) -> None:
+    with create_llm_backend(settings(model, backend="api", api_url=server.url, model="m")) as llm:
+        assert isinstance(llm, ApiLlmBackend)
+        assert llm.chat(HI, **GREEDY).backend == "api"
+
+
+def test_auto_takes_the_model_that_is_there(model: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for where in (settings(model), settings()):
+        if where == settings():
+            monkeypatch.setenv("TEA_MODEL_PATH", str(model))
+        with create_llm_backend(where) as llm:
+            assert isinstance(llm, LocalLlmBackend)
+    monkeypatch.delenv("TEA_MODEL_PATH")
+    cache = home / ".cache/tea/models"
+    cache.mkdir(parents=True)
+    shutil.copy(model, cache / tea_llm.DEFAULT_MODELS[-1])
+    with create_llm_backend(settings()) as llm:
+        assert llm.chat(HI, **GREEDY).model == Path(tea_llm.DEFAULT_MODELS[-1]).stem
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_auto_goes_to_the_api_and_says_why(
+    home: Path, server: OpenAiServer, broken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = home / "broken.gguf"
+    if broken:
+        path.write_bytes(b"GGUF, but not really")
+    with create_llm_backend(settings(path, api_url=server.url, model="m")) as llm:
+        result = llm.chat(HI, **GREEDY)
+        assert result.backend == "api"
+        reason = "ModelLoadError: " if broken else "no local model was found"
+        assert (result.fallback_reason or "").startswith(reason)
+        assert f"The API is used instead of a local model: {reason}" in caplog.text
+        assert llm.stream_chat(HI, lambda text: None, **GREEDY).fallback_reason == result.fallback_reason
+        assert asyncio.run(llm.achat(HI, **GREEDY)).fallback_reason == result.fallback_reason
+
+
+def test_auto_without_anything_names_both_ways(home: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        create_llm_backend(settings())
+    assert "no model file found. Searched:" in str(caught.value)
+    assert "OPENAI_API_KEY" in str(caught.value)
+
+
+def test_never_is_never(home: Path, server: OpenAiServer) -> None:
+    with pytest.raises(ConfigError, match="no model file found"):
+        create_llm_backend(settings(fallback="never", api_url=server.url, model="m"))
+    (home / "broken.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelLoadError):
+        create_llm_backend(settings(home / "broken.gguf", fallback="never", api_url=server.url, model="m"))
+    with pytest.raises(ModelLoadError):  # no API is configured
+        create_llm_backend(settings(home / "broken.gguf"))
+
+
+@pytest.mark.parametrize("fallback", ["create", "call"])
+def test_a_request_goes_to_the_api_only_where_that_is_wanted(model: Path, server: OpenAiServer, fallback: str) -> None:
+    asked = settings(model, fallback=fallback, api_url=server.url, model="m")
+    text = "Hello " * 60  # fits the server's context of 512, and not the local one of 256
+    with create_llm_backend(asked) as llm:
+        assert llm.call("Hello", **GREEDY).backend == "local"
+        if fallback == "create":
+            with pytest.raises(ContextOverflowError):
+                llm.call(text)
+            return
+        for result in (
+            llm.call(text, **GREEDY),
+            llm.chat([{"role": "user", "content": text}], **GREEDY),
+            llm.stream(text, lambda text: None, **GREEDY),
+            asyncio.run(llm.acall(text, **GREEDY)),
+        ):
+            assert result.backend == "api"
+            assert (result.fallback_reason or "").startswith("ContextOverflowError: ")
+        tokens = [5] * 300
+        with pytest.raises(ContextOverflowError):  # ids of one vocabulary mean nothing to another model
+            llm.call(tokens)
+
+
+class BreaksAfter(LocalLlmBackend):
+    """A local backend whose streams fail after so many chunks."""
+
+    def __init__(self, real: LocalLlmBackend, n_chunks: int) -> None:
+        self._real = real
+        self._n_chunks = n_chunks
+
+    def stream(self, prompt: Any, callback: Any = None, **options: Any) -> Any:
+        stream: tea_llm.TextStream = self._real.stream(prompt, **options)
+        n_taken = 0
+
+        def next_text() -> str | None:
+            nonlocal n_taken
+            if n_taken == self._n_chunks:
+                raise InferenceError("broken on purpose")
+            n_taken += 1
+            return next(stream).text
+
+        return tea_llm.TextStream(next_text, lambda: stream.result, stream.cancel)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+@pytest.mark.parametrize("n_chunks", [0, 1])
+def test_no_stream_changes_its_source_midway(model: Path, server: OpenAiServer, n_chunks: int) -> None:
+    api = ApiLlmBackend({"llm": {"api_url": server.url, "model": "m"}})
+    local = tea_llm.load(model, n_ctx=256, n_threads=1)
+    with FallbackBackend(BreaksAfter(local, n_chunks), api) as llm:
+        texts: list[str] = []
+        if n_chunks == 0:
+            result = llm.stream("Hello", texts.append, **GREEDY)
+            assert result.fallback_reason == "InferenceError: broken on purpose"
+            assert "".join(texts) == result.content
+        else:
+            with pytest.raises(InferenceError, match="broken on purpose"):
+                llm.stream("Hello", texts.append, **GREEDY)
+            assert len(texts) == n_chunks
+        assert len(server.requests) == (n_chunks == 0)
+
+
+def test_one_load_for_32_racing_threads(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    real_load = tea_llm.load
+
+    def counting_load(*args: Any, **options: Any) -> LocalLlmBackend:
+        loads.append(args)
+        return real_load(*args, **options)
+
+    monkeypatch.setattr(select, "load", counting_load)
+    barrier = threading.Barrier(32)
+
+    def get(index: int) -> LlmBackend:
+        barrier.wait()
+        return get_llm_backend(settings(model, n_ctx=256 if index % 2 else "256"))
+
+    with ThreadPoolExecutor(32) as pool:
+        got = set(pool.map(get, range(32)))
+    assert len(got) == len(loads) == 1
+    assert get_llm_backend(settings(model, n_ctx=512)) not in got
+    assert len(loads) == 2
+    close_all()
+    with pytest.raises(tea_llm.EngineClosedError):
+        got.pop().call("x")
+    assert get_llm_backend(settings(model)).call("x", **GREEDY).content
+    assert len(loads) == 3
+
+
+def test_what_failed_is_tried_again(model: Path, home: Path) -> None:
+    path = home / "later.gguf"
+    with pytest.raises(ModelNotFoundError):
+        get_llm_backend(settings(path, backend="local"))
+    shutil.copy(model, path)
+    assert get_llm_backend(settings(path, backend="local")).call("x", **GREEDY).content
+
+
+def test_whether_there_is_a_local_model(model: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_local_llm_available(settings(model))
+    assert not is_local_llm_available(settings(home / "none.gguf"))
+    monkeypatch.setattr(select, "IS_NATIVE", False)
+    assert not is_local_llm_available(settings(model))
+
+
+def test_unplugged_while_in_use(model: Path, server: OpenAiServer) -> None:
+    llm = get_llm_backend(settings(backend="api", api_url=server.url, model="m", max_retries=0))
+    assert llm.chat(HI, **GREEDY).content
+    server.stop()
+    with pytest.raises(ApiConnectionError):
+        llm.chat(HI, **GREEDY)
+
+
+def test_an_installation_without_the_engine(monkeypatch: pytest.MonkeyPatch, server: OpenAiServer) -> None:
+    from tea_llm import _native, loading
+
+    monkeypatch.setattr(loading, "_core", _native._Missing("No module named 'tea_llm._core'"))
+    with pytest.raises(LocalBackendUnavailableError, match="pip install --force-reinstall"):
+        tea_llm.load("/no/such/file.gguf")
