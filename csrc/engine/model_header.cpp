@@ -7,6 +7,7 @@
 
 #include "ggml.h"
 #include "gguf.h"
+#include "llama.h"
 
 namespace tea {
 
@@ -70,11 +71,7 @@ std::string find_number_problem(const gguf_context* header, const std::string& a
 
 // Types that llama.cpp's kernels do not take as weights: it finds out in the middle of computing.
 std::string find_tensor_problem(const gguf_context* header) {
-    const int64_t n_tensors = gguf_get_n_tensors(header);
-    if (n_tensors == 0) {
-        return "it holds no weights (a vocabulary alone?): Tokenizer can read it";
-    }
-    for (int64_t i = 0; i < n_tensors; ++i) {
+    for (int64_t i = 0; i < gguf_get_n_tensors(header); ++i) {
         const std::string name = gguf_get_tensor_name(header, i);
         const ggml_type type = gguf_get_tensor_type(header, i);
         const bool is_table = ends_with(name, "tid2eid") || ends_with(name, "tid2eid.weight");
@@ -88,12 +85,48 @@ std::string find_tensor_problem(const gguf_context* header) {
     return {};
 }
 
+gguf_ptr read_header(const std::string& path) {
+    return gguf_ptr(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, /*ctx=*/nullptr}));
+}
+
+uint16_t get_u16(const gguf_context* header, const char* key) {
+    const int64_t id = gguf_find_key(header, key);
+    return id >= 0 && gguf_get_kv_type(header, id) == GGUF_TYPE_UINT16 ? gguf_get_val_u16(header, id) : 0;
+}
+
+// The first of `n_parts` files is at `path`: the others must be beside it, with weights that can be used.
+std::string find_part_problem(const std::string& path, int32_t n_parts) {
+    std::string name(path.size() + 32, '\0');
+    if (llama_split_prefix(name.data(), name.size(), path.c_str(), 0, n_parts) == 0) {
+        return "it is the first of " + std::to_string(n_parts) +
+               " parts, and its name does not end in -00001-of-0000N.gguf, as they all must";
+    }
+    const std::string prefix = name.c_str();
+    for (int32_t part = 1; part < n_parts; ++part) {
+        llama_split_path(name.data(), name.size(), prefix.c_str(), part, n_parts);
+        const gguf_ptr header = read_header(name.c_str());
+        if (!header) {
+            return std::string("its part ") + name.c_str() + " is missing, or not a GGUF file";
+        }
+        const std::string problem = find_tensor_problem(header.get());
+        if (!problem.empty()) {
+            return problem;
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 std::string find_header_problem(const std::string& path, bool vocab_only) {
-    const gguf_ptr header(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, /*ctx=*/nullptr}));
+    const gguf_ptr header = read_header(path);
     if (!header) {
         return "it is not a GGUF file";
+    }
+    const int32_t n_parts = get_u16(header.get(), "split.count");
+    if (n_parts > 1 && get_u16(header.get(), "split.no") > 0) {
+        return "it is a later part of a model in " + std::to_string(n_parts) +
+               " files: give the path of the first, which ends in -00001-of-0000N.gguf";
     }
     const int64_t arch_id = gguf_find_key(header.get(), "general.architecture");
     if (arch_id < 0 || gguf_get_kv_type(header.get(), arch_id) != GGUF_TYPE_STRING) {
@@ -102,8 +135,14 @@ std::string find_header_problem(const std::string& path, bool vocab_only) {
     if (vocab_only) {
         return {};
     }
-    const std::string problem = find_number_problem(header.get(), gguf_get_val_str(header.get(), arch_id));
-    return problem.empty() ? find_tensor_problem(header.get()) : problem;
+    if (n_parts <= 1 && gguf_get_n_tensors(header.get()) == 0) {
+        return "it holds no weights (a vocabulary alone?): Tokenizer can read it";
+    }
+    std::string problem = find_number_problem(header.get(), gguf_get_val_str(header.get(), arch_id));
+    if (problem.empty()) {
+        problem = find_tensor_problem(header.get());
+    }
+    return problem.empty() && n_parts > 1 ? find_part_problem(path, n_parts) : problem;
 }
 
 }  // namespace tea

@@ -88,6 +88,7 @@ def write_tiny_model(
     script: Sequence[int] | None = None,
     overrides: Mapping[str, object] | None = None,
     edit: Callable[[Tensors], None] | None = None,
+    tensors_a_file: int = 0,
 ) -> Path:
     """A tiny model file that loads, tokenizes and generates; same arguments, same bytes.
 
@@ -106,9 +107,10 @@ def write_tiny_model(
             token that is not among them. The context has no influence then. End it with ``</s>`` (2) to stop.
         overrides: Metadata keys to set, or to delete with None; the value's Python type decides the GGUF type.
         edit: Called with all tensors by name before they are written, to change them in place.
+        tensors_a_file: Splits the model into files of so many; 0: one file.
 
     Returns:
-        ``path``.
+        ``path``, or where it is split the path of the first part.
     """
     vocab = tiny_vocab(arch, n_vocab)
     shape = Shape(
@@ -131,7 +133,7 @@ def write_tiny_model(
     metadata: dict[str, object] = {"general.architecture": arch, "general.name": "tea-tiny"}
     metadata |= {f"{arch}.{key}": value for key, value in (_common_keys(shape) | keys).items()} | vocab.metadata()
     metadata["tokenizer.chat_template"] = chat_template
-    return write_gguf(path, metadata | dict(overrides or {}), tensors)
+    return write_gguf(path, metadata | dict(overrides or {}), tensors, tensors_a_file=tensors_a_file)
 
 
 def tiny_vocab(arch: str, n_vocab: int | None = None) -> TinyVocab:
@@ -149,10 +151,12 @@ def tiny_vocab(arch: str, n_vocab: int | None = None) -> TinyVocab:
     return vocab
 
 
-def write_gguf(path: Path, metadata: Mapping[str, object], tensors: Tensors | None = None) -> Path:
+def write_gguf(
+    path: Path, metadata: Mapping[str, object], tensors: Tensors | None = None, *, tensors_a_file: int = 0
+) -> Path:
     """Writes a GGUF of these keys (None: left out) and tensors; uint8 tensors hold Q4_0 blocks."""
     keys = dict(metadata)
-    writer = gguf.GGUFWriter(path, str(keys.pop("general.architecture")))
+    writer = gguf.GGUFWriter(path, str(keys.pop("general.architecture")), split_max_tensors=tensors_a_file)
     for key, value in keys.items():
         if value is not None:
             writer.add_key_value(key, value, _value_type(value))
@@ -163,7 +167,7 @@ def write_gguf(path: Path, metadata: Mapping[str, object], tensors: Tensors | No
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return min(path.parent.glob(f"{path.stem}-*")) if tensors_a_file else path
 
 
 def _value_type(value: object) -> gguf.GGUFValueType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,7 @@ class LocalLlmBackend(LlmBackend):
         self._embedder = LocalEmbedder(model, n_threads=engine.n_threads)
         self._prompt = prompt
         self._path = path
+        self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
         _open_backends.add(self)
 
@@ -172,7 +174,7 @@ class LocalLlmBackend(LlmBackend):
         model = self._open_model()
         return ModelInfo(
             path=str(self._path),
-            name=self._path.stem,
+            name=self._name,
             description=model.description.decode("utf-8", "replace"),
             n_params=model.n_params,
             size_bytes=model.size_bytes,
@@ -282,7 +284,7 @@ class LocalLlmBackend(LlmBackend):
         is_measured = n_intervals > 0 and result.decode_ms > 0
         return LlmCallResult(
             content=result.text,
-            model=self._path.stem,
+            model=self._name,
             tokens_used=result.n_generated,
             finish_reason=result.finish_reason,
             usage=Usage(

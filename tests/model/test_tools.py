@@ -1,0 +1,61 @@
+"""Tools with the real model, which is made to call one by a prompt that shows it nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tea_llm
+from tea_llm import LocalLlmBackend, ToolCall
+
+TOOL = {"type": "function", "function": {"name": "paris", "parameters": {"type": "object"}}}
+PATTERN = [{"role": "user", "content": '{"name": "paris", "arguments": {"a": 1}}\n' * 6}]
+TEXT = [{"role": "user", "content": "The capital of France is"}]
+OPTIONS: dict[str, Any] = {"temperature": 0, "stop": ["\n"], "max_tokens": 30, "tools": [TOOL]}
+CALLS = (ToolCall("call_0", "paris", {"a": 1}),)
+
+
+@pytest.fixture(scope="module")
+def caller(smollm2: Path) -> Iterator[LocalLlmBackend]:
+    with tea_llm.load(smollm2, n_ctx=1024, n_threads=1, chat_template="{{ messages[-1].content }}") as loaded:
+        yield loaded
+
+
+def test_a_call_is_no_text(caller: LocalLlmBackend) -> None:
+    result = caller.chat(PATTERN, **OPTIONS)
+    assert (result.content, result.tool_calls, result.finish_reason) == ("", CALLS, "tool_calls")
+    with caller.stream_chat(PATTERN, **OPTIONS) as stream:
+        (chunk,) = stream
+        assert (chunk.text, chunk.tool_calls, chunk.finish_reason) == ("", CALLS, "tool_calls")
+
+    async def ask() -> None:
+        assert (await caller.achat(PATTERN, **OPTIONS)).tool_calls == CALLS
+        assert [chunk.tool_calls async for chunk in caller.astream_chat(PATTERN, **OPTIONS)] == [CALLS]
+
+    asyncio.run(ask())
+
+
+def test_an_answer_is_no_call(caller: LocalLlmBackend) -> None:
+    result = caller.chat(TEXT, **OPTIONS)
+    assert "Paris" in result.content
+    assert result.tool_calls == ()
+    with caller.stream_chat(TEXT, **OPTIONS) as stream:
+        assert "".join(chunk.text for chunk in stream) == stream.result.content == result.content
+
+
+def test_no_call_where_none_is_allowed(caller: LocalLlmBackend) -> None:
+    result = caller.chat(PATTERN, **OPTIONS, tool_choice="none")
+    assert result.tool_calls == ()
+    assert result.content.startswith("{")
+    with pytest.raises(ValueError, match="tool_choice='required' cannot be enforced"):
+        caller.chat(PATTERN, **OPTIONS, tool_choice="required")
+
+
+def test_the_prompt_shows_the_tools(llm: LocalLlmBackend) -> None:
+    rendered = llm.render_chat(TEXT, tools=[TOOL])
+    assert '"name": "paris"' in rendered
+    assert "paris" not in llm.render_chat(TEXT)
