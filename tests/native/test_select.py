@@ -209,6 +209,7 @@ def test_one_load_for_32_racing_threads(model: Path, monkeypatch: pytest.MonkeyP
     with ThreadPoolExecutor(32) as pool:
         got = set(pool.map(get, range(32)))
     assert len(got) == len(loads) == 1
+    assert get_llm_backend(settings(model, api_key="k", model="m", timeout=5, max_retries=0)) in got  # same model
     assert get_llm_backend(settings(model, n_ctx=512)) not in got
     assert len(loads) == 2
     close_all()

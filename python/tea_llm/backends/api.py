@@ -81,6 +81,11 @@ class ApiLlmBackend(LlmBackend):
         self._transports: dict[Portal, Transport] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    @property
+    def provider(self) -> str:
+        """``"openai"``, ``"azure"`` or ``"ollama"``."""
+        return self._endpoint.provider
+
     @takes_options
     def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
         """Continues a raw prompt, by ``/completions``.

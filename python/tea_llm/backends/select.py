@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tea_llm._native import IS_NATIVE
 from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
-from tea_llm.errors import ConfigError, LlmError
+from tea_llm.errors import ConfigError, InferenceError, ModelLoadError
 from tea_llm.loading import load
 from tea_llm.paths import model_not_found, resolve_model_path
 from tea_llm.settings import LlmSettings
@@ -22,6 +22,8 @@ from tea_llm.settings import LlmSettings
 __all__ = ["close_all", "create_llm_backend", "get_llm_backend", "is_local_llm_available"]
 
 logger = logging.getLogger("tea_llm")
+
+_Backend = TypeVar("_Backend", bound=LlmBackend)
 
 _VARIABLES = (
     *("TEA_MODEL_PATH", "APPDIR", "HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_VERSION"),
@@ -48,12 +50,7 @@ def create_llm_backend(
         ModelNotFoundError: ``model_path`` is not a file, or ``local`` finds none.
         ModelLoadError: the model cannot be loaded, and there is no API to go to.
     """
-    parsed = LlmSettings.parse(settings)
-    if parsed.backend == "api":
-        return ApiLlmBackend(parsed)
-    if parsed.backend == "local":
-        return _local(parsed, model_path)
-    return _automatic(parsed, model_path)
+    return _create(LlmSettings.parse(settings), model_path, _load)
 
 
 def is_local_llm_available(settings: Mapping[str, Any] | LlmSettings | None = None) -> bool:
@@ -69,7 +66,10 @@ def is_local_llm_available(settings: Mapping[str, Any] | LlmSettings | None = No
 
 
 class _Cache:
-    """Backends by configuration. Each is made by one thread while others that want the same one wait."""
+    """Backends by configuration. Each is made by one thread while others that want the same one wait.
+
+    Configurations that differ in what concerns an API share their local model.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -78,20 +78,24 @@ class _Cache:
         """Forgets all, and closes nothing."""
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
-        self._made: dict[Hashable, LlmBackend] = {}
+        self._made: dict[Hashable, Any] = {}
 
     def get(self, settings: LlmSettings, model_path: str | None) -> LlmBackend:
-        environment = tuple(map(os.environ.get, _VARIABLES))
-        key = (settings, model_path, environment)
+        key = (settings, model_path, *map(os.environ.get, _VARIABLES))
+        return self._once(key, lambda: _create(settings, model_path, self._load))
+
+    def _load(self, path: Path, arguments: dict[str, Any]) -> LocalLlmBackend:
+        return self._once((path, *sorted(arguments.items())), lambda: _load(path, arguments))
+
+    def _once(self, key: Hashable, make: Callable[[], _Backend]) -> _Backend:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         with making:
-            made = self._made.get(key)
-            if made is None:
-                made = create_llm_backend(settings, model_path=model_path)
+            if key not in self._made:
+                made = make()
                 with self._lock:
                     self._made[key] = made
-            return made
+            return self._made[key]  # type: ignore[no-any-return]  # of the type that this key's make() gives
 
     def clear(self) -> None:
         with self._lock:
@@ -130,22 +134,28 @@ def close_all() -> None:
     _cache.clear()
 
 
-def _automatic(settings: LlmSettings, model_path: str | os.PathLike[str] | None) -> LlmBackend:
-    has_api = settings.is_api_configured() and settings.fallback != "never"
+_Loader = Callable[[Path, dict[str, Any]], LocalLlmBackend]
+
+
+def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, load_model: _Loader) -> LlmBackend:
+    if settings.backend == "api":
+        return ApiLlmBackend(settings)
     path = resolve_model_path(settings, explicit=model_path)
+    if settings.backend == "local":
+        if path is None:
+            raise model_not_found(settings)
+        return _local(settings, path, load_model)
+    has_api = settings.is_api_configured() and settings.fallback != "never"
     if path is None and not has_api:
         raise ConfigError(
             f"{model_not_found(settings)}\nNor is an API configured: set OPENAI_API_KEY, or api_url and model in "
             "settings.llm"
         )
-    if path is None:
-        reason = "no local model was found"
-    else:
+    reason = "no local model was found"
+    if path is not None:
         try:
-            return _with_api_for_calls(_load(path, settings), settings)
-        except ConfigError:
-            raise
-        except LlmError as error:
+            return _local(settings, path, load_model)
+        except (InferenceError, ModelLoadError) as error:
             if not has_api:
                 raise
             reason = f"{type(error).__name__}: {error}"
@@ -153,28 +163,16 @@ def _automatic(settings: LlmSettings, model_path: str | os.PathLike[str] | None)
     return FallbackBackend(None, ApiLlmBackend(settings), reason=reason)
 
 
-def _local(settings: LlmSettings, model_path: str | os.PathLike[str] | None) -> LlmBackend:
-    path = resolve_model_path(settings, explicit=model_path)
-    if path is None:
-        raise model_not_found(settings)
-    return _with_api_for_calls(_load(path, settings), settings)
+def _local(settings: LlmSettings, path: Path, load_model: _Loader) -> LlmBackend:
+    """The local model, and where it is wanted an API for what it cannot answer."""
+    wants_api = settings.fallback == "call" and settings.is_api_configured()
+    api = ApiLlmBackend(settings) if wants_api else None
+    names = ("n_ctx", "n_parallel", "n_threads", "n_gpu_layers", "chat_format")
+    arguments = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    local = load_model(path, arguments)
+    return local if api is None else FallbackBackend(local, api)
 
 
-def _load(path: Path, settings: LlmSettings) -> LocalLlmBackend:
-    chosen: dict[str, Any] = {
-        name: value
-        for name in ("n_ctx", "n_parallel", "n_threads", "n_gpu_layers", "chat_format")
-        if (value := getattr(settings, name)) is not None
-    }
+def _load(path: Path, arguments: dict[str, Any]) -> LocalLlmBackend:
     logger.info("Loading local model %s", path)
-    return load(path, **chosen)
-
-
-def _with_api_for_calls(local: LocalLlmBackend, settings: LlmSettings) -> LlmBackend:
-    if settings.fallback != "call" or not settings.is_api_configured():
-        return local
-    try:
-        return FallbackBackend(local, ApiLlmBackend(settings))
-    except ConfigError:
-        local.close()
-        raise
+    return load(path, **arguments)

@@ -1,0 +1,66 @@
+"""What actions return: one form for results, one for errors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tea_llm.backends.api import ApiLlmBackend
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.fallback import FallbackBackend
+from tea_llm.errors import ApiError, ConfigError, LlmError
+from tea_llm.types import LlmCallResult
+
+__all__ = ["failure", "in_words", "success"]
+
+
+def success(result: LlmCallResult, backend: LlmBackend | None, **more: Any) -> dict[str, Any]:
+    """The union of the keys that the reference's engines give.
+
+    Args:
+        result: of the backend.
+        backend: that gave it.
+        **more: further keys.
+    """
+    reason = {} if result.fallback_reason is None else {"fallback_reason": result.fallback_reason}
+    return {
+        "content": result.content,
+        "response": result.content,
+        "model": result.model,
+        "backend": result.backend,
+        "provider": "local" if result.backend == "local" else _provider(backend),
+        "usage": {} if result.tokens_used is None else asdict(result.usage),
+        "tokens_used": result.tokens_used,
+        "finish_reason": result.finish_reason,
+        **reason,
+        **more,
+    }
+
+
+def failure(message: str, error: BaseException | None = None, **more: Any) -> dict[str, Any]:
+    """An error as actions report it.
+
+    Args:
+        message: that workflows may match on.
+        error: what was raised.
+        **more: further keys.
+    """
+    kind = {} if error is None else {"error_type": type(error).__name__}
+    status = getattr(error, "status_code", None)
+    return {"error": message, "success": False, **kind, **({} if status is None else {"status_code": status}), **more}
+
+
+def in_words(error: Exception, backend: LlmBackend | None) -> str:
+    """The reference's words for an error that no retry would help."""
+    if isinstance(error, (ConfigError, TypeError, ValueError)):
+        return str(error)
+    if isinstance(error, ApiError) or (isinstance(error, LlmError) and isinstance(backend, ApiLlmBackend)):
+        return f"LLM API error (non-retryable): {error}"
+    if isinstance(error, LlmError):
+        return f"Local LLM error: {error}"
+    return f"Unexpected error: {error}"
+
+
+def _provider(backend: LlmBackend | None) -> str:
+    api = backend._api if isinstance(backend, FallbackBackend) else backend
+    return api.provider if isinstance(api, ApiLlmBackend) else "openai"

@@ -1,0 +1,185 @@
+"""What an action is asked to do: its parameters, an engine's settings and its command line, put together."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.options import Options
+from tea_llm.backends.select import get_llm_backend
+from tea_llm.errors import ConfigError
+from tea_llm.settings import LlmSettings
+
+__all__ = ["FOREIGN", "OPTIONS", "SETTINGS", "ActionError", "Engine", "Request", "open_backend"]
+
+Engine = Any
+"""The host's engine object, of which any attribute may be missing; or None."""
+
+OPTIONS = frozenset(get_type_hints(Options))
+"""Parameters that go with a request."""
+
+SETTINGS = frozenset(LlmSettings.__dataclass_fields__) - {"temperature", "timeout", "max_retries"} | {"api_base"}
+"""Parameters that choose the backend; more of them than an action's own are injected from ``settings.llm``."""
+
+FOREIGN = frozenset(
+    {"config", "graph", "node", "opik_project_name", "opik_trace", "parallel_results", "shell_provider"}
+)
+"""Keyword arguments that are the engine's own business."""
+
+_INJECTED = frozenset({"max_retries", "temperature", "timeout"})
+_INTEGERS = frozenset({"max_tokens", "seed", "top_k", "max_retries", "max_tool_rounds"})
+_NUMBERS = frozenset(
+    {"base_delay", "frequency_penalty", "max_delay", "min_p", "presence_penalty", "temperature", "timeout", "top_p"}
+)
+
+
+class ActionError(Exception):
+    """A request that cannot be meant; its text is the action's ``error``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of an action, its parameters sorted by what they are for.
+
+    Attributes:
+        settings: of the backend, as ``settings.llm``.
+        model_path: a file that the caller asked for by name; None: as the settings say.
+        options: of generation.
+        own: the action's own parameters.
+    """
+
+    settings: dict[str, Any]
+    model_path: str | None
+    options: dict[str, Any]
+    own: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        params: Mapping[str, Any],
+        *,
+        known: frozenset[str],
+        engine: Engine,
+        state: Mapping[str, Any] | None,
+        is_local: bool = False,
+    ) -> Request:
+        """Settings, then parameters, then the command line: each goes before the one in front of it.
+
+        Args:
+            params: the action's keyword arguments.
+            known: the parameters that this action has of its own, options included.
+            engine: the host's.
+            state: the workflow's.
+            is_local: whether the action is one of ``llm.local``.
+
+        Raises:
+            ActionError: a parameter that there is not.
+        """
+        given = _settings_of(engine)
+        for name in params:
+            if name not in known | SETTINGS | FOREIGN | _INJECTED:
+                near = difflib.get_close_matches(str(name), known | SETTINGS, n=1)
+                raise ActionError(f"Unknown parameter: {name}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        settings = {name: value for name, value in given.items() if name in SETTINGS}
+        asked = {name: value for name, value in params.items() if name in SETTINGS and value is not None}
+        model_path = _explicit_path(asked, given)
+        _choose_backend(asked, settings)
+        settings |= asked
+        _model_file(settings)
+        overrides = _overrides(engine, state)
+        if overrides.get("backend"):
+            settings["backend"] = overrides["backend"]
+        if is_local:
+            settings = {name: value for name, value in settings.items() if name != "provider"} | {"backend": "local"}
+        own = {name: _converted(name, params[name]) for name in known if name in params and name not in OPTIONS}
+        options = {name: _converted(name, params[name]) for name in OPTIONS & known if name in params}
+        options = {name: value for name, value in options.items() if value is not None or name == "max_tokens"}
+        if "temperature" in OPTIONS & known and given.get("temperature") is not None:
+            options.setdefault("temperature", given["temperature"])
+        own.setdefault("max_retries", params.get("max_retries", given.get("max_retries")))
+        return cls(settings, overrides.get("model_path") or model_path, options, own)
+
+    def open(self, engine: Engine, *, max_retries: int | None = None) -> LlmBackend:
+        """The backend that answers: the engine's own ``llm_backend``, or the process's for these settings.
+
+        Args:
+            engine: the host's.
+            max_retries: of the backend itself; None: as the settings say.
+        """
+        backend = getattr(engine, "llm_backend", None)
+        if backend is not None:
+            return backend  # type: ignore[no-any-return]
+        settings = self.settings if max_retries is None else {**self.settings, "max_retries": max_retries}
+        return open_backend({"llm": settings}, self.model_path)
+
+
+def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend:
+    """The process's backend: loaded once, whoever asks."""
+    return get_llm_backend(settings, model_path=model_path)
+
+
+def _settings_of(engine: Engine) -> dict[str, Any]:
+    given = getattr(engine, "llm_settings", None)
+    if given is None:
+        settings = getattr(engine, "settings", None)
+        given = settings.get("llm") if isinstance(settings, Mapping) else None
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"settings.llm must be a mapping, not {type(given).__name__}")
+    LlmSettings.parse({"llm": given})  # what is wrong there is said here, and not ignored below
+    return dict(given)
+
+
+def _overrides(engine: Engine, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(getattr(engine, "cli_overrides", None) or {})
+    for name in ("model_path", "backend"):
+        if state is not None and state.get(f"_tea_cli_{name}"):
+            given[name] = state[f"_tea_cli_{name}"]
+    return given
+
+
+def _explicit_path(asked: dict[str, Any], given: Mapping[str, Any]) -> str | None:
+    """The file that the action names. What is the same in the settings was injected from there."""
+    path, model = asked.get("model_path"), asked.get("model")
+    if path is not None and path != given.get("model_path"):
+        return str(asked.pop("model_path"))
+    if _is_file(model) and model != given.get("model"):
+        return str(asked.pop("model"))
+    return None
+
+
+def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """An action that names a provider or a URL of its own means the API."""
+    places = ("provider", "api_url", "api_base")
+    names_api = any(asked.get(name) not in (None, "auto", "local", settings.get(name)) for name in places)
+    if names_api and asked.get("backend", settings.get("backend", "auto")) == "auto":
+        asked["backend"] = "api"
+
+
+def _model_file(settings: dict[str, Any]) -> None:
+    """A ``model`` that is a file is the model file."""
+    if _is_file(settings.get("model")):
+        settings.setdefault("model_path", settings["model"])
+        del settings["model"]
+
+
+def _is_file(model: object) -> bool:
+    return isinstance(model, str) and (model.lower().endswith(".gguf") or os.path.isfile(os.path.expanduser(model)))  # noqa: PTH111, PTH113
+
+
+def _converted(name: str, value: object) -> object:
+    """Numbers that came out of a template as text."""
+    if not isinstance(value, str):
+        return value
+    convert: Callable[[str], object] | None = int if name in _INTEGERS else float if name in _NUMBERS else None
+    if convert is None:
+        return value
+    try:
+        return convert(value)
+    except ValueError:
+        raise ActionError(f"{name} must be a number, not {value!r}") from None

@@ -1,0 +1,86 @@
+"""``llm.embed`` and ``llm.similarity``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tea_llm.actions._answer import failure, in_words
+from tea_llm.actions._request import ActionError, Engine, Request
+from tea_llm.backends.base import LlmBackend
+from tea_llm.errors import EmbeddingNotSupportedError
+
+__all__ = ["EMBED_PARAMETERS", "SIMILARITY_PARAMETERS", "embed", "similarity"]
+
+EMBED_PARAMETERS = frozenset({"text", "normalize"})
+SIMILARITY_PARAMETERS = frozenset({"text_a", "text_b", "vector_a", "vector_b"})
+
+_UNSUPPORTED = "Embeddings require local backend with embedding=True or explicit API configuration"
+
+
+def embed(
+    params: Mapping[str, Any], *, engine: Engine, state: Mapping[str, Any] | None, is_local: bool
+) -> dict[str, Any]:
+    """The vector of a text, or the vectors of several."""
+    backend: LlmBackend | None = None
+    try:
+        request = Request.of(params, known=EMBED_PARAMETERS, engine=engine, state=state, is_local=is_local)
+        text = request.own.get("text")
+        if not text:
+            raise ActionError("Missing required parameter: text")
+        backend = request.open(engine)
+        vectors = backend.embed(text, normalize=request.own.get("normalize", True))
+    except ActionError as error:
+        return failure(str(error))
+    except EmbeddingNotSupportedError as error:
+        return failure(_UNSUPPORTED, error, detail=str(error))
+    except Exception as error:
+        return failure(in_words(error, backend), error)
+    if isinstance(text, str):
+        return {"embedding": vectors.tolist(), "dimensions": len(vectors)}
+    return {"embedding": vectors[0].tolist(), "embeddings": vectors.tolist(), "dimensions": vectors.shape[1]}
+
+
+def similarity(params: Mapping[str, Any], *, engine: Engine, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How near two texts or two vectors are: the cosine of the angle between them."""
+    backend: LlmBackend | None = None
+    try:
+        request = Request.of(params, known=SIMILARITY_PARAMETERS, engine=engine, state=state)
+        own = request.own
+        if own.get("vector_a") is not None and own.get("vector_b") is not None:
+            a, b = (_vector(name, own[name]) for name in ("vector_a", "vector_b"))
+        elif own.get("text_a") and own.get("text_b"):
+            backend = request.open(engine)
+            a, b = backend.embed([own["text_a"], own["text_b"]])
+        else:
+            raise ActionError("Missing required parameter: text_a and text_b, or vector_a and vector_b")
+        if len(a) != len(b):
+            raise ActionError(f"vector_a has {len(a)} numbers and vector_b {len(b)}: they must have as many")
+    except ActionError as error:
+        return failure(str(error))
+    except EmbeddingNotSupportedError as error:
+        return failure(_UNSUPPORTED, error, detail=str(error))
+    except Exception as error:
+        return failure(in_words(error, backend), error)
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / lengths if lengths else 0.0
+    words = "Very similar" if cosine > 0.8 else "Somewhat similar" if cosine > 0.5 else "Not very similar"
+    return {
+        "cosine_similarity": cosine,
+        "interpretation": words if cosine > 0.2 else "Unrelated",
+        "text_a": own.get("text_a"),
+        "text_b": own.get("text_b"),
+    }
+
+
+def _vector(name: str, given: Sequence[float]) -> NDArray[np.float64]:
+    try:
+        vector = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        vector = np.empty((0, 0))
+    if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
+        raise ActionError(f"{name} must be a list of numbers")
+    return vector

@@ -1,0 +1,223 @@
+"""A backend that says what a test wants it to say."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+
+from tea_llm._check import check_flag
+from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.vectors import checked_texts, normalized
+from tea_llm.chat.messages import check_messages
+from tea_llm.errors import EngineClosedError
+from tea_llm.types import LlmCallParams, LlmCallResult, Message, Usage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from tea_llm.backends.options import Options
+
+__all__ = ["MockBackend", "MockCall", "Reply"]
+
+Reply: TypeAlias = str | LlmCallResult | BaseException
+"""A text to answer with, a whole result, or what to raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class MockCall:
+    """One request that came in.
+
+    Attributes:
+        method: ``"call"``, ``"chat"``, ``"stream"`` or ``"stream_chat"``; the asyncio twins count as these.
+        prompt: the prompt, or the messages as a list.
+        options: that were given.
+    """
+
+    method: str
+    prompt: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class MockBackend(LlmBackend):
+    """Gives its replies one by one, whatever it is asked, and remembers what that was. Thread-safe.
+
+    Arguments are checked as the real backends do. Streams come word by word. Token counts are counts of words.
+
+    Args:
+        replies: in their order; a request too many is an ``AssertionError``.
+        vectors: of known texts for ``embed``; any other text has one made of its hash.
+        n_embd: length of such a vector.
+
+    Attributes:
+        calls: the requests that came, ``embed`` left out.
+
+    Example:
+        >>> llm = MockBackend(["Hello."])
+        >>> llm.chat([{"role": "user", "content": "Hi"}], max_tokens=5).content
+        'Hello.'
+        >>> llm.calls
+        [MockCall(method='chat', prompt=[{'role': 'user', 'content': 'Hi'}], options={'max_tokens': 5})]
+    """
+
+    def __init__(
+        self, replies: Iterable[Reply] = (), *, vectors: Mapping[str, Sequence[float]] | None = None, n_embd: int = 8
+    ) -> None:
+        self.calls: list[MockCall] = []
+        self._replies = deque(replies)
+        self._vectors = dict(vectors or {})
+        self._n_embd = n_embd if not self._vectors else len(next(iter(self._vectors.values())))
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def n_left(self) -> int:
+        """Replies that nobody has asked for yet."""
+        return len(self._replies)
+
+    @takes_options
+    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return _given(self._take("call", prompt, options))
+
+    @takes_options
+    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        return _given(self._take("chat", messages, options))
+
+    @overload
+    def stream(
+        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object],
+        **options: Unpack[Options],
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream(
+        self,
+        prompt: str | Sequence[int] | LlmCallParams,
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return deliver(_stream_of(self._take("stream", prompt, options)), callback)
+
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
+    ) -> TextStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
+    ) -> LlmCallResult: ...
+    @takes_options
+    def stream_chat(
+        self,
+        messages: Iterable[Message],
+        callback: Callable[[str], object] | None = None,
+        **options: Unpack[Options],
+    ) -> TextStream | LlmCallResult:
+        return deliver(_stream_of(self._take("stream_chat", messages, options)), callback)
+
+    @takes_options
+    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
+        return _given(self._take("call", prompt, options))
+
+    @takes_options
+    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
+        return _given(self._take("chat", messages, options))
+
+    @takes_options
+    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
+        return _async_stream_of(self._take("stream", prompt, options))
+
+    @takes_options
+    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
+        return _async_stream_of(self._take("stream_chat", messages, options))
+
+    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        check_flag("normalize", normalize)
+        self._check_open()
+        vectors = [self._vectors.get(one) or self._made_up(one) for _, one in checked_texts(text)]
+        array = normalized(np.array(vectors, np.float32).reshape(len(vectors), self._n_embd), normalize)
+        return array[0] if isinstance(text, str) else array
+
+    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        return self.embed(text, normalize=normalize)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _take(self, method: str, asked: Any, options: Mapping[str, Any]) -> LlmCallResult | BaseException:
+        GenerationOptions.checked(split_params(asked, options)[1])
+        prompt = list(asked) if isinstance(asked, Iterator) else asked
+        if method in ("call", "stream"):
+            words = _check_prompt(prompt)
+        else:
+            words = [word for message in check_messages(prompt) for word in str(message["content"]).split()]
+        self._check_open()
+        with self._lock:
+            self.calls.append(MockCall(method, prompt, dict(options)))
+            if not self._replies:
+                raise AssertionError(f"no reply left for request {len(self.calls)}: {method}({prompt!r})")
+            reply = self._replies.popleft()
+        return _result(reply, len(words)) if isinstance(reply, str) else reply
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise EngineClosedError("the backend was closed")
+
+    def _made_up(self, text: str) -> list[float]:
+        digest = hashlib.shake_128(text.encode()).digest(self._n_embd)
+        return [byte / 127.5 - 1 for byte in digest]
+
+
+def _check_prompt(prompt: str | Sequence[int] | LlmCallParams) -> Sequence[object]:
+    text = prompt.prompt if isinstance(prompt, LlmCallParams) else prompt
+    if not text:
+        raise ValueError("prompt is empty")
+    return text.split() if isinstance(text, str) else text
+
+
+def _result(text: str, n_prompt: int) -> LlmCallResult:
+    n_generated = len(text.split())
+    usage = Usage(n_prompt, n_generated, n_prompt + n_generated)
+    return LlmCallResult(text, "mock", n_generated, "stop", usage)
+
+
+def _given(reply: LlmCallResult | BaseException) -> LlmCallResult:
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
+
+
+def _pieces(reply: LlmCallResult | BaseException) -> Iterator[str | None]:
+    yield from re.findall(r"\S+\s*|\s+", _given(reply).content)
+    yield None
+
+
+def _stream_of(reply: LlmCallResult | BaseException) -> TextStream:
+    pieces = _pieces(reply)
+    return TextStream(lambda: next(pieces), lambda: _given(reply), lambda: None)
+
+
+def _async_stream_of(reply: LlmCallResult | BaseException) -> AsyncTextStream:
+    pieces = _pieces(reply)
+
+    async def next_text() -> str | None:
+        return next(pieces)
+
+    async def wait() -> LlmCallResult:
+        return _given(reply)
+
+    return AsyncTextStream(next_text, wait, lambda: None)
