@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tea_llm import workflow
+import tea_llm.workflow as workflow
 
 YAML = """
 settings:

@@ -135,12 +135,11 @@ def test_settings_then_parameters_then_the_command_line(bench: Bench, tmp_path: 
     assert bench.opened[-1] == ({"backend": "auto", "n_ctx": 1024, "model_path": "a.gguf", "max_retries": 0}, None)
     assert bench.llm.calls[-1].options == {"temperature": 0.1}
     bench.run("llm.chat", prompt="x", model_path="b.gguf", temperature=0.5)
-    assert bench.opened[-1][1] == "b.gguf"
+    assert bench.opened[-1] == ({**bench.opened[-1][0], "n_ctx": 512}, "b.gguf")
     assert bench.llm.calls[-1].options == {"temperature": 0.5}
     bench.engine.cli_overrides = {"model_path": "c.gguf", "backend": "local"}
     bench.run("llm.chat", prompt="x", model_path="b.gguf", backend="api")
-    assert bench.opened[-1][1] == "c.gguf"
-    assert bench.opened[-1][0]["backend"] == "local"
+    assert bench.opened[-1] == ({**bench.opened[-1][0], "backend": "local"}, "c.gguf")
     bench.engine.cli_overrides = {}
     bench.run("llm.chat", state={"_tea_cli_backend": "api"}, prompt="x")
     assert bench.opened[-1][0]["backend"] == "api"

@@ -13,7 +13,10 @@ from tea_llm.chat.template import ChatTemplate
 from tea_llm.chat.tools import describe_tools, find_calls, parsed_arguments
 from tea_llm.types import ToolCall
 
-TOOL: dict[str, Any] = {"type": "function", "function": {"name": "add", "description": "Adds", "parameters": {"type": "object"}}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "add", "description": "Adds", "parameters": {"type": "object"}},
+}
 CALL: dict[str, Any] = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 ASKED: list[dict[str, Any]] = [
     {"role": "user", "content": "1 and 2?"},

@@ -56,6 +56,8 @@ def build_app() -> typer.Typer:
     from tea_llm.cli.chat import chat
     from tea_llm.cli.models import models
     from tea_llm.cli.pull import pull
+    from tea_llm.cli.run import run
+    from tea_llm.cli.validate import validate
 
     app = typer.Typer(
         name="tea-llm",
@@ -81,6 +83,8 @@ def build_app() -> typer.Typer:
     app.command()(chat)
     app.command()(pull)
     app.command()(models)
+    app.command()(run)
+    app.command()(validate)
     return app
 
 

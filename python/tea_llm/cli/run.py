@@ -1,0 +1,86 @@
+"""``tea-llm run``: a workflow from a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from tea_llm.workflow import Workflow
+
+__all__ = ["run"]
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", help="State to begin with: JSON, @file with JSON, - for stdin, or key=text. Repeatable."
+        ),
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print a JSON line after each node.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole state at the end, as JSON.")] = False,
+    gguf: Annotated[str | None, typer.Option(help="Model file for all nodes.")] = None,
+    backend: Annotated[Literal["local", "api", "auto"] | None, typer.Option(help="Backend for all nodes.")] = None,
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="Execute the file's Python code.")] = False,
+) -> None:
+    """Run a workflow, and print what its last node gave."""
+    state = _state(given or [])
+    from tea_llm.workflow import load
+
+    workflow = load(file, allow_code=allow_code, model_path=gguf, backend=backend)
+    if stream:
+        for node, after in workflow.stream(state):
+            _print_json({"node": node, "state": after}, indent=None)
+        return
+    end = workflow.run(state)
+    if as_json:
+        _print_json(end, indent=2)
+    else:
+        _print_value(workflow, end)
+
+
+def _state(given: list[str]) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for one in given:
+        key, is_pair, text = one.partition("=")
+        if is_pair and key.isidentifier():
+            state[key] = text
+        else:
+            state.update(_json_object(one))
+    return state
+
+
+def _json_object(given: str) -> dict[str, Any]:
+    if given == "-":
+        where, text = "stdin", sys.stdin.read()
+    elif given.startswith("@"):
+        where, text = given[1:], Path(given[1:]).read_text(encoding="utf-8")
+    else:
+        where, text = "--input", given
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
+    value = end.get(workflow.last_output, end)
+    if isinstance(value, dict) and isinstance(value.get("content"), str):
+        value = value["content"]
+    if isinstance(value, str):
+        print(value)
+    else:
+        _print_json(value, indent=2)
+
+
+def _print_json(value: object, *, indent: int | None) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=indent, default=str), flush=True)

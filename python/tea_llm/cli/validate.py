@@ -1,0 +1,28 @@
+"""``tea-llm validate``: is a file a workflow?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["validate"]
+
+
+def validate(files: Annotated[list[Path], typer.Argument(help="Workflows, YAML files.")]) -> None:
+    """Check workflows without running them, and show every problem."""
+    from tea_llm.workflow import WorkflowError, load
+
+    def problems_of(file: Path) -> str:
+        try:
+            load(file, allow_code=True)
+        except WorkflowError as error:
+            return str(error)
+        return ""
+
+    reports = {file: problems_of(file) for file in files}
+    for file, problems in reports.items():
+        print(problems or f"{file}: ok")
+    if any(reports.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,226 @@
+"""Workflows as users have them: loaded from a file, run on a state."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from langgraph.errors import GraphRecursionError
+
+from tea_llm.actions import register_actions
+from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
+from tea_llm.workflow.graph import begin, build, merge
+from tea_llm.workflow.loader import plan_of
+from tea_llm.workflow.model import Plan
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from tea_llm.backends.base import LlmBackend
+
+__all__ = ["Workflow", "load", "loads"]
+
+_MAX_STEPS = 100
+
+
+class Workflow:
+    """A checked workflow. May be run any number of times, also at once.
+
+    Made by ``load`` and ``loads``.
+    """
+
+    def __init__(self, plan: Plan, registry: Mapping[str, Callable[..., Any]]) -> None:
+        self._plan = plan
+        self._graph = build(plan, registry)
+
+    @property
+    def last_output(self) -> str:
+        """The key of the state that the last node of the file writes; its name where it writes several."""
+        return self._plan.last.output or self._plan.last.name
+
+    def run(
+        self,
+        state: Mapping[str, Any] | None = None,
+        *,
+        max_steps: int = _MAX_STEPS,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        thread_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Runs it to its end.
+
+        Args:
+            state: values to begin with, over those of ``initial_state``. Not changed.
+            max_steps: steps after which a loop is taken for endless.
+            checkpointer: one of LangGraph's, to keep the state of a thread.
+            thread_id: of the checkpointer's thread; a run on a thread that ran before goes on with its state.
+
+        Returns:
+            the state at the end.
+
+        Raises:
+            WorkflowRunError: a node failed, a template met an undefined name, parallel nodes wrote the same key.
+        """
+        values: dict[str, Any] = {}
+        for _, after in self.stream(state, max_steps=max_steps, checkpointer=checkpointer, thread_id=thread_id):
+            values = after
+        return values
+
+    def stream(
+        self,
+        state: Mapping[str, Any] | None = None,
+        *,
+        max_steps: int = _MAX_STEPS,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        thread_id: str | None = None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Runs it, and gives the node's name and the state after each node.
+
+        Args:
+            state: as ``run``.
+            max_steps: as ``run``.
+            checkpointer: as ``run``.
+            thread_id: as ``run``.
+
+        Raises:
+            WorkflowRunError: as ``run``.
+        """
+        graph = self._graph.compile(checkpointer=checkpointer)
+        config = _config(max_steps, thread_id)
+        is_known = checkpointer is not None and bool(graph.get_state(config).values)
+        channel = begin(self._given(state) if is_known else self._initial(state))
+        if is_known:
+            channel = merge(graph.get_state(config).values["state"], channel)
+        try:
+            for event in graph.stream({"state": channel}, config, stream_mode="updates"):
+                for node, update in event.items():
+                    channel = merge(channel, update["state"])
+                    yield node, copy.deepcopy(channel["values"])
+        except GraphRecursionError as error:
+            raise _endless(max_steps) from error
+
+    async def arun(
+        self,
+        state: Mapping[str, Any] | None = None,
+        *,
+        max_steps: int = _MAX_STEPS,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        thread_id: str | None = None,
+    ) -> dict[str, Any]:
+        """``run`` for asyncio; nodes run in threads.
+
+        Args:
+            state: as ``run``.
+            max_steps: as ``run``.
+            checkpointer: as ``run``.
+            thread_id: as ``run``.
+
+        Raises:
+            WorkflowRunError: as ``run``.
+        """
+        graph = self._graph.compile(checkpointer=checkpointer)
+        config = _config(max_steps, thread_id)
+        is_known = checkpointer is not None and bool((await graph.aget_state(config)).values)
+        channel = begin(self._given(state) if is_known else self._initial(state))
+        try:
+            end = await graph.ainvoke({"state": channel}, config)
+        except GraphRecursionError as error:
+            raise _endless(max_steps) from error
+        values: dict[str, Any] = end["state"]["values"]
+        return values
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self._plan.source!r} of {len(self._plan.nodes)} nodes>"
+
+    def _initial(self, state: Mapping[str, Any] | None) -> dict[str, Any]:
+        lists: dict[str, list[Any]] = {key: [] for key, kind in self._plan.schema.items() if kind is list}
+        return copy.deepcopy({**lists, **self._plan.initial_state, **self._given(state)})
+
+    def _given(self, state: Mapping[str, Any] | None) -> dict[str, Any]:
+        if state is not None and not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping, not {type(state).__name__}")
+        given = copy.deepcopy(dict(state or {}))
+        for key, kind in self._plan.schema.items():
+            value = given.get(key)
+            is_number = kind is float and isinstance(value, int)
+            if value is not None and not isinstance(value, kind) and not is_number:
+                raise WorkflowRunError(f"state.{key} is declared as {kind.__name__}, and given as {value!r}")
+        return given
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    allow_code: bool = False,
+    actions: Mapping[str, Callable[..., Any]] | None = None,
+    model_path: str | None = None,
+    backend: str | None = None,
+    llm: LlmBackend | None = None,
+) -> Workflow:
+    """Reads a workflow file and checks all of it.
+
+    Args:
+        path: of a YAML file.
+        allow_code: let ``run`` blocks be Python code that is executed; only for files that you trust.
+        actions: more actions by name, called as ``action(state=state, **params)``.
+        model_path: the model file for all nodes, whatever the file says.
+        backend: ``"local"``, ``"api"`` or ``"auto"`` for all nodes, whatever the file says.
+        llm: answers instead of what settings and parameters choose; stays open.
+
+    Raises:
+        WorkflowError: every problem of the file, with its line.
+    """
+    source = os.fspath(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkflowError(source, [Problem(1, str(error))]) from error
+    return loads(
+        text, source=source, allow_code=allow_code, actions=actions, model_path=model_path, backend=backend, llm=llm
+    )
+
+
+def loads(
+    text: str,
+    *,
+    source: str = "<text>",
+    allow_code: bool = False,
+    actions: Mapping[str, Callable[..., Any]] | None = None,
+    model_path: str | None = None,
+    backend: str | None = None,
+    llm: LlmBackend | None = None,
+) -> Workflow:
+    """``load`` for a workflow that is at hand as text.
+
+    Args:
+        text: YAML.
+        source: its name in errors.
+        allow_code: as ``load``.
+        actions: as ``load``.
+        model_path: as ``load``.
+        backend: as ``load``.
+        llm: as ``load``.
+
+    Raises:
+        WorkflowError: as ``load``.
+    """
+    plan = plan_of(text, source, allow_code=allow_code, extra_actions=actions or ())
+    registry: dict[str, Callable[..., Any]] = {}
+    overrides = {"model_path": model_path, "backend": backend}
+    engine = SimpleNamespace(
+        llm_settings=plan.settings.get("llm") or {}, cli_overrides=overrides, actions_registry=registry, llm_backend=llm
+    )
+    register_actions(registry, engine)
+    registry.update(actions or {})
+    return Workflow(plan, registry)
+
+
+def _config(max_steps: int, thread_id: str | None) -> Any:
+    return {"recursion_limit": max_steps, "configurable": {"thread_id": thread_id or "default"}}
+
+
+def _endless(max_steps: int) -> WorkflowRunError:
+    return WorkflowRunError(f"no end after {max_steps} steps: is there a loop that no condition leaves?")

@@ -1,0 +1,99 @@
+"""``{{ }}`` in a workflow: sandboxed Jinja2 over the state, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+__all__ = ["Renderer", "TemplateSyntaxError", "compile_condition", "compile_value", "constant"]
+
+Renderer = Callable[[Mapping[str, Any]], Any]
+"""Gives a value from the variables of a template. What it raises is a ``jinja2.TemplateError``, or the value's own."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Text that comes from outside is data here: it is never compiled."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """``state.items`` is the key of that name, if there is one, and not a method of dicts."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
+_environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+
+
+def constant(value: Any) -> Renderer:
+    """A renderer that always gives this."""
+    return lambda _: value
+
+
+def compile_value(value: Any) -> Renderer:
+    """A renderer for what stands in a file: strings are templates, also within lists and mappings.
+
+    A string that is one expression and nothing else keeps the expression's type.
+
+    Raises:
+        TemplateSyntaxError: of a template.
+    """
+    if isinstance(value, str):
+        return _compile_text(value)
+    if isinstance(value, Mapping):
+        items = {key: compile_value(item) for key, item in value.items()}
+        return lambda variables: {key: render(variables) for key, render in items.items()}
+    if isinstance(value, list):
+        renderers = [compile_value(item) for item in value]
+        return lambda variables: [render(variables) for render in renderers]
+    return constant(value)
+
+
+def compile_condition(source: str) -> Renderer:
+    """A renderer for a condition, with braces or without, that gives True or False.
+
+    Raises:
+        TemplateSyntaxError: of the expression.
+    """
+    expression = _lone_expression(source) if "{{" in source else source
+    if expression is None:
+        raise TemplateSyntaxError("a condition must be one expression", 1)
+    evaluate = _compile_expression(expression)
+    return lambda variables: bool(evaluate(variables))
+
+
+def _compile_text(source: str) -> Renderer:
+    if not any(mark in source for mark in ("{{", "{%", "{#")):
+        return constant(source)
+    expression = _lone_expression(source)
+    if expression is not None:
+        return _compile_expression(expression)
+    template = _environment.from_string(source)
+    return lambda variables: template.render(variables)
+
+
+def _compile_expression(expression: str) -> Renderer:
+    evaluate = _environment.compile_expression(expression, undefined_to_none=False)
+
+    def render(variables: Mapping[str, Any]) -> Any:
+        value = evaluate(**variables)
+        if isinstance(value, Undefined):
+            str(value)  # raises, and says what is not there
+            raise TemplateError("the value is undefined")
+        return value
+
+    return render
+
+
+def _lone_expression(source: str) -> str | None:
+    """What stands between the braces, if there is nothing else."""
+    text = source.strip()
+    if not text.startswith("{{"):
+        return None
+    body = _environment.parse(text).body
+    is_lone = len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1
+    if not is_lone or isinstance(body[0].nodes[0], nodes.TemplateData):  # type: ignore[attr-defined]
+        return None
+    return text[2:-2].strip("-+").strip()

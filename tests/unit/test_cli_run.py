@@ -1,0 +1,86 @@
+"""``tea-llm run`` and ``tea-llm validate``."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tea_llm import cli
+
+ADD = """
+nodes:
+  - name: sum
+    run: |
+      state["sum"] = [state["a"], state["b"]]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "add.yaml"
+    path.write_text(ADD)
+    return str(path)
+
+
+def test_input_in_every_form(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.json").write_text('{"a": 1, "b": 2}')
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": 1, "b": 2}'))
+    for given in (['{"a": 1, "b": 2}'], [f"@{tmp_path / 'in.json'}"], ["-"], ['{"a": 1}', '{"b": 2}']):
+        words = [word for one in given for word in ("--input", one)]
+        assert cli.main(["run", file, "--allow-code", *words]) == 0
+        assert json.loads(capsys.readouterr().out) == [1, 2]
+    assert cli.main(["run", file, "--allow-code", "--input", "a=x=y", "--input", "b=2"]) == 0
+    assert json.loads(capsys.readouterr().out) == ["x=y", "2"]
+
+
+def test_output_in_every_form(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", file, "--allow-code", "--input", '{"a": "ä", "b": 2}']
+    assert cli.main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"a": "ä", "b": 2, "sum": ["ä", 2]}
+    assert cli.main([*words, "--stream"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {"node": "sum", "state": {"a": "ä", "b": 2, "sum": ["ä", 2]}}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "holds Python code: allow it with --allow-code"),
+        (["--allow-code", "--input", "{"], "--input is not JSON"),
+        (["--allow-code", "--input", "[1]"], "--input must be a JSON object, not list"),
+        (["--allow-code", "--input", "@/no/such.json"], "No such file"),
+        (["--allow-code"], "node 'sum': KeyError: 'a'"),
+    ],
+)
+def test_what_goes_wrong_is_said(file: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", file, *words]) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("tea-llm: error: ")
+    assert said.out == ""
+
+
+def test_gguf_and_backend_go_to_all_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "ask.yaml"
+    path.write_text("nodes: [{name: a, action: llm.call, params: {prompt: x, model_path: other.gguf}}]")
+    assert cli.main(["run", str(path), "--gguf", "/no/such.gguf", "--backend", "local"]) == 1
+    assert "no model file at /no/such.gguf" in capsys.readouterr().err
+    assert cli.main(["run", str(path), "--backend", "cloud"]) == 2
+
+
+def test_validate(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", file]) == 0
+    assert capsys.readouterr().out == f"{file}: ok\n"
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("nodes:\n- {name: a, action: nope}\n- {name: a}\n")
+    assert cli.main(["validate", file, str(bad)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{file}: ok"
+    assert lines[1].startswith(f"{bad}:2: node 'a': there is no action 'nope'")
+    assert lines[2].startswith(f"{bad}:3: node 'a' is there already")

@@ -1,0 +1,322 @@
+"""Workflows: what is checked on load, and what a run does. ``MockBackend`` answers."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from tea_llm import ConfigError, InferenceError, LlmError
+from tea_llm.testing import MockBackend
+from tea_llm.workflow import Problem, Workflow, WorkflowError, WorkflowRunError, load, loads
+
+
+def run(text: str, state: dict[str, Any] | None = None, replies: Any = (), **options: Any) -> dict[str, Any]:
+    return loads(text, allow_code=True, llm=MockBackend(replies), **options).run(state)
+
+
+def problems(text: str, **options: Any) -> list[tuple[int, str]]:
+    with pytest.raises(WorkflowError) as caught:
+        loads(text, source="w.yaml", **options)
+    assert str(caught.value).startswith(f"w.yaml:{caught.value.problems[0].line}: ")
+    return [(problem.line, problem.message) for problem in caught.value.problems]
+
+
+ANSWER = "nodes:\n  - {name: a, action: llm.chat, params: {prompt: '{{ state.q }}'}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("nodes: []", 1, "needs a list of nodes"),
+        ("- a", 1, "a workflow is a mapping with nodes"),
+        ("", 1, "a workflow is a mapping with nodes"),
+        ("a: [", 1, "expected the node content"),
+        ("name: x\nname: y\nnodes: [{name: a}]", 2, "'name' stands here twice"),
+        ("nodes: [{name: a, params: {prompt: {{ state.q }}}}]", 1, "is a template unquoted?"),
+        ("nodez: 1\nnodes: [{name: a}]", 1, "unknown key 'nodez': did you mean 'nodes'"),
+        ("nodes:\n- {name: a}\n- {name: a}", 3, "node 'a' is there already, in line 2"),
+        ("nodes:\n- {nam: a}", 2, "a node needs a name"),
+        ("nodes:\n- just text", 1, "each node must be a mapping"),
+        ("nodes:\n- {name: a, action: llm.cal}", 2, "there is no action 'llm.cal': did you mean 'llm.call'"),
+        ("nodes:\n- {name: a, acton: llm.call}", 2, "unknown key 'acton': did you mean 'action'"),
+        (
+            "nodes:\n- name: a\n  action: llm.call\n  params:\n    promt: x",
+            5,
+            "no parameter 'promt': did you mean 'prompt'",
+        ),
+        ("nodes:\n- {name: a, action: llm.call, uses: llm.call}", 2, "both action and uses"),
+        ("nodes:\n- {name: a, action: llm.call, run: 'pass'}", 2, "both an action and code"),
+        ("nodes:\n- {name: a, params: {prompt: x}}", 2, "params and no action"),
+        ("nodes:\n- {name: a, action: llm.call, params: [x]}", 2, "params must be a mapping, not a list"),
+        ("nodes:\n- {name: a, action: llm.call, output: [x]}", 2, "output must be a key or a mapping"),
+        ("nodes:\n- name: a\n  action: llm.call\n  params:\n    prompt: |\n      x\n      {{ y", 7, "params.prompt: "),
+        ("nodes:\n- {name: a, action: llm.call, params: {prompt: '{{ 1 + }}'}}", 2, "params.prompt: "),
+        ("nodes:\n- {name: a, goto: b}", 2, "no node 'b' to go to"),
+        ("nodes:\n- {name: a, goto: [5]}", 2, "goto must be a node's name"),
+        ("nodes:\n- name: a\n  goto:\n  - {if: 'state.x >', to: a}", 4, "if: "),
+        ("nodes:\n- name: a\n  goto:\n  - {if: 'x {{ state.x }}', to: a}", 4, "a condition must be one expression"),
+        ("nodes:\n- {name: a, goto: __end__}\n- {name: b}", 3, "node 'b' is never reached"),
+        ("nodes:\n- {name: a}\nedges:\n- {from: x, to: a}", 4, "an edge from 'x': there is no such node"),
+        ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, fan_in: z}", 4, "fan_in: there is no node 'z'"),
+        ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, type: odd}", 4, "an edge of type 'odd'"),
+        ("nodes:\n- {name: a}\nedges: x", 3, "edges must be a list"),
+        ("nodes:\n- {name: __start__}", 2, "'__start__' is not for nodes"),
+        ("nodes:\n- {name: a, on_error: ignore}", 2, "on_error='ignore' is not"),
+        (
+            "settings:\n  llm:\n    bakend: local\nnodes:\n- {name: a}",
+            2,
+            "unknown key 'bakend': did you mean 'backend'",
+        ),
+        ("state_schema: {x: lst}\nnodes:\n- {name: a}", 1, "state_schema.x: 'lst' is not one of list, str"),
+        ("nodes:\n- name: a\n  run: |\n    x = 1\n    y = = 2", 5, "invalid syntax"),
+        ("nodes:\n- {name: a, run: ''}", 2, "run must be Python code"),
+    ],
+)
+def test_a_problem_has_its_line(text: str, line: int, message: str) -> None:
+    found = problems(text, allow_code=True)
+    assert any(at == line and message in words for at, words in found), found
+
+
+def test_all_problems_at_once() -> None:
+    text = "nodes:\n- {name: a, action: llm.cal}\n- {name: a}\n- {name: b, goto: c}\nedgs: 1\n"
+    assert [line for line, _ in problems(text)] == [2, 3, 4, 5]
+    error = WorkflowError("w.yaml", [Problem(2, "b"), Problem(1, "a")])
+    assert isinstance(error, ConfigError)
+    assert str(pickle.loads(pickle.dumps(error))) == "w.yaml:1: a\nw.yaml:2: b"  # noqa: S301
+
+
+def test_code_needs_permission() -> None:
+    assert problems("nodes:\n- {name: a, run: 'state[\"x\"] = 1'}") == [
+        (2, "node 'a' holds Python code: allow it with --allow-code, or allow_code=True")
+    ]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WorkflowError, match="No such file"):
+        load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ state.n }}", 3), (" {{ state.n + 1 }} ", 4), ("{{ state.list }}", [1, "a"]), ("{{ state }}", None),
+        ("n is {{ state.n }}", "n is 3"), ("{{ state.n }}{{ state.n }}", "33"), ("{{ state.items }}", "mine"),
+        ("{{ state.nested.keys }}", 5), ("{{ '}}' }}", "}}"), ("{{- state.n -}}", 3), ("{{ none }}", None),
+        ("{% if state.n %}yes{% endif %}", "yes"), ("{{ state.list | length }}", 2), ("plain", "plain"), (7, 7),
+        ({"a": ["{{ state.n }}"]}, {"a": [3]}), ("{{ variables.v }}", "const"), ("{{ state.text }}", "{{ state.n }}"),
+    ],
+)  # fmt: skip
+def test_templates(template: Any, value: Any) -> None:
+    seen: list[Any] = []
+    state = {"n": 3, "list": [1, "a"], "items": "mine", "nested": {"keys": 5}, "text": "{{ state.n }}"}
+    text = f"variables: {{v: const}}\nnodes: [{{name: a, action: see, params: {{x: {template!r}}}}}]"
+
+    def see(state: Any, x: Any) -> dict[str, bool]:
+        seen.append(copy.deepcopy(x))
+        return {"ok": True}
+
+    loads(text, actions={"see": see}).run(state)
+    assert seen == [state if template == "{{ state }}" else value]
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ state.missing }}", "has no attribute 'missing'"),
+        ("{{ state.missing.more }}", "has no attribute 'missing'"),
+        ("x {{ nobody }}", "'nobody' is undefined"),
+        ("{{ state.n / 0 }}", "division by zero"),
+        ("{{ state.__class__ }}", "unsafe"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ state.list.append(1) }}", "unsafe|not safely callable"),
+    ],
+)
+def test_what_a_template_must_not(template: str, message: str) -> None:
+    text = f"nodes: [{{name: a, action: llm.chat, params: {{prompt: {template!r}}}}}]"
+    with pytest.raises(WorkflowRunError, match=f"node 'a', params: .*({message})") as caught:
+        run(text, {"n": 3, "list": []})
+    assert caught.value.node == "a"
+
+
+def test_outputs() -> None:
+    node = "nodes: [{{name: a, action: llm.chat, params: {{prompt: Hi}}{more}}}]"
+    assert run(node.format(more=""), replies=["text"])["a"] == "text"
+    whole = run(node.format(more=", output: r"), replies=["text"])
+    assert (whole["r"]["content"], "a" in whole) == ("text", False)
+    some = run(
+        node.format(more=", outputs: {x: '{{ action_result.content }}', y: '{{ action_result.tokens_used + 1 }}'}"),
+        replies=["text"],
+    )
+    assert some == {"x": "text", "y": 2}
+    vector = run("nodes: [{name: v, action: llm.embed, params: {text: Hi}}]")["v"]
+    assert len(vector) == 8
+    assert type(vector) is list
+
+
+def test_both_dialects_and_both_names() -> None:
+    theirs = "nodes: [{name: a, uses: actions.llm_chat, with: {prompt: '{{ state.q }}'}, output: r}]"
+    assert run(theirs, {"q": "Hi"}, ["one"])["r"]["content"] == "one"
+
+
+def test_a_failed_action_names_its_node() -> None:
+    text = "nodes: [{name: a, action: llm.chat, params: {prompt: Hi}MORE}]"
+    with pytest.raises(WorkflowRunError, match="node 'a', llm.chat: Local LLM error: broken") as caught:
+        run(text.replace("MORE", ""), replies=[InferenceError("broken")])
+    assert isinstance(caught.value, LlmError)
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert (str(copy), copy.node) == (str(caught.value), "a")
+    state = run(text.replace("MORE", ", on_error: continue"), replies=[InferenceError("broken")])
+    assert state["a"]["success"] is False
+
+
+def test_code_changes_the_state() -> None:
+    text = """
+state_schema: {messages: list, n: int}
+initial_state: {n: 1}
+nodes:
+  - name: one
+    run: |
+      text = '''two
+      lines'''
+      state["messages"].append(text)
+      state["gone"] = 1
+      return {"n": state["n"] + 1}
+  - name: two
+    run: |
+      del state["gone"]
+      state["n"] *= 10
+"""
+    given: dict[str, Any] = {"kept": [1]}
+    state = run(text, given)
+    assert state == {"messages": ["two\nlines"], "n": 20, "kept": [1]}
+    assert given == {"kept": [1]}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("state['x'] / 0", "KeyError: 'x'"),
+        ("return 5", "returned int: return a dict"),
+        ("raise ValueError('no')", "ValueError: no"),
+    ],
+)
+def test_code_that_fails(code: str, message: str) -> None:
+    with pytest.raises(WorkflowRunError, match=f"node 'a'.*{message}"):
+        run(f"nodes: [{{name: a, run: {code!r}}}]".replace("\\'", "''"))
+
+
+def test_branches_and_loops() -> None:
+    text = """
+nodes:
+  - name: count
+    run: 'state["n"] = state["n"] + 1'
+    goto:
+      - {if: "state.n < 3", to: count}
+      - {if: "{{ state.n == 3 }}", to: end}
+  - name: end
+    run: 'state["done"] = True'
+"""
+    assert run(text, {"n": 0}) == {"n": 3, "done": True}
+    assert run(text, {"n": 3}) == {"n": 4}  # no condition holds: the end
+    steps = loads(text, allow_code=True).stream({"n": 1})
+    assert [(node, state["n"]) for node, state in steps] == [("count", 2), ("count", 3), ("end", 3)]
+
+
+def test_a_loop_without_end() -> None:
+    with pytest.raises(WorkflowRunError, match="no end after 12 steps"):
+        loads("nodes: [{name: a, goto: a}]").run(max_steps=12)
+
+
+PARALLEL = """
+nodes:
+  - {name: begin}
+  - {name: left, run: 'state["KEY"] = 1'}
+  - {name: left2, run: 'state["l2"] = state["KEY"]'}
+  - {name: right, run: 'state["r"] = 2'}
+  - {name: join, run: 'state["sum"] = state["KEY"] + state["r"]'}
+edges:
+  - {from: begin, to: left, type: parallel, fan_in: join}
+  - {from: begin, to: right, fan_in: join}
+  - {from: left, to: left2}
+"""
+
+
+def test_parallel_branches_join() -> None:
+    assert run(PARALLEL.replace("KEY", "l")) == {"l": 1, "l2": 1, "r": 2, "sum": 3}
+    assert asyncio.run(loads(PARALLEL.replace("KEY", "l"), allow_code=True).arun())["sum"] == 3
+
+
+def test_parallel_writes_of_one_key_conflict() -> None:
+    with pytest.raises(
+        WorkflowRunError, match=r"nodes '(left|right)' and '(left|right)' ran at the same time.*state\.r"
+    ):
+        run(PARALLEL.replace("KEY", "r"))
+
+
+def test_edges_of_the_other_kind() -> None:
+    text = """
+nodes: [{name: a}, {name: b, run: 'state["b"] = 1'}, {name: c, run: 'state["c"] = 1'}]
+edges:
+  - {from: __start__, to: a}
+  - {from: a, to: b, when: "state.x"}
+  - {from: a, to: c}
+  - {from: b, to: __end__}
+"""
+    assert run(text, {"x": True}) == {"x": True, "b": 1}
+    assert run(text, {"x": False}) == {"x": False, "c": 1}
+
+
+def test_the_state_is_checked() -> None:
+    workflow = loads("state_schema: {n: int, x: float}\nnodes: [{name: a}]")
+    assert workflow.run({"n": 1, "x": 1}) == {"n": 1, "x": 1}
+    with pytest.raises(WorkflowRunError, match=r"state\.n is declared as int, and given as 'one'"):
+        workflow.run({"n": "one"})
+    with pytest.raises(TypeError, match="state must be a mapping"):
+        workflow.run(["x"])  # type: ignore[arg-type]
+
+
+def test_a_thread_goes_on_where_it_was() -> None:
+    text = 'nodes: [{name: a, run: \'state["seen"] = state.get("seen", []) + [state["x"]]\'}]'
+    workflow = loads(text, allow_code=True)
+    with SqliteSaver.from_conn_string(":memory:") as saver:
+        assert workflow.run({"x": 1}, checkpointer=saver, thread_id="t")["seen"] == [1]
+        assert workflow.run({"x": 2}, checkpointer=saver, thread_id="t")["seen"] == [1, 2]
+        assert workflow.run({"x": 3}, checkpointer=saver, thread_id="other")["seen"] == [3]
+
+
+def test_tools_are_actions_of_the_workflow() -> None:
+    text = """
+nodes:
+  - name: a
+    action: llm.tools
+    params:
+      prompt: Weather?
+      tools: [{name: weather, parameters: {city: string}, action: weather.get}]
+"""
+    from tea_llm import LlmCallResult, ToolCall, Usage
+
+    call = LlmCallResult(
+        "", "m", 1, "tool_calls", Usage(1, 1, 2), tool_calls=(ToolCall("1", "weather", {"city": "Rome"}),)
+    )
+    got: list[str] = []
+
+    def weather(state: Any, city: str) -> dict[str, int]:
+        got.append(city)
+        return {"degrees": 21}
+
+    actions = {"weather.get": weather}
+    assert run(text, replies=[call, "21 degrees"], actions=actions)["a"] == "21 degrees"
+    assert got == ["Rome"]
+
+
+def test_a_result_that_is_no_dict() -> None:
+    text = "nodes: [{name: a, action: five}]"
+    assert run(text, actions={"five": lambda state: 5})["a"] == 5
+    assert "Workflow '<text>' of 1 nodes" in repr(loads(text, actions={"five": lambda state: 5}))
+    assert isinstance(loads(ANSWER), Workflow)
