@@ -165,6 +165,7 @@ def cases() -> Iterator[object]:
                 ("429-for-long", [error(429, Retry_After="3600")], ApiRateLimitError, 1),
                 ("429-date", [error(429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"), send(good)], TEXT, 2),
                 ("503-once", [error(503), send(good)], TEXT, 2),
+                ("501", [error(501)], ApiResponseError, 1),
                 ("overflow", [error(400, "too long", "context_length_exceeded")], ContextOverflowError, 1),
             ):
                 yield pytest.param(ask, scripts, expected, n, id=f"{ask.__name__}-{name}")

@@ -40,6 +40,10 @@ class Bench:
 
         monkeypatch.setattr(_request, "open_backend", open_backend)
 
+    def last(self) -> tuple[dict[str, Any], str | None]:
+        """What was opened last: settings and path."""
+        return self.opened[-1]
+
     def replies(self, *replies: Reply) -> None:
         self.llm = MockBackend(replies)
 
@@ -132,19 +136,19 @@ def test_settings_then_parameters_then_the_command_line(bench: Bench, tmp_path: 
     bench.engine.llm_settings = {"backend": "auto", "n_ctx": 512, "model_path": "a.gguf", "temperature": 0.1}
     bench.replies("1", "2", "3", "4", "5")
     bench.run("llm.call", prompt="x", n_ctx=1024, model_path="a.gguf", max_retries=2)
-    assert bench.opened[-1] == ({"backend": "auto", "n_ctx": 1024, "model_path": "a.gguf", "max_retries": 0}, None)
+    assert bench.last() == ({"backend": "auto", "n_ctx": 1024, "model_path": "a.gguf", "max_retries": 0}, None)
     assert bench.llm.calls[-1].options == {"temperature": 0.1}
     bench.run("llm.chat", prompt="x", model_path="b.gguf", temperature=0.5)
-    assert bench.opened[-1] == ({**bench.opened[-1][0], "n_ctx": 512}, "b.gguf")
+    assert bench.last() == ({**bench.last()[0], "n_ctx": 512}, "b.gguf")
     assert bench.llm.calls[-1].options == {"temperature": 0.5}
     bench.engine.cli_overrides = {"model_path": "c.gguf", "backend": "local"}
     bench.run("llm.chat", prompt="x", model_path="b.gguf", backend="api")
-    assert bench.opened[-1] == ({**bench.opened[-1][0], "backend": "local"}, "c.gguf")
+    assert bench.last() == ({**bench.last()[0], "backend": "local"}, "c.gguf")
     bench.engine.cli_overrides = {}
     bench.run("llm.chat", state={"_tea_cli_backend": "api"}, prompt="x")
-    assert bench.opened[-1][0]["backend"] == "api"
+    assert bench.last()[0]["backend"] == "api"
     bench.run("llm.local.chat", prompt="x", provider="openai", backend="api")
-    assert bench.opened[-1][0]["backend"] == "local"
+    assert bench.last()[0]["backend"] == "local"
 
 
 def test_a_model_that_is_a_file_is_the_model_file(bench: Bench, tmp_path: Path) -> None:
@@ -153,18 +157,18 @@ def test_a_model_that_is_a_file_is_the_model_file(bench: Bench, tmp_path: Path) 
     bench.replies("1", "2", "3", "4")
     for model in ("~/x.GGUF", str(file)):
         bench.run("llm.call", prompt="x", model=model)
-        assert bench.opened[-1] == ({"max_retries": 0}, model)
+        assert bench.last() == ({"max_retries": 0}, model)
     bench.run("llm.call", prompt="x", model="gpt-4o")
-    assert bench.opened[-1] == ({"max_retries": 0, "model": "gpt-4o"}, None)
+    assert bench.last() == ({"max_retries": 0, "model": "gpt-4o"}, None)
     bench.engine.llm_settings = {"model": "m.gguf"}
     bench.run("llm.call", prompt="x")
-    assert bench.opened[-1] == ({"max_retries": 0, "model_path": "m.gguf"}, None)
+    assert bench.last() == ({"max_retries": 0, "model_path": "m.gguf"}, None)
 
 
 def test_an_action_that_names_a_provider_means_the_api(bench: Bench) -> None:
     bench.replies("1")
     bench.run("llm.call", prompt="x", provider="ollama")
-    assert bench.opened[-1][0] == {"backend": "api", "provider": "ollama", "max_retries": 0}
+    assert bench.last()[0] == {"backend": "api", "provider": "ollama", "max_retries": 0}
 
 
 def test_streams_go_to_stdout_or_a_hook(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

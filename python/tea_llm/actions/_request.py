@@ -50,12 +50,14 @@ class Request:
         model_path: a file that the caller asked for by name; None: as the settings say.
         options: of generation.
         own: the action's own parameters.
+        max_retries: of the settings; None: they do not say.
     """
 
     settings: dict[str, Any]
     model_path: str | None
     options: dict[str, Any]
     own: dict[str, Any]
+    max_retries: int | None
 
     @classmethod
     def of(
@@ -100,8 +102,7 @@ class Request:
         options = {name: value for name, value in options.items() if value is not None or name == "max_tokens"}
         if "temperature" in OPTIONS & known and given.get("temperature") is not None:
             options.setdefault("temperature", given["temperature"])
-        own.setdefault("max_retries", params.get("max_retries", given.get("max_retries")))
-        return cls(settings, overrides.get("model_path") or model_path, options, own)
+        return cls(settings, overrides.get("model_path") or model_path, options, own, given.get("max_retries"))
 
     def open(self, engine: Engine, *, max_retries: int | None = None) -> LlmBackend:
         """The backend that answers: the engine's own ``llm_backend``, or the process's for these settings.

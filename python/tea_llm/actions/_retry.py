@@ -76,7 +76,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, (ApiConnectionError, ApiTimeoutError)):
         return True
     status = error.status_code if isinstance(error, ApiError) else None
-    return status is not None and (status == 429 or status >= 500)
+    return status is not None and (status == 429 or (status >= 500 and status != 501))  # 501: not implemented
 
 
 def _retry_after(state: RetryCallState) -> float | None:

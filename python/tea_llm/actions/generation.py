@@ -51,7 +51,7 @@ def answer(
     try:
         request = Request.of(params, known=ANSWER_PARAMETERS, engine=engine, state=state, is_local=is_local)
         asked, has_messages = conversation(request.own, is_chat=is_chat)
-        retry = _retry_of(request.own, default_retries)
+        retry = _retry_of(request.own, default_retries or int(request.max_retries or 0))
         backend = request.open(engine, max_retries=0)
         ask: Callable[..., LlmCallResult] = backend.chat if has_messages else backend.call
         result = retry.run(lambda: ask(asked, **request.options))

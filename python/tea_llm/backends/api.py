@@ -295,6 +295,7 @@ class ApiLlmBackend(LlmBackend):
             from tea_llm.backends.transport import Transport  # httpx: only for those who ask
 
             self._transports[portal] = Transport(self._endpoint, max_retries=self._max_retries)
+            portal.open.add(self._transports[portal])
         return self._transports[portal]
 
     async def _close(self, portal: Portal) -> None:
@@ -302,6 +303,7 @@ class ApiLlmBackend(LlmBackend):
             task.cancel()
         transport = self._transports.pop(portal, None)
         if transport is not None:
+            portal.open.discard(transport)
             await transport.close()
 
 

@@ -11,8 +11,9 @@ import atexit
 import concurrent.futures
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tea_llm.errors import GenerationCancelledError
 
@@ -22,13 +23,25 @@ _T = TypeVar("_T")
 Future = concurrent.futures.Future
 
 
+class Closable(Protocol):
+    """Has connections in the portal's loop."""
+
+    async def close(self) -> None:
+        """Drops them."""
+
+
 class Portal:
-    """Runs coroutines for other threads and loops. Thread-safe."""
+    """Runs coroutines for other threads and loops. Thread-safe.
+
+    Attributes:
+        open: what is closed when the process ends. Touched in the portal's loop only.
+    """
 
     _lock = threading.Lock()
     _current: Portal | None = None
 
     def __init__(self) -> None:
+        self.open: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tea-llm-network", daemon=True)
         self._thread.start()
@@ -82,8 +95,16 @@ class Portal:
         try:
             self._loop.run_forever()
         finally:
-            self._loop.run_until_complete(_end_all_tasks())
+            self._loop.run_until_complete(self._end())
             self._loop.close()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(one.close() for one in self.open), return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
 
     def _stop(self) -> None:
         """At exit: ends what runs, so that threads that wait for it get out."""
@@ -97,14 +118,6 @@ class Portal:
         if cls._current is not None:
             atexit.unregister(cls._current._stop)
             cls._current = None
-
-
-async def _end_all_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 if hasattr(os, "register_at_fork"):

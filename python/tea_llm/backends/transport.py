@@ -201,7 +201,7 @@ def _is_transient(error: BaseException) -> bool:
     if isinstance(error, ApiRateLimitError):
         return error.retry_after is None or error.retry_after <= _LONGEST_WAIT_S
     if isinstance(error, ApiResponseError):
-        return error.status_code is not None and error.status_code >= 500
+        return error.status_code is not None and error.status_code >= 500 and error.status_code != 501
     return isinstance(error, (ApiConnectionError, ApiTimeoutError))
 
 
