@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,18 @@ def _no_model_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds a model that only this machine's environment names."""
     monkeypatch.delenv("TEA_MODEL_PATH", raising=False)
     monkeypatch.delenv("APPDIR", raising=False)
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """What does not say ``n_threads`` gets one: two that wait for each other crawl when the machine is busy."""
+    if not hasattr(os, "sched_setaffinity"):  # macOS
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture(scope="session")

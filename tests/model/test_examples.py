@@ -21,7 +21,7 @@ TESTED = (
 
 
 @pytest.fixture(autouse=True)
-def _small_model(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_model(smollm2: Path, one_core: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEA_MODEL_PATH", str(smollm2))
 
 

@@ -31,9 +31,10 @@ def test_some_examples_ran() -> None:
     assert len(found) >= 5
 
 
+@pytest.mark.usefixtures("one_core")
 def test_the_readmes_ten_lines(smollm2: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[0]
     done = run_python(code, env={"TEA_MODEL_PATH": str(smollm2)})
     assert done.returncode == 0, done.stderr
     assert " Paris" in done.stdout
