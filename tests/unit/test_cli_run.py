@@ -74,6 +74,27 @@ def test_gguf_and_backend_go_to_all_nodes(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["run", str(path), "--backend", "cloud"]) == 2
 
 
+@pytest.mark.parametrize(("words", "n_lines"), [([], 1), (["--json"], None), (["--stream"], None)])
+def test_a_streams_text_is_printed_once(
+    words: list[str],
+    n_lines: int | None,
+    tmp_path: Path,
+    smollm2: Path,
+    one_core: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "stream.yaml"
+    path.write_text(
+        "nodes: [{name: a, action: llm.stream, params: {prompt: 'One, two,', max_tokens: 4, temperature: 0}}]"
+    )
+    assert cli.main(["run", str(path), "--gguf", str(smollm2), *words]) == 0
+    out = capsys.readouterr().out
+    if n_lines:
+        assert out.count("three") == 1
+    else:
+        assert "three" in json.dumps(json.loads(out))
+
+
 def test_validate(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", file]) == 0
     assert capsys.readouterr().out == f"{file}: ok\n"

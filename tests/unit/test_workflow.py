@@ -50,7 +50,7 @@ ANSWER = "nodes:\n  - {name: a, action: llm.chat, params: {prompt: '{{ state.q }
             5,
             "no parameter 'promt': did you mean 'prompt'",
         ),
-        ("nodes:\n- {name: a, action: llm.call, uses: llm.call}", 2, "both action and uses"),
+        ("nodes:\n- {name: a, action: llm.call, uses: llm.call}", 2, "both action and uses: write"),
         ("nodes:\n- {name: a, action: llm.call, run: 'pass'}", 2, "both an action and code"),
         ("nodes:\n- {name: a, params: {prompt: x}}", 2, "params and no action"),
         ("nodes:\n- {name: a, action: llm.call, params: [x]}", 2, "params must be a mapping, not a list"),
@@ -66,7 +66,17 @@ ANSWER = "nodes:\n  - {name: a, action: llm.chat, params: {prompt: '{{ state.q }
         ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, fan_in: z}", 4, "fan_in: there is no node 'z'"),
         ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, type: odd}", 4, "an edge of type 'odd'"),
         ("nodes:\n- {name: a}\nedges: x", 3, "edges must be a list"),
-        ("nodes:\n- {name: __start__}", 2, "'__start__' is not for nodes"),
+        ("nodes:\n- {name: __start__}", 2, "'__start__' is no name for a node"),
+        ("nodes:\n- {name: 'a:b'}", 2, "'a:b' is no name for a node"),
+        ("nodes:\n- {name: a, action: llm.call, with: {prompt: x}}", 2, "both action and with: write"),
+        (
+            "nodes:\n- {name: a, action: llm.call, params: {prompt: '{{ q }}'}}",
+            2,
+            "there is no 'q', but state, variables",
+        ),
+        ("nodes:\n- {name: a, goto: [__end__, a]}", 2, "after an entry without a condition is never tried"),
+        ("nodes:\n- {name: a, goto: __end__}\nedges:\n- {from: a, to: a}", 4, "node 'a' has a goto"),
+        ("imports:\n- {package: mine}\nnodes:\n- {name: a}", 2, "imports of other actions are The Edge Agent's"),
         ("nodes:\n- {name: a, on_error: ignore}", 2, "on_error='ignore' is not"),
         (
             "settings:\n  llm:\n    bakend: local\nnodes:\n- {name: a}",
@@ -130,7 +140,8 @@ def test_templates(template: Any, value: Any) -> None:
     [
         ("{{ state.missing }}", "has no attribute 'missing'"),
         ("{{ state.missing.more }}", "has no attribute 'missing'"),
-        ("x {{ nobody }}", "'nobody' is undefined"),
+        ("{{ state.values }}", "is a function"),
+        ("x {{ state.values }}", "is a function"),
         ("{{ state.n / 0 }}", "division by zero"),
         ("{{ state.__class__ }}", "unsafe"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
@@ -139,7 +150,7 @@ def test_templates(template: Any, value: Any) -> None:
 )
 def test_what_a_template_must_not(template: str, message: str) -> None:
     text = f"nodes: [{{name: a, action: llm.chat, params: {{prompt: {template!r}}}}}]"
-    with pytest.raises(WorkflowRunError, match=f"node 'a', params: .*({message})") as caught:
+    with pytest.raises(WorkflowRunError, match=f"<text>:1: node 'a', params.prompt: .*({message})") as caught:
         run(text, {"n": 3, "list": []})
     assert caught.value.node == "a"
 
@@ -173,6 +184,12 @@ def test_a_failed_action_names_its_node() -> None:
     assert (str(copy), copy.node) == (str(caught.value), "a")
     state = run(text.replace("MORE", ", on_error: continue"), replies=[InferenceError("broken")])
     assert state["a"]["success"] is False
+    state = run("nodes: [{name: a, run: '1 / 0', on_error: continue}]")
+    assert state["a"] == {
+        "error": "ZeroDivisionError: division by zero",
+        "success": False,
+        "error_type": "ZeroDivisionError",
+    }
 
 
 def test_code_changes_the_state() -> None:
@@ -252,6 +269,41 @@ def test_parallel_branches_join() -> None:
     assert asyncio.run(loads(PARALLEL.replace("KEY", "l"), allow_code=True).arun())["sum"] == 3
 
 
+@pytest.mark.parametrize("x", [True, False])
+@pytest.mark.parametrize("way", ["goto", "edges"])
+def test_a_branch_may_branch(way: str, x: bool) -> None:
+    nodes = """
+nodes:
+  - {name: begin}
+  - {name: left, GOTO}
+  - {name: left2, run: 'state["l2"] = 1'}
+  - {name: right, run: 'state["r"] = 2'}
+  - {name: join, run: 'state["joined"] = state.get("joined", 0) + 1'}
+edges:
+  - {from: begin, to: left, fan_in: join}
+  - {from: begin, to: right, fan_in: join}
+"""
+    if way == "goto":
+        text = nodes.replace("GOTO", "goto: [{if: state.x, to: left2}, {to: join}]")
+    else:
+        text = nodes.replace(", GOTO", "") + "  - {from: left, to: left2, if: state.x}\n"
+    assert run(text, {"x": x}) == {"x": x, "r": 2, "joined": 1, **({"l2": 1} if x else {})}
+
+
+def test_who_has_no_edge_goes_on_with_the_next() -> None:
+    text = """
+nodes:
+  - {name: a}
+  - {name: b, run: 'state["b"] = 1'}
+  - {name: c, run: 'state["c"] = 1'}
+edges:
+  - {from: a, to: c, if: state.x}
+  - {from: a, to: b}
+"""
+    assert run(text, {"x": True}) == {"x": True, "c": 1}
+    assert run(text, {"x": False}) == {"x": False, "b": 1, "c": 1}
+
+
 def test_parallel_writes_of_one_key_conflict() -> None:
     with pytest.raises(
         WorkflowRunError, match=r"nodes '(left|right)' and '(left|right)' ran at the same time.*state\.r"
@@ -288,6 +340,8 @@ def test_a_thread_goes_on_where_it_was() -> None:
         assert workflow.run({"x": 1}, checkpointer=saver, thread_id="t")["seen"] == [1]
         assert workflow.run({"x": 2}, checkpointer=saver, thread_id="t")["seen"] == [1, 2]
         assert workflow.run({"x": 3}, checkpointer=saver, thread_id="other")["seen"] == [3]
+    with pytest.raises(ValueError, match="thread_id='t' needs a checkpointer"):
+        workflow.run({"x": 4}, thread_id="t")
 
 
 def test_tools_are_actions_of_the_workflow() -> None:

@@ -33,7 +33,8 @@ def run(
     state = _state(given or [])
     from tea_llm.workflow import load
 
-    workflow = load(file, allow_code=allow_code, model_path=gguf, backend=backend)
+    on_token = _drop if stream or as_json else None  # stdout is for the state then, which has the text
+    workflow = load(file, allow_code=allow_code, model_path=gguf, backend=backend, on_token=on_token)
     if stream:
         for node, after in workflow.stream(state):
             _print_json({"node": node, "state": after}, indent=None)
@@ -41,7 +42,7 @@ def run(
     end = workflow.run(state)
     if as_json:
         _print_json(end, indent=2)
-    else:
+    elif not workflow.last.action.endswith("stream"):  # which printed it
         _print_value(workflow, end)
 
 
@@ -73,7 +74,7 @@ def _json_object(given: str) -> dict[str, Any]:
 
 
 def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
-    value = end.get(workflow.last_output, end)
+    value = end.get(workflow.last.output or workflow.last.name, end)
     if isinstance(value, dict) and isinstance(value.get("content"), str):
         value = value["content"]
     if isinstance(value, str):
@@ -84,3 +85,7 @@ def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
 
 def _print_json(value: object, *, indent: int | None) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=indent, default=str), flush=True)
+
+
+def _drop(text: str) -> None:
+    """Takes the texts of streams that are not to be seen."""

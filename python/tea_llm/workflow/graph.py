@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, TypedDict, cast
 
-from jinja2 import TemplateError
 from langgraph.graph import StateGraph
 
 from tea_llm.workflow.errors import WorkflowRunError
-from tea_llm.workflow.model import END, START, Edge, Node, Plan
+from tea_llm.workflow.model import END, START, Edge, Node, Plan, branch_of
 
-__all__ = ["Channel", "begin", "build", "merge"]
+__all__ = ["CHANNEL", "Channel", "begin", "build", "merge"]
 
 Registry = Mapping[str, Callable[..., Any]]
 _PRIMARY = ("content", "embedding", "cosine_similarity")
@@ -71,29 +71,43 @@ def merge(channel: Channel | None, update: Channel | Update) -> Channel:
     return {"values": values, "step": max(channel["step"], update["step"] + 1), "writers": writers}
 
 
-class _State(TypedDict):
-    state: Annotated[Channel, merge]
+CHANNEL = "__tea__"
+"""The name of the one channel: no node has such a name."""
+
+_State = TypedDict("_State", {CHANNEL: Annotated[Channel, merge]})  # type: ignore[misc]
 
 
 def build(plan: Plan, registry: Registry) -> StateGraph[Any, Any, Any, Any]:
-    """The graph of a plan, to be compiled."""
+    """The graph of a plan, to be compiled.
+
+    A parallel branch ends in a node of its own, wherever it ends: there the others are waited for.
+    """
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State)
+    branches = branch_of(plan.edges)
+    arrivals = {branch: f"__arrived {branch[0]}" for branch in branches.values()}
     for node in plan.nodes.values():
         run: Any = _runner(plan, node, registry)  # of a type that mypy does not find among StateGraph's many
         graph.add_node(node.name, run)
-    joins = _joins(plan)
+    for join in {join for _, join in arrivals}:
+        ends = sorted(name for (_, met), name in arrivals.items() if met == join)
+        for name in ends:
+            arrive: Any = lambda state: {}  # noqa: E731, ARG005
+            graph.add_node(name, arrive)
+        graph.add_edge(ends, join)
     for source in (START, *plan.nodes):
-        edges = [edge for edge in plan.edges if edge.source == source]
-        targets = {edge.target for edge in edges}
+        branch = branches.get(source)
+        end, join = (END, "") if branch is None else (arrivals[branch], branch[1])
+        edges = [
+            replace(edge, target=end) if edge.target in (END, join) else edge
+            for edge in plan.edges
+            if edge.source == source
+        ]
+        targets = {edge.target for edge in edges} or {end}
         if any(edge.condition for edge in edges):
-            graph.add_conditional_edges(source, _router(plan, source, edges), [*targets, END])
-        elif targets:
+            graph.add_conditional_edges(source, _router(plan, edges, end), sorted(targets | {end}))
+        else:
             for target in sorted(targets):
                 graph.add_edge(source, target)
-        elif not any(source in ends for ends in joins.values()):
-            graph.add_edge(source, END)
-    for target, ends in joins.items():
-        graph.add_edge(sorted(ends), target)
     return graph
 
 
@@ -105,43 +119,22 @@ def same(a: object, b: object) -> bool:
         return False
 
 
-def _joins(plan: Plan) -> dict[str, set[str]]:
-    """For each ``fan_in``, the last nodes of the branches that meet there."""
-    joins: dict[str, set[str]] = {}
-    for edge in plan.edges:
-        if edge.fan_in:
-            joins.setdefault(edge.fan_in, set()).update(_ends(plan, edge.target, edge.fan_in))
-    return joins
-
-
-def _ends(plan: Plan, start: str, join: str) -> set[str]:
-    seen, ahead, ends = {start}, [start], set()
-    while ahead:
-        at = ahead.pop()
-        targets = {edge.target for edge in plan.edges if edge.source == at} - {join}
-        if not targets:
-            ends.add(at)
-        ahead += targets - seen - {END}
-        seen |= targets
-    return ends
-
-
-def _router(plan: Plan, source: str, edges: list[Edge]) -> Callable[[_State], list[str]]:
+def _router(plan: Plan, edges: list[Edge], end: str) -> Callable[[Any], list[str]]:
     """The first edge whose condition holds; else those without one; else the end."""
 
-    def route(state: _State) -> list[str]:
-        variables = _variables(plan, state["state"]["values"])
+    def route(state: Any) -> list[str]:
+        variables = _variables(plan, state[CHANNEL]["values"])
         for edge in edges:
-            if edge.condition is not None and _rendered(edge.condition, variables, source, f"if, to {edge.target!r}"):
+            if edge.condition is not None and edge.condition(variables):
                 return [edge.target]
-        return [edge.target for edge in edges if edge.condition is None] or [END]
+        return [edge.target for edge in edges if edge.condition is None] or [end]
 
     return route
 
 
-def _runner(plan: Plan, node: Node, registry: Registry) -> Callable[[_State], dict[str, Update]]:
-    def run(state: _State) -> dict[str, Update]:
-        channel = state["state"]
+def _runner(plan: Plan, node: Node, registry: Registry) -> Callable[[Any], dict[str, Update]]:
+    def run(state: Any) -> dict[str, Update]:
+        channel: Channel = state[CHANNEL]
         before = channel["values"]
         values = copy.deepcopy(before)
         if node.code is not None:
@@ -150,7 +143,7 @@ def _runner(plan: Plan, node: Node, registry: Registry) -> Callable[[_State], di
             _run_action(plan, node, registry, values)
         changed = {key: value for key, value in values.items() if key not in before or not same(before[key], value)}
         removed = [key for key in before if key not in values]
-        return {"state": {"node": node.name, "step": channel["step"], "changed": changed, "removed": removed}}
+        return {CHANNEL: {"node": node.name, "step": channel["step"], "changed": changed, "removed": removed}}
 
     return run
 
@@ -160,7 +153,10 @@ def _run_code(node: Node, values: dict[str, Any]) -> None:
     try:
         returned = node.code(values)
     except Exception as error:
-        raise WorkflowRunError(f"node {node.name!r}: {type(error).__name__}: {error}", node.name) from error
+        message = f"{type(error).__name__}: {error}"
+        if not node.keeps_errors:
+            raise WorkflowRunError(f"node {node.name!r}: {message}", node.name) from error
+        returned = {node.output or node.name: {"error": message, "success": False, "error_type": type(error).__name__}}
     if isinstance(returned, Mapping):
         values.update(returned)
     elif returned is not None:
@@ -170,8 +166,7 @@ def _run_code(node: Node, values: dict[str, Any]) -> None:
 
 def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, Any]) -> None:
     variables = _variables(plan, values)
-    params = _rendered(node.params, variables, node.name, "params")
-    result = registry[node.action](state=values, **params)
+    result = registry[node.action](state=values, **node.params(variables))
     if not isinstance(result, dict):
         result = {"result": result}
     if result.get("success") is False and "error" in result:
@@ -180,7 +175,7 @@ def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, An
         values[node.output or node.name] = result
     elif node.outputs is not None:
         variables = {**variables, "action_result": result}
-        values |= {key: _rendered(one, variables, node.name, f"output {key}") for key, one in node.outputs.items()}
+        values |= {key: render(variables) for key, render in node.outputs.items()}
     elif node.output is not None:
         values[node.output] = result
     else:
@@ -189,10 +184,3 @@ def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, An
 
 def _variables(plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
     return {"state": values, "variables": plan.variables}
-
-
-def _rendered(render: Callable[[Mapping[str, Any]], Any], variables: dict[str, Any], node: str, what: str) -> Any:
-    try:
-        return render(variables)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise WorkflowRunError(f"node {node!r}, {what}: {error}", node) from error

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import difflib
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from jinja2 import TemplateError
 
 from tea_llm.actions import ACTIONS
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings
 from tea_llm.workflow.document import Map, read
-from tea_llm.workflow.errors import Problem, WorkflowError
-from tea_llm.workflow.model import END, START, Code, Edge, Node, Plan
+from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
+from tea_llm.workflow.model import END, START, Code, Edge, Node, Plan, branch_of
 from tea_llm.workflow.templates import Renderer, TemplateSyntaxError, compile_condition, compile_value, constant
 
 __all__ = ["plan_of"]
@@ -25,6 +27,7 @@ _NODE = frozenset(
     {"action", "description", "goto", "name", "on_error", "output", "outputs", "params", "run", "uses", "with"}
 )
 _EDGE = frozenset({"condition", "fan_in", "from", "if", "to", "type", "when"})
+_CONDITIONS = frozenset({"condition", "if", "when"})
 _TYPES: dict[str, type] = {"list": list, "str": str, "int": int, "float": float, "bool": bool, "dict": dict}
 
 
@@ -55,6 +58,7 @@ class _Reader:
     def plan(self) -> Plan:
         document = self._document
         self._check_keys(document, _TOP, "a workflow")
+        self._check_imports()
         settings = self._settings()
         schema = self._schema()
         given_nodes = self._nodes_given()
@@ -92,6 +96,14 @@ class _Reader:
             return Map()
         return value
 
+    def _check_imports(self) -> None:
+        for item in self._document.get("imports") or ():
+            if not isinstance(item, Map) or item.get("package") != "tea_llm.actions":
+                line = item.line if isinstance(item, Map) else self._document.line_of("imports")
+                self._report(
+                    line, "imports of other actions are The Edge Agent's: here they are given to load(actions=...)"
+                )
+
     def _settings(self) -> Map:
         settings = self._mapping("settings")
         try:
@@ -122,16 +134,21 @@ class _Reader:
         if not isinstance(name, str) or not name:
             self._report(given.line_of("name"), "a node needs a name")
             return
-        if name in (START, END):
-            self._report(given.line_of("name"), f"{name!r} is not for nodes")
+        if name.startswith("__") or ":" in name or "|" in name:
+            self._report(given.line_of("name"), f"{name!r} is no name for a node: no leading __, no ':' and no '|'")
         if name in self._nodes:
             first = self._nodes[name].line
             self._report(given.line_of("name"), f"node {name!r} is there already, in line {first}")
             return
         self._check_keys(given, _NODE, f"node {name!r}")
-        for ours, theirs in (("action", "uses"), ("params", "with"), ("outputs", "output")):
+        for ours, theirs in (("action", "uses"), ("action", "with"), ("params", "uses"), ("params", "with")):
             if ours in given and theirs in given:
-                self._report(given.line_of(theirs), f"node {name!r} has both {ours} and {theirs}, which are the same")
+                self._report(
+                    given.line_of(theirs),
+                    f"node {name!r} has both {ours} and {theirs}: write action and params, or uses and with",
+                )
+        if "output" in given and "outputs" in given:
+            self._report(given.line_of("outputs"), f"node {name!r} has both output and outputs")
         action = given.get("action", given.get("uses", ""))
         if action and "run" in given:
             self._report(given.line_of("run"), f"node {name!r} has both an action and code")
@@ -173,7 +190,7 @@ class _Reader:
                 near = _near(param, known.parameters)
                 self._report(params.line_of(param), f"node {name!r}: {action} has no parameter {param!r}{near}")
         renderers = {
-            param: self._compiled(value, params.line_of_text(param), f"node {name!r}, {key}.{param}")
+            param: self._compiled(value, params.line_of_text(param), f"{key}.{param}", name)
             for param, value in params.items()
         }
         return lambda variables: {param: render(variables) for param, render in renderers.items()}
@@ -187,18 +204,27 @@ class _Reader:
             self._report(given.line_of(key), f"node {name!r}: {key} must be a key or a mapping, not {_kind(output)}")
             return None, None
         return None, {
-            target: self._compiled(value, output.line_of_text(target), f"node {name!r}, {key}.{target}")
+            target: self._compiled(value, output.line_of_text(target), f"{key}.{target}", name, kind="output")
             for target, value in output.items()
         }
 
-    def _compiled(
-        self, value: Any, line: int, where: str, compile_: Callable[[Any], Renderer] = compile_value
-    ) -> Renderer:
+    def _compiled(self, value: Any, line: int, where: str, node: str, *, kind: str = "value") -> Renderer:
+        """A renderer whose errors say where they come from."""
+        names = ("state", "variables", "action_result") if kind == "output" else ("state", "variables")
         try:
-            return compile_(value)
+            render = (compile_condition if kind == "condition" else compile_value)(value, names)
         except TemplateSyntaxError as error:
-            self._report(line + error.lineno - 1, f"{where}: {error.message}")
+            self._report(line + error.lineno - 1, f"node {node!r}, {where}: {error.message}")
             return constant(None)
+        source = self._source
+
+        def located(variables: Mapping[str, Any]) -> Any:
+            try:
+                return render(variables)
+            except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise WorkflowRunError(f"{source}:{line}: node {node!r}, {where}: {error}", node) from error
+
+        return located
 
     def _code(self, name: str, given: Map) -> Code | None:
         line, source = given.line_of("run"), given["run"]
@@ -230,25 +256,35 @@ class _Reader:
         return bool(value == "continue")
 
     def _edges(self, given_nodes: list[Map]) -> list[Edge]:
-        names = list(self._nodes)
+        """All ways from node to node: ``goto``, ``edges``, and for who has neither the next node of the file."""
         gotos = {given["name"]: given for given in given_nodes if given.get("goto") is not None and "name" in given}
         edges = [edge for given in gotos.values() for edge in self._goto(given)]
         given_edges = self._document.get("edges")
         if given_edges is not None and not isinstance(given_edges, list):
             self._report(self._document.line_of("edges"), f"edges must be a list, not {_kind(given_edges)}")
-        elif given_edges is not None:
-            edges += [edge for given in given_edges for edge in self._edge(given)]
-        else:
-            following = itertools.pairwise([*names, END])
-            edges += [Edge(source, target) for source, target in following if source not in gotos]
-        if names and not any(edge.source == START for edge in edges):
-            edges.insert(0, Edge(START, names[0]))
+            given_edges = None
+        for given in given_edges or ():
+            for edge in self._edge(given):
+                if edge.source in gotos:
+                    self._report(given.line, f"node {edge.source!r} has a goto, which this edge would be beside")
+                edges.append(edge)
+        settled = {edge.source for edge in edges} | gotos.keys() | branch_of(edges).keys()
+        following = itertools.pairwise([*self._nodes, END])
+        edges += [Edge(source, target) for source, target in following if source not in settled]
+        if self._nodes and not any(edge.source == START for edge in edges):
+            edges.insert(0, Edge(START, next(iter(self._nodes))))
         return edges
 
     def _goto(self, given: Map) -> Iterable[Edge]:
         name, goto, line = given["name"], given["goto"], given.line_of("goto")
         items = goto if isinstance(goto, list) else [goto]
+        is_settled = False
         for item in items:
+            if is_settled:
+                self._report(
+                    line, f"node {name!r}: what stands in goto after an entry without a condition is never tried"
+                )
+            is_settled = isinstance(item, str) or (isinstance(item, Map) and not _CONDITIONS.intersection(item))
             if isinstance(item, str):
                 self._check_target(item, line, f"node {name!r}, goto")
                 yield Edge(name, item)
@@ -275,10 +311,10 @@ class _Reader:
         if kind not in ("simple", "parallel", "conditional"):
             self._report(given.line_of("type"), f"an edge of type {kind!r}: there are simple, conditional and parallel")
         if self._check_target(given.get("to"), given.line_of("to"), f"an edge from {source!r}"):
-            yield Edge(source, given["to"], self._condition(given), fan_in)
+            yield Edge(source, given["to"], self._condition(given, source), fan_in)
 
-    def _condition(self, given: Map) -> Renderer | None:
-        keys = [key for key in ("if", "when", "condition") if given.get(key) is not None]
+    def _condition(self, given: Map, source: str) -> Renderer | None:
+        keys = [key for key in sorted(_CONDITIONS) if given.get(key) is not None]
         if not keys:
             return None
         value = given[keys[0]]
@@ -289,7 +325,7 @@ class _Reader:
         if not isinstance(value, str):
             self._report(given.line_of(keys[0]), f"{keys[0]} must be an expression, not {_kind(value)}")
             return None
-        return self._compiled(value, given.line_of_text(keys[0]), keys[0], compile_condition)
+        return self._compiled(value, given.line_of_text(keys[0]), keys[0], source, kind="condition")
 
     def _check_target(self, target: object, line: int, where: str) -> bool:
         if target == END or target in self._nodes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tea_llm.workflow.templates import Renderer, constant
 
-__all__ = ["END", "START", "Code", "Edge", "Node", "Plan"]
+__all__ = ["END", "START", "Code", "Edge", "Node", "Plan", "branch_of"]
 
 START, END = "__start__", "__end__"
 
@@ -58,6 +58,21 @@ class Edge:
     target: str
     condition: Renderer | None = None
     fan_in: str = ""
+
+
+def branch_of(edges: Iterable[Edge]) -> dict[str, tuple[str, str]]:
+    """For each node of a parallel branch, the branch: the node that it begins with, and the one where all meet."""
+    edges = list(edges)
+    branches: dict[str, tuple[str, str]] = {}
+    for first in edges:
+        ahead = [first.target] if first.fan_in else []
+        while ahead:
+            node = ahead.pop()
+            if node in branches or node in (END, first.fan_in):
+                continue
+            branches[node] = (first.target, first.fan_in)
+            ahead += [edge.target for edge in edges if edge.source == node]
+    return branches
 
 
 @dataclass(frozen=True, slots=True)

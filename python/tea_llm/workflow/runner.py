@@ -13,9 +13,9 @@ from langgraph.errors import GraphRecursionError
 
 from tea_llm.actions import register_actions
 from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
-from tea_llm.workflow.graph import begin, build, merge
+from tea_llm.workflow.graph import CHANNEL, begin, build, merge
 from tea_llm.workflow.loader import plan_of
-from tea_llm.workflow.model import Plan
+from tea_llm.workflow.model import Node, Plan
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -38,9 +38,9 @@ class Workflow:
         self._graph = build(plan, registry)
 
     @property
-    def last_output(self) -> str:
-        """The key of the state that the last node of the file writes; its name where it writes several."""
-        return self._plan.last.output or self._plan.last.name
+    def last(self) -> Node:
+        """The node that stands last in the file."""
+        return self._plan.last
 
     def run(
         self,
@@ -89,15 +89,17 @@ class Workflow:
             WorkflowRunError: as ``run``.
         """
         graph = self._graph.compile(checkpointer=checkpointer)
-        config = _config(max_steps, thread_id)
+        config = _config(max_steps, thread_id, checkpointer)
         is_known = checkpointer is not None and bool(graph.get_state(config).values)
         channel = begin(self._given(state) if is_known else self._initial(state))
         if is_known:
-            channel = merge(graph.get_state(config).values["state"], channel)
+            channel = merge(graph.get_state(config).values[CHANNEL], channel)
         try:
-            for event in graph.stream({"state": channel}, config, stream_mode="updates"):
+            for event in graph.stream({CHANNEL: channel}, config, stream_mode="updates"):
                 for node, update in event.items():
-                    channel = merge(channel, update["state"])
+                    if node not in self._plan.nodes:
+                        continue  # where branches meet
+                    channel = merge(channel, update[CHANNEL])
                     yield node, copy.deepcopy(channel["values"])
         except GraphRecursionError as error:
             raise _endless(max_steps) from error
@@ -122,14 +124,14 @@ class Workflow:
             WorkflowRunError: as ``run``.
         """
         graph = self._graph.compile(checkpointer=checkpointer)
-        config = _config(max_steps, thread_id)
+        config = _config(max_steps, thread_id, checkpointer)
         is_known = checkpointer is not None and bool((await graph.aget_state(config)).values)
         channel = begin(self._given(state) if is_known else self._initial(state))
         try:
-            end = await graph.ainvoke({"state": channel}, config)
+            end = await graph.ainvoke({CHANNEL: channel}, config)
         except GraphRecursionError as error:
             raise _endless(max_steps) from error
-        values: dict[str, Any] = end["state"]["values"]
+        values: dict[str, Any] = end[CHANNEL]["values"]
         return values
 
     def __repr__(self) -> str:
@@ -159,6 +161,7 @@ def load(
     model_path: str | None = None,
     backend: str | None = None,
     llm: LlmBackend | None = None,
+    on_token: Callable[[str], object] | None = None,
 ) -> Workflow:
     """Reads a workflow file and checks all of it.
 
@@ -169,6 +172,7 @@ def load(
         model_path: the model file for all nodes, whatever the file says.
         backend: ``"local"``, ``"api"`` or ``"auto"`` for all nodes, whatever the file says.
         llm: answers instead of what settings and parameters choose; stays open.
+        on_token: gets the texts of ``llm.stream``; None: stdout does.
 
     Raises:
         WorkflowError: every problem of the file, with its line.
@@ -179,7 +183,14 @@ def load(
     except (OSError, UnicodeDecodeError) as error:
         raise WorkflowError(source, [Problem(1, str(error))]) from error
     return loads(
-        text, source=source, allow_code=allow_code, actions=actions, model_path=model_path, backend=backend, llm=llm
+        text,
+        source=source,
+        allow_code=allow_code,
+        actions=actions,
+        model_path=model_path,
+        backend=backend,
+        llm=llm,
+        on_token=on_token,
     )
 
 
@@ -192,6 +203,7 @@ def loads(
     model_path: str | None = None,
     backend: str | None = None,
     llm: LlmBackend | None = None,
+    on_token: Callable[[str], object] | None = None,
 ) -> Workflow:
     """``load`` for a workflow that is at hand as text.
 
@@ -203,6 +215,7 @@ def loads(
         model_path: as ``load``.
         backend: as ``load``.
         llm: as ``load``.
+        on_token: as ``load``.
 
     Raises:
         WorkflowError: as ``load``.
@@ -211,14 +224,20 @@ def loads(
     registry: dict[str, Callable[..., Any]] = {}
     overrides = {"model_path": model_path, "backend": backend}
     engine = SimpleNamespace(
-        llm_settings=plan.settings.get("llm") or {}, cli_overrides=overrides, actions_registry=registry, llm_backend=llm
+        llm_settings=plan.settings.get("llm") or {},
+        cli_overrides=overrides,
+        actions_registry=registry,
+        llm_backend=llm,
+        on_token=on_token,
     )
     register_actions(registry, engine)
     registry.update(actions or {})
     return Workflow(plan, registry)
 
 
-def _config(max_steps: int, thread_id: str | None) -> Any:
+def _config(max_steps: int, thread_id: str | None, checkpointer: object) -> Any:
+    if thread_id is not None and checkpointer is None:
+        raise ValueError(f"thread_id={thread_id!r} needs a checkpointer, which keeps its state")
     return {"recursion_limit": max_steps, "configurable": {"thread_id": thread_id or "default"}}
 
 

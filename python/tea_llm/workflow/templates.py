@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, nodes
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 __all__ = ["Renderer", "TemplateSyntaxError", "compile_condition", "compile_value", "constant"]
@@ -24,7 +24,14 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
 
-_environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+def _no_callable(value: Any) -> Any:
+    """``{{ state.items }}`` is a method of dicts where there is no such key: a mistake, and no text for a prompt."""
+    if callable(value) and not isinstance(value, Undefined):
+        raise TemplateError(f"the value is a function ({getattr(value, '__name__', 'of no name')}), and no data")
+    return value
+
+
+_environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_no_callable)
 
 
 def constant(value: Any) -> Renderer:
@@ -32,41 +39,56 @@ def constant(value: Any) -> Renderer:
     return lambda _: value
 
 
-def compile_value(value: Any) -> Renderer:
+def compile_value(value: Any, names: Collection[str]) -> Renderer:
     """A renderer for what stands in a file: strings are templates, also within lists and mappings.
 
     A string that is one expression and nothing else keeps the expression's type.
 
+    Args:
+        value: of the file.
+        names: the variables that there will be.
+
     Raises:
-        TemplateSyntaxError: of a template.
+        TemplateSyntaxError: of a template, or a name that there will not be.
     """
     if isinstance(value, str):
-        return _compile_text(value)
+        return _compile_text(value, names)
     if isinstance(value, Mapping):
-        items = {key: compile_value(item) for key, item in value.items()}
+        items = {key: compile_value(item, names) for key, item in value.items()}
         return lambda variables: {key: render(variables) for key, render in items.items()}
     if isinstance(value, list):
-        renderers = [compile_value(item) for item in value]
+        renderers = [compile_value(item, names) for item in value]
         return lambda variables: [render(variables) for render in renderers]
     return constant(value)
 
 
-def compile_condition(source: str) -> Renderer:
+def compile_condition(source: str, names: Collection[str]) -> Renderer:
     """A renderer for a condition, with braces or without, that gives True or False.
 
+    Args:
+        source: of the file.
+        names: the variables that there will be.
+
     Raises:
-        TemplateSyntaxError: of the expression.
+        TemplateSyntaxError: of the expression, or a name that there will not be.
     """
     expression = _lone_expression(source) if "{{" in source else source
     if expression is None:
         raise TemplateSyntaxError("a condition must be one expression", 1)
     evaluate = _compile_expression(expression)
+    _check_names("{{" + expression + "}}", names)
     return lambda variables: bool(evaluate(variables))
 
 
-def _compile_text(source: str) -> Renderer:
+def _check_names(source: str, names: Collection[str]) -> None:
+    for name in sorted(meta.find_undeclared_variables(_environment.parse(source)) - set(names)):
+        raise TemplateSyntaxError(f"there is no {name!r}, but {', '.join(names)}: is it state.{name}?", 1)
+
+
+def _compile_text(source: str, names: Collection[str]) -> Renderer:
     if not any(mark in source for mark in ("{{", "{%", "{#")):
         return constant(source)
+    _check_names(source, names)
     expression = _lone_expression(source)
     if expression is not None:
         return _compile_expression(expression)
@@ -82,7 +104,7 @@ def _compile_expression(expression: str) -> Renderer:
         if isinstance(value, Undefined):
             str(value)  # raises, and says what is not there
             raise TemplateError("the value is undefined")
-        return value
+        return _no_callable(value)
 
     return render
 
