@@ -1,6 +1,7 @@
 #include "bindings/common.hpp"
 
 #include <array>
+#include <future>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -59,7 +60,7 @@ struct CloseWithoutGil {
     }
 };
 
-py::dict stats_dict(const EngineStats& stats) {
+py::dict stats_dict(const EngineStats& stats, const StepTimes& times) {
     py::dict dict;
     dict["requests"] = stats.n_requests;
     dict["running"] = stats.n_running;
@@ -67,12 +68,49 @@ py::dict stats_dict(const EngineStats& stats) {
     dict["prompt_tokens"] = stats.n_prompt_tokens;
     dict["cached_tokens"] = stats.n_cached_tokens;
     dict["generated_tokens"] = stats.n_generated_tokens;
+    dict["guessed_tokens"] = stats.n_guessed_tokens;
+    dict["right_guesses"] = stats.n_right_guesses;
     dict["cells"] = stats.n_cells;
     dict["cells_used"] = stats.n_cells_used;
     dict["cells_idle"] = stats.n_cells_idle;
+    dict["cells_free"] = stats.n_cells - stats.n_cells_used - stats.n_cells_idle;
     dict["steps"] = stats.n_steps;
     dict["preemptions"] = stats.n_preemptions;
+    dict["wake_ups"] = stats.n_wake_ups;
+    dict["step_ms_p50"] = times.percentile(0.50);
+    dict["step_ms_p95"] = times.percentile(0.95);
+    dict["step_ms_p99"] = times.percentile(0.99);
     return dict;
+}
+
+// Waits for the engine thread's answer; Ctrl-C ends the wait, not the work.
+template <typename Result>
+Result await(std::future<Result> future) {
+    wait_interruptibly([&](auto slice) { return future.wait_for(slice) == std::future_status::ready; },
+                       [] {});
+    try {
+        return future.get();
+    } catch (const std::future_error&) {  // its promise was dropped
+        throw Error(ErrorKind::engine_closed, "the model was closed");
+    }
+}
+
+py::list past_list(const std::vector<SavedPast>& pasts) {
+    py::list list;
+    for (const auto& past : pasts) {
+        list.append(py::make_tuple(
+            past.tokens, py::bytes(reinterpret_cast<const char*>(past.state.data()), past.state.size())));
+    }
+    return list;
+}
+
+std::vector<SavedPast> pasts_of(const std::vector<std::pair<std::vector<int32_t>, py::bytes>>& list) {
+    std::vector<SavedPast> pasts;
+    for (const auto& [tokens, state] : list) {
+        const std::string_view bytes(state);
+        pasts.push_back({tokens, {bytes.begin(), bytes.end()}});
+    }
+    return pasts;
 }
 
 }  // namespace
@@ -82,7 +120,8 @@ void register_engine(py::module_& module) {
         module, "Engine", "Runs requests on one model, many at a time. Safe to use from any thread.");
     engine.def(py::init([](std::shared_ptr<Model> model, int64_t n_ctx, int32_t n_parallel, int32_t n_threads,
                            const std::string& cache_type_k, const std::string& cache_type_v,
-                           const std::string& flash_attn, const std::string& rope_scaling) {
+                           const std::string& flash_attn, const std::string& rope_scaling,
+                           double stream_slowdown, int32_t prompt_lookup, bool audits) {
                    EngineOptions options;
                    options.n_ctx = n_ctx;
                    options.n_parallel = n_parallel;
@@ -91,17 +130,21 @@ void register_engine(py::module_& module) {
                    options.cache_type_v = by_name(kv_types, "cache_type_v", cache_type_v);
                    options.flash_attn = by_name(flash_attentions, "flash_attn", flash_attn);
                    options.rope_scaling = by_name(rope_scalings, "rope_scaling", rope_scaling);
+                   options.stream_slowdown = stream_slowdown;
+                   options.prompt_lookup = prompt_lookup;
+                   options.audits = audits;
                    const GilRelease released;
                    return std::unique_ptr<Engine, CloseWithoutGil>(new Engine(std::move(model), options));
                }),
                py::arg("model"), py::kw_only(), py::arg("n_ctx") = -1, py::arg("n_parallel") = 8,
                py::arg("n_threads") = -1, py::arg("cache_type_k") = "f16", py::arg("cache_type_v") = "f16",
-               py::arg("flash_attn") = "auto", py::arg("rope_scaling") = "auto");
+               py::arg("flash_attn") = "auto", py::arg("rope_scaling") = "auto",
+               py::arg("stream_slowdown") = 2.0, py::arg("prompt_lookup") = 0, py::arg("audits") = false);
     engine.def(
         "submit",
         [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, float temperature, int32_t top_k,
            float top_p, float min_p, uint64_t seed, std::vector<std::string> stop, bool ignore_eos,
-           double timeout_s, int32_t n_top_logits) {
+           double timeout_s, int32_t priority, int32_t n_top_logits) {
             RequestOptions options;
             options.prompt = std::move(prompt);
             options.max_tokens = max_tokens;
@@ -109,22 +152,35 @@ void register_engine(py::module_& module) {
             options.stop = std::move(stop);
             options.ignore_eos = ignore_eos;
             options.timeout_s = timeout_s;
+            options.priority = priority;
             options.n_top_logits = n_top_logits;
             const GilRelease released;
             return std::make_unique<PyRequest>(self.submit(std::move(options)));
         },
         py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
         py::arg("top_p"), py::arg("min_p"), py::arg("seed"), py::arg("stop") = std::vector<std::string>{},
-        py::arg("ignore_eos") = false, py::arg("timeout_s") = 0.0, py::arg("n_top_logits") = 0);
+        py::arg("ignore_eos") = false, py::arg("timeout_s") = 0.0, py::arg("priority") = 0,
+        py::arg("n_top_logits") = 0);
     engine.def("close", &Engine::close, py::call_guard<GilRelease>());
     engine.def("stats", [](const Engine& self) {
         EngineStats stats;
+        StepTimes times;
         {
             const GilRelease released;
             stats = self.stats();
+            times = self.step_times();
         }
-        return stats_dict(stats);
+        return stats_dict(stats, times);
     });
+    engine.def(
+        "save_pasts", [](Engine& self) { return past_list(await(self.save_pasts())); },
+        "(tokens, state) of what is kept for reuse, the last used first.");
+    engine.def(
+        "load_pasts",
+        [](Engine& self, const std::vector<std::pair<std::vector<int32_t>, py::bytes>>& pasts) {
+            return await(self.load_pasts(pasts_of(pasts)));
+        },
+        py::arg("pasts"), "Keeps them again; returns how many of their tokens had room.");
     engine.def_property_readonly("is_closed", &Engine::is_closed);
     engine.def_property_readonly("n_ctx", [](const Engine& self) { return self.config().n_ctx; });
     engine.def_property_readonly("is_n_ctx_capped",

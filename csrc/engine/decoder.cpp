@@ -1,7 +1,9 @@
 #include "engine/decoder.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <stdexcept>
 #include <string>
 
 #include "engine/machine.hpp"
@@ -13,8 +15,9 @@ namespace {
 
 constexpr int32_t n_ctx_unknown = 4096;  // for a model that does not say its trained length
 constexpr int32_t most_tokens_per_step = 512;
-constexpr int32_t prompt_chunk = 256;  // measured: benchmarks of mixed prompts and streams, notes/field.md
 constexpr int32_t cell_padding = 256;  // llama.cpp pads n_ctx to it
+constexpr int32_t cells_at_start = 2048;
+constexpr int32_t most_guesses = 64;
 
 llama_flash_attn_type flash_attn_type(FlashAttention choice) {
     switch (choice) {
@@ -81,10 +84,35 @@ ContextSize context_size(const Model& model, const EngineOptions& options) {
     if (available < 0 || token_bytes <= 0) {
         return {n_trained, false};
     }
-    // The whole cache becomes resident when it is made: an automatic size takes a quarter at most.
-    const auto n_affordable = static_cast<int64_t>(static_cast<double>(available) / 4 / token_bytes);
+    // A cache that cannot grow is resident as soon as it is made: an automatic size takes a quarter of
+    // the memory at most. One that grows needs its size twice, while it moves for the last time.
+    const double share = model.memory_class() == MemoryClass::full ? 0.5 : 0.25;
+    const auto n_affordable = static_cast<int64_t>(static_cast<double>(available) * share / token_bytes);
     const int64_t n_ctx = std::max<int64_t>(cell_padding, n_affordable / cell_padding * cell_padding);
     return n_ctx < n_trained ? ContextSize{n_ctx, true} : ContextSize{n_trained, false};
+}
+
+int32_t padded(int32_t n_cells) {
+    return (n_cells + cell_padding - 1) / cell_padding * cell_padding;
+}
+
+// Sequence ids beside those that run, for pasts that are kept.
+int32_t n_kept_sequences(const Model& model) {
+    // Where a sequence costs a state or a window of its own, few; else they cost nothing but cells.
+    return model.memory_class() == MemoryClass::full ? 24 : 4;
+}
+
+int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
+    if (model.memory_class() != MemoryClass::full) {
+        return config.n_cells;  // its state cannot be moved into one of another size
+    }
+    int32_t n_cells = std::max(cells_at_start, padded(config.n_batch));
+    // LongRoPE has other factors for contexts longer than the original one (llama_model::get_rope_factors):
+    // the first context must be on the same side of that as the last.
+    if (config.n_cells > model.n_ctx_original()) {
+        n_cells = std::max(n_cells, padded(model.n_ctx_original() + 1));
+    }
+    return std::min(n_cells, config.n_cells);
 }
 
 }  // namespace
@@ -94,59 +122,82 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     if (options.n_threads != -1) {
         check_between("n_threads", options.n_threads, 1, GGML_MAX_N_THREADS);
     }
+    if (!(options.stream_slowdown >= 1 && options.stream_slowdown <= 1000)) {
+        throw Error(
+            ErrorKind::invalid_argument,
+            "stream_slowdown=" + std::to_string(options.stream_slowdown) + " is not between 1 and 1000");
+    }
+    check_between("prompt_lookup", options.prompt_lookup, 0, most_guesses);
+    if (options.prompt_lookup > 0 && model.memory_class() != MemoryClass::full) {
+        throw Error(ErrorKind::invalid_argument,
+                    "prompt_lookup needs a memory that can go back, and this model's cannot");
+    }
     const ContextSize size = context_size(model, options);
     EngineConfig config{};
     config.options = options;
     config.n_ctx = static_cast<int32_t>(size.n_ctx);
     config.is_n_ctx_capped = size.is_capped;
-    config.n_cells = (config.n_ctx + cell_padding - 1) / cell_padding * cell_padding;
+    config.n_cells = padded(config.n_ctx);
     config.n_parallel = options.n_parallel;
+    config.n_sequences = std::min<int32_t>(static_cast<int32_t>(llama_max_parallel_sequences()),
+                                           config.n_parallel + n_kept_sequences(model));
     config.n_threads = options.n_threads == -1 ? machine::usable_cores() : options.n_threads;
-    config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_parallel);
-    config.n_prompt_chunk = std::min(prompt_chunk, config.n_batch);
+    config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_sequences);
+    config.n_cells_at_start = n_cells_at_start(model, config);
     return config;
 }
 
 Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
                  ggml_abort_callback should_abort, void* user_data)
-    : model_(std::move(model)) {
-    const auto n_batch = static_cast<uint32_t>(config.n_batch);
+    : model_(std::move(model)), config_(config), should_abort_(should_abort), user_data_(user_data) {
+    threadpool_ = make_threadpool(config.n_threads);
+    make_context(config.n_cells_at_start);
+}
+
+void Decoder::make_context(int32_t n_cells) {
+    const auto n_batch = static_cast<uint32_t>(config_.n_batch);
     llama_context_params params = llama_context_default_params();
-    params.n_ctx = static_cast<uint32_t>(config.n_cells);
+    params.n_ctx = static_cast<uint32_t>(n_cells);
     params.n_batch = n_batch;
     params.n_ubatch = n_batch;  // one step is one ubatch: it happens wholly or not at all
-    params.n_seq_max = static_cast<uint32_t>(config.n_parallel);
-    params.n_outputs_max = static_cast<uint32_t>(config.n_parallel);  // one row a sequence, never more
-    params.n_threads = config.n_threads;
-    params.n_threads_batch = config.n_threads;
-    params.rope_scaling_type = rope_scaling_type(config.options.rope_scaling);
-    params.flash_attn_type = flash_attn_type(config.options.flash_attn);
-    params.type_k = ggml_type_of(config.options.cache_type_k);
-    params.type_v = ggml_type_of(config.options.cache_type_v);
-    params.abort_callback = should_abort;
-    params.abort_callback_data = user_data;
+    params.n_seq_max = static_cast<uint32_t>(config_.n_sequences);
+    // Rows of logits in a step: one a request, more with guesses. llama.cpp aborts below n_seq_max.
+    params.n_outputs_max = static_cast<uint32_t>(
+        std::max(config_.n_sequences,
+                 std::min(config_.n_batch, config_.n_parallel * (1 + config_.options.prompt_lookup))));
+    params.n_threads = config_.n_threads;
+    params.n_threads_batch = config_.n_threads;
+    params.rope_scaling_type = rope_scaling_type(config_.options.rope_scaling);
+    params.flash_attn_type = flash_attn_type(config_.options.flash_attn);
+    params.type_k = ggml_type_of(config_.options.cache_type_k);
+    params.type_v = ggml_type_of(config_.options.cache_type_v);
+    params.abort_callback = should_abort_;
+    params.abort_callback_data = user_data_;
     params.kv_unified = true;
     params.swa_full = false;
     params.no_perf = true;
 
     const runtime::LogCapture capture;
     const runtime::AbortGuard guard;
+    llama_context_ptr context;
+    llama_batch_ext_ptr batch;
     try {
-        threadpool_ = make_threadpool(config.n_threads);
-        context_.reset(llama_init_from_model(model_->handle(), params));
+        context.reset(llama_init_from_model(model_->handle(), params));
         guard.check();
-        if (!context_) {
+        if (!context) {
             throw Error(ErrorKind::inference,
-                        "no context of " + std::to_string(config.n_cells) +
+                        "no context of " + std::to_string(n_cells) +
                             " cells could be made: " + capture.last_lines("llama.cpp gave no reason"));
         }
-        llama_attach_threadpool(context_.get(), threadpool_.get(), threadpool_.get());
-        batch_.reset(llama_batch_ext_init(context_.get()));
+        llama_attach_threadpool(context.get(), threadpool_.get(), threadpool_.get());
+        batch.reset(llama_batch_ext_init(context.get()));
         guard.check();
     } catch (const runtime::Aborted&) {
-        (void)context_.release();  // in an unknown state: leaked
+        (void)context.release();  // in an unknown state: leaked
         throw;
     }
+    batch_ = std::move(batch);  // before the context that the old one belongs to goes
+    context_ = std::move(context);
 }
 
 int32_t Decoder::add(int32_t token, int32_t sequence, int32_t position, bool wants_logits) {
@@ -172,6 +223,7 @@ Decoder::Status Decoder::run() {
     } catch (const std::exception&) {
         code = -3;  // llama_process throws when a graph's buffers cannot be had
     }
+    runtime::expect_errors(false);  // should_abort() may have said otherwise
     guard.check();
     switch (code) {  // llama.h, llama_decode
         case 0:
@@ -196,8 +248,14 @@ float* Decoder::logits(int32_t batch_index) {
     return row;
 }
 
-void Decoder::keep(int32_t sequence, int32_t n_kept) {
-    llama_memory_seq_rm(llama_get_memory(context_.get()), sequence, n_kept == 0 ? -1 : n_kept, -1);
+void Decoder::trim(int32_t sequence, int32_t n_kept) {
+    llama_memory_seq_rm(memory(), sequence, n_kept == 0 ? -1 : n_kept, -1);
+}
+
+void Decoder::copy(int32_t from, int32_t to, int32_t n) {
+    // A recurrent state is copied whole: can_resume() has seen to it that n is all there is.
+    const bool is_whole = model_->memory_class() == MemoryClass::recurrent;
+    llama_memory_seq_cp(memory(), from, to, is_whole ? -1 : 0, is_whole ? -1 : n);
 }
 
 bool Decoder::can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const {
@@ -206,8 +264,8 @@ bool Decoder::can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const
             return true;
         case MemoryClass::windowed:
             // The window before n_kept must still be there.
-            return n_kept == n_held || llama_memory_seq_pos_min(llama_get_memory(context_.get()), sequence) <=
-                                           std::max(0, n_kept - model_->n_swa());
+            return n_kept == n_held ||
+                   llama_memory_seq_pos_min(memory(), sequence) <= std::max(0, n_kept - model_->n_swa());
         case MemoryClass::recurrent:
             return n_kept == n_held;
         case MemoryClass::none:
@@ -217,7 +275,87 @@ bool Decoder::can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const
 }
 
 void Decoder::clear_memory() {
-    llama_memory_clear(llama_get_memory(context_.get()), /*data=*/false);
+    llama_memory_clear(memory(), /*data=*/false);
+}
+
+bool Decoder::grow(int32_t n_cells) {
+    const double token_bytes =
+        model_->kv_bytes_per_token(config_.options.cache_type_k, config_.options.cache_type_v);
+    const runtime::AbortGuard guard;
+    std::vector<uint8_t> state(llama_state_get_size(context_.get()));
+    const int64_t available = machine::available_memory();
+    const double needed = n_cells * token_bytes + static_cast<double>(state.size());
+    if (available >= 0 && needed > static_cast<double>(available)) {
+        return false;
+    }
+    state.resize(llama_state_get_data(context_.get(), state.data(), state.size()));
+    guard.check();
+    llama_context_ptr old_context = std::move(context_);
+    llama_batch_ext_ptr old_batch = std::move(batch_);
+    try {
+        make_context(n_cells);
+        const size_t n_read = llama_state_set_data(context_.get(), state.data(), state.size());
+        guard.check();
+        if (n_read == state.size()) {
+            return true;
+        }
+    } catch (const runtime::Aborted&) {
+        (void)old_context.release();  // leaked, as this object will be
+        throw;
+    } catch (const Error&) {
+        // no memory: its message is in the log
+    }
+    batch_ = std::move(old_batch);
+    context_ = std::move(old_context);
+    return false;
+}
+
+std::vector<uint8_t> Decoder::save(int32_t sequence) {
+    const runtime::AbortGuard guard;
+    std::vector<uint8_t> state(llama_state_seq_get_size(context_.get(), sequence));
+    state.resize(llama_state_seq_get_data(context_.get(), state.data(), state.size(), sequence));
+    guard.check();
+    return state;
+}
+
+bool Decoder::restore(int32_t sequence, int32_t n_tokens, const std::vector<uint8_t>& state) {
+    const runtime::LogCapture capture;
+    const runtime::AbortGuard guard;
+    const size_t n_read = llama_state_seq_set_data(context_.get(), state.data(), state.size(), sequence);
+    guard.check();
+    // llama.cpp does not check positions: the last one must be that of the last token.
+    if (n_read == state.size() && llama_memory_seq_pos_max(memory(), sequence) == n_tokens - 1) {
+        return true;
+    }
+    trim(sequence, 0);
+    return false;
+}
+
+void Decoder::audit(const SequencePool& pool) {
+    pool.audit();
+    for (int32_t id = 0; id < pool.n_sequences(); ++id) {
+        const auto n_held = static_cast<int32_t>(pool.tokens(id).size());
+        const int32_t last = llama_memory_seq_pos_max(memory(), id);
+        if (last != n_held - 1) {
+            throw std::logic_error("sequence " + std::to_string(id) + " holds " + std::to_string(n_held) +
+                                   " tokens, and its last position is " + std::to_string(last));
+        }
+    }
+    if (model_->memory_class() == MemoryClass::recurrent) {
+        return;  // it has no cells to count
+    }
+    // llama.cpp does not tell how many cells are used, but a saved state begins with that number, after
+    // the name of the architecture and the number of streams.
+    std::vector<uint8_t> state(llama_state_get_size(context_.get()));
+    llama_state_get_data(context_.get(), state.data(), state.size());
+    uint32_t n_name = 0;
+    uint32_t n_used = 0;
+    std::memcpy(&n_name, state.data(), sizeof n_name);
+    std::memcpy(&n_used, state.data() + sizeof n_name + n_name + sizeof n_used, sizeof n_used);
+    if (static_cast<int32_t>(n_used) != pool.n_cells() - pool.n_free_cells()) {
+        throw std::logic_error("the KV cache uses " + std::to_string(n_used) + " cells, not " +
+                               std::to_string(pool.n_cells() - pool.n_free_cells()));
+    }
 }
 
 }  // namespace tea

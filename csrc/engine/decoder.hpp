@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "engine/model.hpp"
 #include "engine/options.hpp"
+#include "engine/sequence_pool.hpp"
 #include "engine/threadpool.hpp"
 #include "ggml.h"
 #include "llama-cpp.h"
@@ -13,13 +15,14 @@ namespace tea {
 
 // EngineOptions with every "choose for me" decided.
 struct EngineConfig {
-    int32_t n_ctx;       // tokens of the longest request
-    int32_t n_cells;     // of the KV cache, shared by all sequences
-    int32_t n_parallel;  // sequences
+    int32_t n_ctx;             // tokens of the longest request
+    int32_t n_cells;           // most the KV cache may have, shared by all sequences
+    int32_t n_cells_at_start;  // what it has at first
+    int32_t n_parallel;        // requests that run at once
+    int32_t n_sequences;       // they and those kept for reuse
     int32_t n_threads;
-    int32_t n_batch;         // tokens of the largest step
-    int32_t n_prompt_chunk;  // prompt tokens of a step while others generate
-    bool is_n_ctx_capped;    // automatic, and memory did not allow the trained length
+    int32_t n_batch;       // tokens of the largest step
+    bool is_n_ctx_capped;  // automatic, and memory did not allow the trained length
     EngineOptions options;
 };
 
@@ -28,7 +31,7 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options);
 
 // llama.cpp's context with its thread pool and its batch: one step is add() for each token, run(), and
 // logits() for each that wanted them. One engine thread makes, uses and destroys it.
-class Decoder {
+class Decoder : public SequenceMemory {
   public:
     enum class Status {
         ok,
@@ -49,20 +52,36 @@ class Decoder {
     Status run();
     float* logits(int32_t batch_index);
 
-    // Drops all but the first n_kept tokens of a sequence.
-    void keep(int32_t sequence, int32_t n_kept);
-    // Whether a sequence of n_held tokens can be continued after its first n_kept.
-    bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const;
+    void trim(int32_t sequence, int32_t n_kept) override;
+    void copy(int32_t from, int32_t to, int32_t n) override;
+    bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const override;
+    bool keeps_everything() const override { return model_->memory_class() == MemoryClass::full; }
     void clear_memory();
 
-    bool uses_flash_attention() const { return uses_flash_attention_; }
+    // Moves everything into a KV cache of n_cells. Returns false when there is no memory for it: all is
+    // as before then.
+    bool grow(int32_t n_cells);
+
+    // What the memory holds of a sequence, in llama.cpp's format; empty: it could not be had.
+    std::vector<uint8_t> save(int32_t sequence);
+    // Fills an empty sequence from what save() gave for n_tokens tokens. Returns false, and leaves it
+    // empty, when the memory does not take it.
+    bool restore(int32_t sequence, int32_t n_tokens, const std::vector<uint8_t>& state);
+
+    // Throws std::logic_error when the KV cache does not hold what the pool says. Slow: for tests.
+    void audit(const SequencePool& pool);
 
   private:
+    void make_context(int32_t n_cells);
+    llama_memory_t memory() const { return llama_get_memory(context_.get()); }
+
     std::shared_ptr<const Model> model_;
+    EngineConfig config_;
+    ggml_abort_callback should_abort_;
+    void* user_data_;
     ThreadpoolPtr threadpool_;  // outlives the context
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;
-    bool uses_flash_attention_ = false;
 };
 
 }  // namespace tea

@@ -1,9 +1,9 @@
 #include "engine/engine.hpp"
 
+#include <exception>
 #include <string>
 #include <utility>
 
-#include "engine/engine_loop.hpp"
 #include "engine/tokenizer.hpp"
 
 namespace tea {
@@ -30,7 +30,7 @@ void check_request(const Model& model, const RequestOptions& options) {
 
 Engine::Engine(std::shared_ptr<const Model> model, const EngineOptions& options)
     : model_(std::move(model)), config_(resolve_config(*model_, options)), inbox_(std::make_shared<Inbox>()) {
-    inbox_->stats.n_cells = config_.n_cells;
+    inbox_->stats.n_cells = config_.n_cells_at_start;
 }
 
 Engine::~Engine() {
@@ -41,34 +41,60 @@ Engine::~Engine() {
     close();
 }
 
-std::shared_ptr<Request> Engine::submit(RequestOptions options) {
-    check_usable();
-    if (model_->memory_class() == MemoryClass::none) {
-        throw Error(ErrorKind::inference,
-                    "this model does not generate text (an encoder or diffusion model)");
-    }
-    check_request(*model_, options);
-    auto request = std::make_shared<Request>(std::move(options));
-    auto task = std::make_unique<Task>(*model_, request, config_.n_ctx);
-
+// Puts something into the inbox, with the lock held, and sees to it that the engine thread looks.
+template <typename Put>
+void Engine::wake(Put put) {
     const std::lock_guard starting(thread_mutex_);
     {
         const std::lock_guard lock(inbox_->mutex);
-        if (inbox_->failure) {
-            throw *inbox_->failure;
-        }
-        if (inbox_->is_closing) {
-            throw Error(ErrorKind::engine_closed, "the model was closed");
-        }
-        ++inbox_->stats.n_requests;
-        inbox_->tasks.push_back(std::move(task));
+        check_open();
+        put(*inbox_);
     }
     inbox_->filled.notify_one();
     if (!thread_) {
         thread_ = std::make_unique<std::thread>(
             [model = model_, config = config_, inbox = inbox_] { EngineLoop(model, config, inbox).run(); });
     }
+}
+
+std::shared_ptr<Request> Engine::submit(RequestOptions options) {
+    check_usable();
+    check_request(*model_, options);
+    auto request = std::make_shared<Request>(std::move(options));
+    auto task = std::make_unique<Task>(*model_, request, config_.n_ctx, config_.options.prompt_lookup);
+    wake([&](Inbox& inbox) {
+        ++inbox.stats.n_requests;
+        inbox.tasks.push_back(std::move(task));
+    });
     return request;
+}
+
+template <typename Result>
+std::future<Result> Engine::command(std::function<Result(EngineLoop&)> run) {
+    check_usable();
+    auto promise = std::make_shared<std::promise<Result>>();  // shared: a std::function must be copyable
+    auto future = promise->get_future();
+    wake([&](Inbox& inbox) {
+        inbox.commands.emplace_back([promise, run = std::move(run)](EngineLoop& loop) {
+            try {
+                promise->set_value(run(loop));
+            } catch (const runtime::Aborted& abort) {
+                promise->set_exception(std::make_exception_ptr(Error(ErrorKind::inference, abort.what())));
+                throw;
+            } catch (...) {
+                promise->set_exception(std::current_exception());
+            }
+        });
+    });
+    return future;
+}
+
+std::future<std::vector<SavedPast>> Engine::save_pasts() {
+    return command<std::vector<SavedPast>>([](EngineLoop& loop) { return loop.save_pasts(); });
+}
+
+std::future<int64_t> Engine::load_pasts(std::vector<SavedPast> pasts) {
+    return command<int64_t>([pasts = std::move(pasts)](EngineLoop& loop) { return loop.load_pasts(pasts); });
 }
 
 void Engine::close() {
@@ -88,7 +114,18 @@ void Engine::close() {
 
 void Engine::check_usable() const {
     fork_stamp_.check();
-    const std::lock_guard lock(inbox_->mutex);
+    {
+        const std::lock_guard lock(inbox_->mutex);
+        check_open();
+    }
+    if (model_->memory_class() == MemoryClass::none) {
+        throw Error(ErrorKind::inference,
+                    "this model does not generate text (an encoder or diffusion model)");
+    }
+}
+
+// Called with inbox_->mutex held.
+void Engine::check_open() const {
     if (inbox_->failure) {
         throw *inbox_->failure;
     }
@@ -108,6 +145,12 @@ EngineStats Engine::stats() const {
     EngineStats stats = inbox_->stats;
     stats.n_waiting += static_cast<int64_t>(inbox_->tasks.size());
     return stats;
+}
+
+StepTimes Engine::step_times() const {
+    fork_stamp_.check();
+    const std::lock_guard lock(inbox_->mutex);
+    return inbox_->step_times;
 }
 
 }  // namespace tea

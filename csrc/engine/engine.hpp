@@ -1,10 +1,14 @@
 #pragma once
 
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "engine/decoder.hpp"
+#include "engine/engine_loop.hpp"
 #include "engine/inbox.hpp"
 #include "engine/request.hpp"
 
@@ -26,12 +30,23 @@ class Engine {
     // Ends all requests with Error{engine_closed} and frees the context. Blocks for the rest of a step.
     void close();
 
+    // The pasts that are kept for reuse, and putting such back (EngineLoop::load_pasts). Done between two
+    // steps; when the engine ends before, the future has the Error.
+    std::future<std::vector<SavedPast>> save_pasts();
+    std::future<int64_t> load_pasts(std::vector<SavedPast> pasts);
+
     EngineStats stats() const;
+    StepTimes step_times() const;
     const EngineConfig& config() const { return config_; }
     bool is_closed() const;
 
   private:
     void check_usable() const;  // throws why not
+    void check_open() const;
+    template <typename Put>
+    void wake(Put put);
+    template <typename Result>
+    std::future<Result> command(std::function<Result(EngineLoop&)> run);
 
     const std::shared_ptr<const Model> model_;
     const EngineConfig config_;

@@ -1,16 +1,22 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
 #include "engine/decoder.hpp"
 #include "engine/inbox.hpp"
+#include "engine/pace.hpp"
 #include "engine/scheduler.hpp"
 #include "engine/sequence_pool.hpp"
 
 namespace tea {
+
+// A past as it is kept in a file: what llama.cpp's memory holds of these tokens.
+struct SavedPast {
+    std::vector<int32_t> tokens;
+    std::vector<uint8_t> state;
+};
 
 // The engine thread: owns the llama_context and every running request, and never touches Python. A
 // step reads as collect -> reap -> admit -> plan -> compute -> deliver -> announce.
@@ -21,26 +27,27 @@ class EngineLoop {
     // Returns when the inbox is closing or the engine is dead; every request has ended then.
     void run();
 
+    // --- for commands, which run between steps ---
+
+    // The pasts that are kept for reuse, the last used first.
+    std::vector<SavedPast> save_pasts();
+    // Keeps them as if they had been computed here, the first ones when not all have room. Returns how
+    // many of their tokens are held now. Throws Error{invalid_argument} when one does not fit the memory.
+    int64_t load_pasts(const std::vector<SavedPast>& pasts);
+
   private:
     using TaskPtr = std::unique_ptr<Task>;
-    struct Row {  // a row of logits that a step gives
-        size_t running;
+    struct Row {  // the first row of logits that an item of a step gives, one more for each guess
+        const scheduler::StepItem* item;
         int32_t batch_index;
     };
 
+    // engine_loop.cpp: the life of requests
     void make_decoder();
     bool collect();
     void reap();
     bool must_end(Task& task);
-    void admit();
-    void step();
-    Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
-    void commit(const scheduler::StepPlan& plan);
-    void deliver(const std::vector<Row>& rows);
-    void preempt(size_t running);
-    void make_slot();
-    void drop_cancelled(const scheduler::StepPlan& plan);
-    void fail_step(const scheduler::StepPlan& plan);
+    void queue(TaskPtr task);
     void end(TaskPtr& task);
     void erase_ended();
     void announce();
@@ -48,16 +55,42 @@ class EngineLoop {
     void publish_stats();
     bool should_abort() const;
 
+    // admission.cpp: who starts, and in which cells
+    void admit();
+    bool is_being_computed(const Task& task, int32_t n_cached) const;
+    int32_t branch_point(const Task& task, int32_t n_cached) const;
+    bool may_start(const Task& task, const SequencePool::Match& match) const;
+    bool preempt_for(const Task& task);
+    void start(size_t waiting, const SequencePool::Match& match);
+    void preempt(size_t running);
+    int32_t n_promised_cells() const;
+    void grow_for(int32_t n_cells);
+
+    // step.cpp: one step
+    void step();
+    scheduler::StepPlan plan();
+    Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
+    void commit(const scheduler::StepPlan& plan);
+    void deliver(const std::vector<Row>& rows);
+    void make_slot();
+    void drop_cancelled(const scheduler::StepPlan& plan);
+    void fail_step(const scheduler::StepPlan& plan);
+    void fail_lone();
+
     std::shared_ptr<const Model> model_;
     EngineConfig config_;
     std::shared_ptr<Inbox> inbox_;
     std::unique_ptr<Decoder> decoder_;
-    SequencePool pool_;
-    std::deque<TaskPtr> waiting_;            // next first
-    std::vector<TaskPtr> running_;           // oldest first; null: ended in this step
+    std::unique_ptr<SequencePool> pool_;
+    Pace pace_;
+    std::vector<TaskPtr> waiting_;           // the most urgent first
+    std::vector<TaskPtr> running_;           // the most urgent first; null: ended in this step
     std::vector<TaskPtr> ended_;             // their requests hear of it when stats() already show it
     std::vector<const Request*> in_flight_;  // of the step being computed
+    WakeUps wake_ups_;
     EngineStats stats_;
+    double step_ms_ = 0;      // of the last step; 0: none since the last publish_stats()
+    bool can_grow_;           // false: the last try found no memory
     int n_failed_steps_ = 0;  // in a row
     bool is_dead_ = false;
 };

@@ -30,10 +30,11 @@ Mailbox::~Mailbox() {
     ::close(write_end_);
 }
 
-void Mailbox::post(uint64_t tag) {
+void Mailbox::post(const std::vector<uint64_t>& tags) {
     const std::lock_guard lock(mutex_);
-    tags_.push_back(tag);
-    if (tags_.size() == 1) {
+    const bool was_empty = tags_.empty();
+    tags_.insert(tags_.end(), tags.begin(), tags.end());
+    if (was_empty && !tags_.empty()) {
         const char byte = 0;
         // The pipe holds at most this one byte: it cannot be full.
         (void)!write(write_end_, &byte, 1);
@@ -47,6 +48,13 @@ std::vector<uint64_t> Mailbox::take() {
     std::vector<uint64_t> tags;
     tags.swap(tags_);
     return tags;
+}
+
+void WakeUps::send() {
+    for (const auto& [mailbox, tags] : tags_) {
+        mailbox->post(tags);
+    }
+    tags_.clear();
 }
 
 }  // namespace tea

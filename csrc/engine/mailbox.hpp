@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -16,7 +18,7 @@ class Mailbox {
     Mailbox& operator=(const Mailbox&) = delete;
 
     int fileno() const { return read_end_; }
-    void post(uint64_t tag);
+    void post(const std::vector<uint64_t>& tags);
     // The tags posted since the last call; the descriptor is not readable then.
     std::vector<uint64_t> take();
 
@@ -25,6 +27,19 @@ class Mailbox {
     std::vector<uint64_t> tags_;  // guarded by mutex_
     int read_end_ = -1;
     int write_end_ = -1;
+};
+
+// Gathers what a step has to tell, so that each event loop is woken once.
+class WakeUps {
+  public:
+    void add(const std::shared_ptr<Mailbox>& mailbox, uint64_t tag) { tags_[mailbox].push_back(tag); }
+    // How many event loops send() will wake.
+    int64_t n_pending() const { return static_cast<int64_t>(tags_.size()); }
+    // Posts all of it.
+    void send();
+
+  private:
+    std::map<std::shared_ptr<Mailbox>, std::vector<uint64_t>> tags_;
 };
 
 }  // namespace tea

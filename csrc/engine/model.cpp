@@ -145,6 +145,13 @@ int32_t Model::n_ctx_train() const {
     return llama_model_n_ctx_train(model_.get());
 }
 
+int32_t Model::n_ctx_original() const {
+    const std::string stated =
+        metadata(metadata("general.architecture") + ".rope.scaling.original_context_length");
+    const int32_t n = stated.empty() ? 0 : std::atoi(stated.c_str());
+    return n > 0 ? n : n_ctx_train();
+}
+
 int32_t Model::n_swa() const {
     return llama_model_n_swa(model_.get());
 }

@@ -46,6 +46,7 @@ class Model {
 
     int32_t n_vocab() const { return n_vocab_; }
     int32_t n_ctx_train() const;
+    int32_t n_ctx_original() const;  // before it was stretched by RoPE scaling
     bool is_vocab_only() const { return is_vocab_only_; }
     MemoryClass memory_class() const;
     int32_t n_swa() const;

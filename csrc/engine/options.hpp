@@ -31,6 +31,9 @@ struct EngineOptions {
     KvType cache_type_v = KvType::f16;
     FlashAttention flash_attn = FlashAttention::automatic;
     RopeScaling rope_scaling = RopeScaling::from_model;
+    double stream_slowdown = 2;  // how much longer a step may take for prompts beside streams
+    int32_t prompt_lookup = 0;   // most tokens to guess from the text so far, for each request and step
+    bool audits = false;         // for tests: the books are compared with llama.cpp's after every step
 };
 
 struct SamplingOptions {
@@ -48,6 +51,7 @@ struct RequestOptions {
     std::vector<std::string> stop;  // non-empty UTF-8 strings
     bool ignore_eos = false;        // end-of-generation tokens are never sampled
     double timeout_s = 0;           // 0: none
+    int32_t priority = 0;           // the higher, the sooner; one more for each 10 s of waiting
     int32_t n_top_logits = 0;       // of each step, the best raw logits to keep for the result
 };
 

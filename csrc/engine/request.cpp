@@ -44,7 +44,7 @@ void Request::notify(std::shared_ptr<Mailbox> mailbox, uint64_t tag, bool wants_
     posts_text_ = wants_text;
     is_posted_ = is_done_ || (wants_text && result_.text.size() > n_taken_);
     if (is_posted_) {
-        mailbox_->post(mailbox_tag_);
+        mailbox_->post({mailbox_tag_});
     }
 }
 
@@ -72,7 +72,7 @@ RequestResult Request::result() const {
     return result_;
 }
 
-void Request::deliver(const std::string& text) {
+void Request::deliver(const std::string& text, WakeUps& wake_ups) {
     if (text.empty()) {
         return;
     }
@@ -83,32 +83,32 @@ void Request::deliver(const std::string& text) {
     }
     if (posts_text_ && !is_posted_) {
         is_posted_ = true;
-        mailbox_->post(mailbox_tag_);
+        wake_ups.add(mailbox_, mailbox_tag_);
     }
 }
 
-void Request::finish(RequestResult result) {
+void Request::finish(RequestResult result, WakeUps& wake_ups) {
     const std::lock_guard lock(mutex_);
     result.text = std::move(result_.text);
     result_ = std::move(result);
-    end();
+    end(wake_ups);
 }
 
-void Request::fail(const Error& error) {
+void Request::fail(const Error& error, WakeUps& wake_ups) {
     const std::lock_guard lock(mutex_);
     error_ = error;
     if (error.kind == ErrorKind::timeout) {
         error_->partial = result_.text;
     }
-    end();
+    end(wake_ups);
 }
 
 // Called with mutex_ held.
-void Request::end() {
+void Request::end(WakeUps& wake_ups) {
     is_done_ = true;
     changed_.notify_all();
     if (mailbox_) {
-        mailbox_->post(mailbox_tag_);
+        wake_ups.add(mailbox_, mailbox_tag_);
         mailbox_.reset();
     }
 }

@@ -75,13 +75,13 @@ class Request {
     bool is_expired() const { return deadline_ && Clock::now() >= *deadline_; }
     bool wants_end() const { return is_cancelled() || is_expired(); }
 
-    void deliver(const std::string& text);
+    void deliver(const std::string& text, WakeUps& wake_ups);
     // `result` without its text, which was delivered.
-    void finish(RequestResult result);
-    void fail(const Error& error);
+    void finish(RequestResult result, WakeUps& wake_ups);
+    void fail(const Error& error, WakeUps& wake_ups);
 
   private:
-    void end();
+    void end(WakeUps& wake_ups);
 
     const RequestOptions options_;
     const Clock::time_point submitted_at_;

@@ -34,6 +34,7 @@ Log& log() {
 }
 
 std::atomic<uint64_t> fork_count{0};
+thread_local bool errors_are_expected = false;
 thread_local LogCapture* current_capture = nullptr;
 thread_local int guard_depth = 0;
 thread_local std::string abort_message;  // empty: no abort was hit on this thread
@@ -74,6 +75,19 @@ void capture_line(int level, const std::string& text) {
     }
 }
 
+void expect_errors(bool are_expected) {
+    errors_are_expected = are_expected;
+}
+
+void write_log(int level, std::string text) {
+    const std::lock_guard lock(log().mutex);
+    log().lines.push_back({level, std::move(text)});
+    if (log().lines.size() > max_log_lines) {
+        log().lines.pop_front();
+        ++log().n_dropped;
+    }
+}
+
 namespace {
 
 // Called by llama.cpp from any of its threads.
@@ -93,12 +107,7 @@ void on_log(ggml_log_level level, const char* text, void* /*user_data*/) {
             continue;  // empty, or dots of a progress bar
         }
         capture_line(partial_level, line);
-        const std::lock_guard lock(log().mutex);
-        log().lines.push_back({partial_level, std::move(line)});
-        if (log().lines.size() > max_log_lines) {
-            log().lines.pop_front();
-            ++log().n_dropped;
-        }
+        write_log(errors_are_expected ? 10 : partial_level, std::move(line));
     }
     partial_line.erase(0, begin);
 }

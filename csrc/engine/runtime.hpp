@@ -42,6 +42,13 @@ struct LogLine {
 // more than 4096 lines are dropped, and the first line returned says how many.
 std::vector<LogLine> take_log_lines();
 
+// Adds a line of our own.
+void write_log(int level, std::string text);
+
+// What llama.cpp logs on this thread from now on is (not) the consequence of something we did on purpose:
+// it is debug output then, whatever llama.cpp calls it.
+void expect_errors(bool are_expected);
+
 // While one lives, the calling thread's warnings and errors are also collected in it.
 class LogCapture {
   public:

@@ -6,10 +6,13 @@ namespace tea::scheduler {
 
 namespace {
 
-constexpr int32_t growth_reserve = 64;
-
 int32_t n_missing(const SequenceState& state) {
     return state.n_known - state.n_computed;
+}
+
+// Tokens a prompt may be computed by in one step.
+int32_t n_next(const SequenceState& state) {
+    return state.n_pause > state.n_computed ? state.n_pause - state.n_computed : n_missing(state);
 }
 
 }  // namespace
@@ -17,39 +20,39 @@ int32_t n_missing(const SequenceState& state) {
 StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& limits) {
     StepPlan plan;
     int32_t n_cells = limits.n_free_cells;
-    size_t n_kept = running.size();
-    int32_t n_generating = 0;
-    for (const auto& state : running) {
-        n_generating += n_missing(state) == 1 ? 1 : 0;
-    }
-    // The youngest give way until each generating sequence finds its cell. Somebody must be able to
-    // move: when all are prompts, one cell does.
-    while (n_kept > 1 && n_cells < std::max(n_generating, 1)) {
-        const SequenceState& youngest = running[--n_kept];
-        plan.preempted.push_back(n_kept);
-        n_cells += youngest.n_computed;
-        n_generating -= n_missing(youngest) == 1 ? 1 : 0;
-    }
-
     int32_t n_budget = limits.n_batch;
+    const auto n_generating = static_cast<int32_t>(std::count_if(
+        running.begin(), running.end(), [](const SequenceState& state) { return n_missing(state) == 1; }));
+    // Each that generates needs a cell. When all are prompts, one cell does: somebody moves.
+    if (running.size() > 1 && n_cells < std::max(n_generating, 1)) {
+        plan.must_preempt = true;
+        return plan;
+    }
     const auto add = [&](size_t i, int32_t count) {
-        plan.items.push_back({i, running[i].n_computed, count, count == n_missing(running[i])});
+        plan.items.push_back({i, running[i].n_computed, count, 0, count == n_missing(running[i])});
         n_budget -= count;
         n_cells -= count;
     };
-    for (size_t i = 0; i < n_kept; ++i) {
+    for (size_t i = 0; i < running.size(); ++i) {
         if (n_missing(running[i]) == 1 && n_budget > 0 && n_cells > 0) {
             add(i, 1);
         }
     }
-    if (!plan.items.empty()) {
+    const size_t n_decodes = plan.items.size();
+    if (n_decodes > 0) {
         n_budget = std::min(n_budget, limits.n_prompt_chunk);
     }
-    for (size_t i = 0; i < n_kept; ++i) {
-        const int32_t count = std::min({n_missing(running[i]), n_budget, n_cells});
+    for (size_t i = 0; i < running.size(); ++i) {
+        const int32_t count = std::min({n_next(running[i]), n_budget, n_cells});
         if (n_missing(running[i]) > 1 && count > 0) {
             add(i, count);
         }
+    }
+    for (size_t i = 0; i < n_decodes; ++i) {
+        StepItem& item = plan.items[i];
+        item.n_draft = std::max(0, std::min({running[item.sequence].n_draft, n_budget, n_cells}));
+        n_budget -= item.n_draft;
+        n_cells -= item.n_draft;
     }
     return plan;
 }

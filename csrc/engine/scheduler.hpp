@@ -12,8 +12,10 @@
 namespace tea::scheduler {
 
 struct SequenceState {
-    int32_t n_known;     // prompt and generated tokens
-    int32_t n_computed;  // of them, in the KV cache; less than n_known
+    int32_t n_known;      // prompt and generated tokens
+    int32_t n_computed;   // of them, in the KV cache; less than n_known
+    int32_t n_draft = 0;  // guessed tokens after the known ones, to be computed with the last of those
+    int32_t n_pause = 0;  // a step must end here, once; 0: nowhere
 };
 
 struct StepLimits {
@@ -22,33 +24,36 @@ struct StepLimits {
     int32_t n_free_cells;    // KV cells that are free or can be freed
 };
 
-// Tokens [first, first + count) of a sequence.
+// Tokens [first, first + count) of a sequence, then n_draft guessed ones.
 struct StepItem {
     size_t sequence;  // index into the states
     int32_t first;
     int32_t count;
-    bool wants_logits;  // the last of them is the last known one: a new token follows
+    int32_t n_draft;
+    bool wants_logits;  // the last of `count` is the last known one: a new token follows
 };
 
 struct StepPlan {
     std::vector<StepItem> items;
-    std::vector<size_t> preempted;  // give up their cells and wait: the youngest first
+    bool must_preempt = false;  // the cells do not suffice: the last one must go, and a new plan be made
 };
 
-// `running` is ordered by age, oldest first. Sequences with one token left (those that generate) come
-// first, one token each; then prompts, oldest first. When cells do not suffice for at least one token
-// of every generating sequence, the youngest running ones are preempted until they do. With at least
-// one sequence running, the plan is never empty unless a lone sequence has no cell left.
+// `running` is ordered, the most urgent first. Sequences with one token left (those that generate) come
+// first, one token each; then prompts, in their order; drafts take what is left. With at least one
+// sequence running, the plan has items or says must_preempt, unless a lone sequence has no cell left.
 StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& limits);
 
 // Whether a waiting request may start beside `n_running` others. Besides its prompt it needs cells to
 // grow into, so that it is not preempted at once.
 struct AdmissionState {
     int32_t n_running;
-    int32_t n_free_cells;  // as in StepLimits, cells it would attach to excluded
+    int32_t n_free_cells;  // as in StepLimits, less those it would pin and those promised to the others
     int32_t n_to_compute;  // known tokens less those it attaches to
     int32_t n_growth;      // tokens it may still generate
 };
 bool may_start(const AdmissionState& state);
+
+// Cells that one running request is given room to grow by.
+constexpr int32_t growth_reserve = 64;
 
 }  // namespace tea::scheduler

@@ -1,129 +1,292 @@
 #include "engine/sequence_pool.hpp"
 
 #include <algorithm>
-#include <utility>
+#include <stdexcept>
+#include <string>
 
 namespace tea {
 
 namespace {
 
-int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, size_t n_most) {
-    const size_t n = std::min({a.size(), b.size(), n_most});
-    const auto end = a.begin() + static_cast<std::ptrdiff_t>(n);
-    return static_cast<int32_t>(std::mismatch(a.begin(), end, b.begin()).first - a.begin());
+// Idle tails are cut to multiples of it, so that not every step has to cut.
+constexpr int32_t cut_granularity = 32;
+
+int32_t size_of(const std::vector<int32_t>& tokens) {
+    return static_cast<int32_t>(tokens.size());
 }
 
 }  // namespace
 
-SequencePool::SequencePool(int32_t n_sequences, int32_t n_cells, Removed removed, CanResume can_resume)
-    : sequences_(static_cast<size_t>(n_sequences)),
-      n_cells_(n_cells),
-      removed_(std::move(removed)),
-      can_resume_(std::move(can_resume)) {}
+int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t n_most) {
+    const int32_t n = std::min({size_of(a), size_of(b), n_most});
+    return static_cast<int32_t>(std::mismatch(a.begin(), a.begin() + n, b.begin()).first - a.begin());
+}
+
+SequencePool::SequencePool(int32_t n_sequences, int32_t n_cells, SequenceMemory& memory)
+    : memory_(memory), sequences_(static_cast<size_t>(n_sequences)) {
+    grow(n_cells);
+}
+
+SequencePool::Match SequencePool::find(const std::vector<int32_t>& tokens) const {
+    Match best;
+    for (int32_t id = 0; id < n_sequences(); ++id) {
+        const Sequence& sequence = at(id);
+        const int32_t n = common_prefix(sequence.tokens, tokens, size_of(tokens) - 1);
+        const bool is_better =
+            n > best.n_cached ||
+            // As good, and taken over as it is.
+            (n > 0 && n == best.n_cached && sequence.state == State::idle && n == size_of(sequence.tokens));
+        if (is_better && memory_.can_resume(id, size_of(sequence.tokens), n)) {
+            best = {id, n, 0};
+        }
+    }
+    for (int32_t i = 0; i < best.n_cached; ++i) {
+        best.n_idle += cell(at(best.sequence).cells[static_cast<size_t>(i)]).n_running == 0 ? 1 : 0;
+    }
+    return best;
+}
+
+int32_t SequencePool::n_common(const std::vector<int32_t>& tokens) const {
+    int32_t n_most = 0;
+    for (const auto& sequence : sequences_) {
+        n_most = std::max(n_most, common_prefix(sequence.tokens, tokens, size_of(tokens) - 1));
+    }
+    return n_most;
+}
 
 bool SequencePool::has_room() const {
     return std::any_of(sequences_.begin(), sequences_.end(),
                        [](const Sequence& sequence) { return sequence.state != State::running; });
 }
 
-SequencePool::Match SequencePool::best_match(const std::vector<int32_t>& tokens) const {
-    Match best;
-    for (int32_t id = 0; id < static_cast<int32_t>(sequences_.size()); ++id) {
-        const Sequence& sequence = at(id);
-        if (sequence.state != State::idle) {
-            continue;
-        }
-        const int32_t n_common = common_prefix(sequence.tokens, tokens, tokens.size() - 1);
-        const auto n_held = static_cast<int32_t>(sequence.tokens.size());
-        if (n_common > best.n_cached && can_resume_(id, n_held, n_common)) {
-            best = {id, n_common};
+int32_t SequencePool::attach(const Match& match) {
+    int32_t id = match.sequence;
+    // What is continued at its end loses nothing, unless only its very end can be shared with others.
+    const bool is_taken_over = memory_.keeps_everything() && id >= 0 && at(id).state == State::idle &&
+                               size_of(at(id).tokens) == match.n_cached;
+    if (!is_taken_over) {
+        id = unused_id(match.sequence);
+        if (id >= 0) {
+            share(match.sequence, id, match.n_cached);
+        } else {  // nobody else is idle: it loses what follows the match
+            id = match.sequence;
+            cut(id, match.n_cached);
         }
     }
-    return best;
+    if (match.sequence >= 0) {
+        at(match.sequence).last_use = ++clock_;
+    }
+    at(id).state = State::running;
+    for (const int32_t held : at(id).cells) {
+        n_pinned_ += cell(held).n_running++ == 0 ? 1 : 0;
+    }
+    return id;
 }
 
-int32_t SequencePool::n_attachable(const std::vector<int32_t>& tokens) const {
-    return best_match(tokens).n_cached;
+void SequencePool::extend(int32_t sequence, const int32_t* tokens, int32_t n_new) {
+    if (n_new > n_free_cells()) {
+        throw std::logic_error("the KV cache took more tokens than the ledger has free cells");
+    }
+    Sequence& extended = at(sequence);
+    for (int32_t i = 0; i < n_new; ++i) {
+        const int32_t id = free_cells_.back();
+        free_cells_.pop_back();
+        cell(id).n_running = 1;
+        ++n_pinned_;
+        hold(extended, tokens[i], id);
+    }
 }
 
-int32_t SequencePool::least_recently_used() const {
+void SequencePool::truncate(int32_t sequence, int32_t n_kept) {
+    cut(sequence, n_kept);
+}
+
+void SequencePool::checkpoint(int32_t sequence) {
+    const int32_t id = unused_id(sequence);
+    if (id < 0) {
+        return;
+    }
+    share(sequence, id, size_of(at(sequence).tokens));
+    at(id).state = State::idle;
+    at(id).last_use = ++clock_;
+}
+
+void SequencePool::release(int32_t sequence) {
+    Sequence& released = at(sequence);
+    for (const int32_t held : released.cells) {
+        n_pinned_ -= --cell(held).n_running == 0 ? 1 : 0;
+    }
+    released.state = released.tokens.empty() ? State::free : State::idle;
+    released.last_use = ++clock_;
+    if (memory_.keeps_everything() && released.state == State::idle) {
+        drop_duplicates_of(sequence);
+    }
+}
+
+void SequencePool::drop(int32_t sequence) {
+    cut(sequence, 0);
+    at(sequence).state = State::free;
+}
+
+void SequencePool::make_room(int32_t n_cells) {
+    while (n_free_cells() < n_cells) {
+        const int32_t oldest = least_recently_used(-1);
+        if (oldest < 0) {
+            return;
+        }
+        shrink(oldest, n_cells - n_free_cells());
+    }
+}
+
+void SequencePool::grow(int32_t n_cells) {
+    for (int32_t id = n_cells - 1; id >= this->n_cells(); --id) {
+        free_cells_.push_back(id);
+    }
+    cells_.resize(static_cast<size_t>(n_cells));
+}
+
+void SequencePool::clear() {
+    const int32_t n = n_cells();
+    std::fill(sequences_.begin(), sequences_.end(), Sequence{});
+    cells_.clear();
+    free_cells_.clear();
+    n_pinned_ = 0;
+    grow(n);
+}
+
+std::vector<int32_t> SequencePool::idle_sequences() const {
+    std::vector<int32_t> ids;
+    for (int32_t id = 0; id < n_sequences(); ++id) {
+        if (at(id).state == State::idle) {
+            ids.push_back(id);
+        }
+    }
+    std::sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return at(a).last_use > at(b).last_use; });
+    return ids;
+}
+
+void SequencePool::audit() const {
+    std::vector<Cell> counted(cells_.size());
+    for (const auto& sequence : sequences_) {
+        if (sequence.cells.size() != sequence.tokens.size() ||
+            (sequence.state == State::free && !sequence.tokens.empty())) {
+            throw std::logic_error("a sequence holds other cells than its tokens need");
+        }
+        for (const int32_t id : sequence.cells) {
+            Cell& held = counted[static_cast<size_t>(id)];
+            ++held.n_holders;
+            held.n_running =
+                static_cast<int16_t>(held.n_running + (sequence.state == State::running ? 1 : 0));
+        }
+    }
+    int32_t n_free = 0;
+    int32_t n_pinned = 0;
+    for (size_t id = 0; id < cells_.size(); ++id) {
+        if (counted[id].n_holders != cells_[id].n_holders || counted[id].n_running != cells_[id].n_running) {
+            throw std::logic_error("cell " + std::to_string(id) + " has other holders than it knows");
+        }
+        n_free += counted[id].n_holders == 0 ? 1 : 0;
+        n_pinned += counted[id].n_running > 0 ? 1 : 0;
+    }
+    if (n_free != n_free_cells() || n_pinned != n_pinned_) {
+        throw std::logic_error("the ledger's sums are wrong");
+    }
+}
+
+// A free id, else that of the longest unused idle sequence, which it empties. -1: there is none but
+// `except`.
+int32_t SequencePool::unused_id(int32_t except) {
+    const auto free = std::find_if(sequences_.begin(), sequences_.end(),
+                                   [](const Sequence& sequence) { return sequence.state == State::free; });
+    if (free != sequences_.end()) {
+        return static_cast<int32_t>(free - sequences_.begin());
+    }
+    const int32_t oldest = least_recently_used(except);
+    if (oldest >= 0) {
+        drop(oldest);
+    }
+    return oldest;
+}
+
+int32_t SequencePool::least_recently_used(int32_t except) const {
     int32_t oldest = -1;
-    for (int32_t id = 0; id < static_cast<int32_t>(sequences_.size()); ++id) {
-        if (at(id).state == State::idle && (oldest < 0 || at(id).last_use < at(oldest).last_use)) {
+    for (int32_t id = 0; id < n_sequences(); ++id) {
+        if (id != except && at(id).state == State::idle &&
+            (oldest < 0 || at(id).last_use < at(oldest).last_use)) {
             oldest = id;
         }
     }
     return oldest;
 }
 
-SequencePool::Attachment SequencePool::attach(const std::vector<int32_t>& tokens) {
-    const auto free = std::find_if(sequences_.begin(), sequences_.end(),
-                                   [](const Sequence& sequence) { return sequence.state == State::free; });
-    Match match = best_match(tokens);
-    // Continuing a sequence cuts off what it held beyond the match. While there are free sequences,
-    // that is worth it only when the match is most of what it held.
-    const bool is_mostly_kept =
-        match.sequence >= 0 && 2 * match.n_cached >= static_cast<int32_t>(at(match.sequence).tokens.size());
-    if (free != sequences_.end() && !is_mostly_kept) {
-        match = {static_cast<int32_t>(free - sequences_.begin()), 0};
-    } else if (match.sequence < 0) {
-        match = {least_recently_used(), 0};
+// The first n tokens of `from` are also held by `to`, which is empty and does not run.
+void SequencePool::share(int32_t from, int32_t to, int32_t n) {
+    if (n == 0) {
+        return;
     }
-    keep(match.sequence, match.n_cached);
-    at(match.sequence).state = State::running;
-    return {match.sequence, match.n_cached};
-}
-
-void SequencePool::extend(int32_t sequence, const int32_t* tokens, int32_t n_new) {
-    auto& held = at(sequence).tokens;
-    held.insert(held.end(), tokens, tokens + n_new);
-    n_used_ += n_new;
-}
-
-void SequencePool::release(int32_t sequence) {
-    Sequence& released = at(sequence);
-    released.state = released.tokens.empty() ? State::free : State::idle;
-    released.last_use = ++clock_;
-}
-
-void SequencePool::drop(int32_t sequence) {
-    keep(sequence, 0);
-    at(sequence).state = State::free;
-}
-
-void SequencePool::make_room(int32_t n_cells) {
-    for (int32_t oldest = least_recently_used(); oldest >= 0 && n_cells_ - n_used_ < n_cells;
-         oldest = least_recently_used()) {
-        drop(oldest);
+    memory_.copy(from, to, n);
+    Sequence& target = at(to);
+    const Sequence& source = at(from);
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+        hold(target, source.tokens[i], source.cells[i]);
     }
 }
 
-void SequencePool::clear() {
-    for (auto& sequence : sequences_) {
-        sequence = Sequence{};
+void SequencePool::hold(Sequence& sequence, int32_t token, int32_t id) {
+    sequence.tokens.push_back(token);
+    sequence.cells.push_back(id);
+    ++cell(id).n_holders;
+}
+
+void SequencePool::cut(int32_t sequence, int32_t n_kept) {
+    Sequence& cut = at(sequence);
+    if (n_kept >= size_of(cut.tokens)) {
+        return;
     }
-    n_used_ = 0;
-}
-
-int32_t SequencePool::n_idle_cells() const {
-    int32_t n_idle = 0;
-    for (const auto& sequence : sequences_) {
-        n_idle += sequence.state == State::idle ? static_cast<int32_t>(sequence.tokens.size()) : 0;
+    memory_.trim(sequence, n_kept);
+    const bool is_running = cut.state == State::running;
+    while (size_of(cut.cells) > n_kept) {
+        Cell& last = cell(cut.cells.back());
+        n_pinned_ -= is_running && --last.n_running == 0 ? 1 : 0;
+        if (--last.n_holders == 0) {
+            free_cells_.push_back(cut.cells.back());
+        }
+        cut.cells.pop_back();
     }
-    return n_idle;
+    cut.tokens.resize(static_cast<size_t>(n_kept));
 }
 
-int32_t SequencePool::n_held(int32_t sequence) const {
-    return static_cast<int32_t>(at(sequence).tokens.size());
+// Cuts an idle sequence's tail so that n_wanted cells become free, or as many as it alone holds.
+void SequencePool::shrink(int32_t sequence, int32_t n_wanted) {
+    const auto& cells = at(sequence).cells;
+    int32_t n_kept = memory_.keeps_everything() ? size_of(cells) : 0;
+    while (n_kept > 0 && n_wanted > 0) {
+        --n_kept;
+        n_wanted -= cell(cells[static_cast<size_t>(n_kept)]).n_holders == 1 ? 1 : 0;
+    }
+    n_kept -= n_kept % cut_granularity;
+    if (n_kept == 0) {
+        drop(sequence);
+    } else {
+        cut(sequence, n_kept);
+    }
 }
 
-void SequencePool::keep(int32_t sequence, int32_t n_kept) {
-    auto& held = at(sequence).tokens;
-    const auto n_held = static_cast<int32_t>(held.size());
-    if (n_kept < n_held) {
-        removed_(sequence, n_kept);
-        held.resize(static_cast<size_t>(n_kept));
-        n_used_ -= n_held - n_kept;
+// A sequence whose tokens another one begins with holds nothing that could be missed.
+void SequencePool::drop_duplicates_of(int32_t sequence) {
+    const auto& tokens = at(sequence).tokens;
+    for (int32_t id = 0; id < n_sequences(); ++id) {
+        if (id == sequence || at(id).state == State::free) {
+            continue;
+        }
+        const int32_t n = common_prefix(at(id).tokens, tokens, size_of(tokens));
+        if (n == size_of(tokens)) {
+            drop(sequence);
+            return;
+        }
+        if (n == size_of(at(id).tokens) && at(id).state == State::idle) {
+            drop(id);
+        }
     }
 }
 

@@ -2,81 +2,113 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 namespace tea {
 
+// What the pool's bookkeeping stands for: the KV cache, or a stand-in in tests.
+class SequenceMemory {
+  public:
+    virtual ~SequenceMemory() = default;
+    // Drops all but the first n_kept tokens of a sequence.
+    virtual void trim(int32_t sequence, int32_t n_kept) = 0;
+    // Makes `to`, which is empty, hold the first n tokens of `from`, in the same cells.
+    virtual void copy(int32_t from, int32_t to, int32_t n) = 0;
+    // Whether a sequence of n_held tokens can be continued after its first n_kept.
+    virtual bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const = 0;
+    // Whether that is so for every sequence and length.
+    virtual bool keeps_everything() const = 0;
+};
+
 // The one interface between requests and computed tokens: which sequence ids there are, what tokens
-// each holds in the KV cache, and how many cells that takes. A request attaches to the longest usable
-// past; for now that is the past of one idle sequence, which it continues.
+// each holds, and how many KV cells that takes. A request attaches to the longest computed past there
+// is, of a finished request or of one that runs. Sequences with a common past hold the same cells: what
+// one computes goes into cells of its own (docs/adr/0007).
 //
-// Bookkeeping only: the caller makes the KV cache agree (`removed` callbacks say what to drop there).
-// Engine thread only.
+// A cell is pinned while a running sequence holds it, idle while only finished ones do, else free.
+// Bookkeeping only: each change is told to the SequenceMemory. Engine thread only.
 class SequencePool {
   public:
-    // Called with (sequence, n_kept): drop from the KV cache all but the first n_kept tokens.
-    using Removed = std::function<void(int32_t, int32_t)>;
-    // Called with (sequence, n_held, n_kept): whether a sequence of n_held tokens can be continued
-    // after its first n_kept; some kinds of memory cannot go back.
-    using CanResume = std::function<bool(int32_t, int32_t, int32_t)>;
-
-    struct Attachment {
-        int32_t sequence;
-        int32_t n_cached;  // leading tokens that need no computing
+    struct Match {
+        int32_t sequence = -1;  // -1: nothing in common with anyone
+        int32_t n_cached = 0;   // leading tokens that need no computing
+        int32_t n_idle = 0;     // their cells that are idle, and will be pinned
     };
 
-    SequencePool(int32_t n_sequences, int32_t n_cells, Removed removed, CanResume can_resume);
+    // `memory` must outlive the pool.
+    SequencePool(int32_t n_sequences, int32_t n_cells, SequenceMemory& memory);
 
-    // Whether a sequence can be had: one that is free or idle.
+    // The longest past that attach() can give to `tokens`. At most all but the last token: that one must
+    // be computed for its logits.
+    Match find(const std::vector<int32_t>& tokens) const;
+    // How many leading tokens `tokens` has in common with any sequence, to be had or not.
+    int32_t n_common(const std::vector<int32_t>& tokens) const;
+    // Whether attach() has a sequence to give: one that is free or idle.
     bool has_room() const;
-    // How many leading tokens of `tokens` attach() would find computed. At most all but one: the last
-    // token must be computed for its logits.
-    int32_t n_attachable(const std::vector<int32_t>& tokens) const;
-    // Takes a sequence for `tokens`, the one with the longest usable past or the longest idle one.
-    Attachment attach(const std::vector<int32_t>& tokens);
-    // The sequence now holds `n_new` tokens more.
+    // Takes a sequence that holds match.n_cached tokens. It runs until release() or drop().
+    int32_t attach(const Match& match);
+    // A running sequence now holds `n_new` tokens more, in free cells.
     void extend(int32_t sequence, const int32_t* tokens, int32_t n_new);
-    // Gives a sequence back. Its tokens stay until their cells or the sequence are needed.
+    // A running sequence holds its first n_kept tokens only.
+    void truncate(int32_t sequence, int32_t n_kept);
+    // Keeps what a running sequence holds now for others, as an idle one, if an id can be had.
+    void checkpoint(int32_t sequence);
+    // A running sequence becomes idle. Its tokens stay until their cells or its id are needed.
     void release(int32_t sequence);
-    // Gives a sequence back and forgets its tokens.
+    // A running sequence becomes free.
     void drop(int32_t sequence);
     // Forgets idle tokens, the longest unused first, until `n_cells` are free or nothing idle is left.
     void make_room(int32_t n_cells);
+    // The cache has `n_cells` now, no less than before.
+    void grow(int32_t n_cells);
     // Forgets everything, as after the KV cache was cleared; all sequences are free.
     void clear();
 
-    int32_t n_cells() const { return n_cells_; }
-    int32_t n_used_cells() const { return n_used_; }  // of running and idle sequences
-    int32_t n_idle_cells() const;
-    int32_t n_available_cells() const { return n_cells_ - n_used_ + n_idle_cells(); }
-    int32_t n_held(int32_t sequence) const;
+    int32_t n_cells() const { return static_cast<int32_t>(cells_.size()); }
+    int32_t n_free_cells() const { return static_cast<int32_t>(free_cells_.size()); }
+    int32_t n_pinned_cells() const { return n_pinned_; }
+    int32_t n_idle_cells() const { return n_cells() - n_free_cells() - n_pinned_; }
+    int32_t n_available_cells() const { return n_cells() - n_pinned_; }  // free, or can be freed
+    int32_t n_sequences() const { return static_cast<int32_t>(sequences_.size()); }
+    const std::vector<int32_t>& tokens(int32_t sequence) const { return at(sequence).tokens; }
+    std::vector<int32_t> idle_sequences() const;  // the last used first
+    // Counts everything anew. Throws std::logic_error when that differs from the books.
+    void audit() const;
 
   private:
     enum class State { free, idle, running };
     struct Sequence {
         State state = State::free;
-        std::vector<int32_t> tokens;  // in the KV cache
+        std::vector<int32_t> tokens;
+        std::vector<int32_t> cells;  // of the tokens, in their order
         uint64_t last_use = 0;
     };
-
-    struct Match {
-        int32_t sequence = -1;
-        int32_t n_cached = 0;
+    struct Cell {
+        int16_t n_holders = 0;
+        int16_t n_running = 0;  // of the holders
     };
 
-    Match best_match(const std::vector<int32_t>& tokens) const;
-    int32_t least_recently_used() const;  // idle; -1: none
-    void keep(int32_t sequence, int32_t n_kept);
+    int32_t unused_id(int32_t except);
+    int32_t least_recently_used(int32_t except) const;  // idle; -1: none
+    void share(int32_t from, int32_t to, int32_t n);
+    void hold(Sequence& sequence, int32_t token, int32_t cell);
+    void cut(int32_t sequence, int32_t n_kept);
+    void shrink(int32_t sequence, int32_t n_wanted);
+    void drop_duplicates_of(int32_t sequence);
     Sequence& at(int32_t sequence) { return sequences_[static_cast<size_t>(sequence)]; }
     const Sequence& at(int32_t sequence) const { return sequences_[static_cast<size_t>(sequence)]; }
+    Cell& cell(int32_t id) { return cells_[static_cast<size_t>(id)]; }
+    const Cell& cell(int32_t id) const { return cells_[static_cast<size_t>(id)]; }
 
+    SequenceMemory& memory_;
     std::vector<Sequence> sequences_;
-    int32_t n_cells_;
-    int32_t n_used_ = 0;
+    std::vector<Cell> cells_;
+    std::vector<int32_t> free_cells_;
+    int32_t n_pinned_ = 0;
     uint64_t clock_ = 0;
-    Removed removed_;
-    CanResume can_resume_;
 };
+
+// How many leading tokens two lists have in common, at most n_most.
+int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t n_most);
 
 }  // namespace tea

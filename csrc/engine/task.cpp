@@ -1,6 +1,7 @@
 #include "engine/task.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,8 @@
 namespace tea {
 
 namespace {
+
+constexpr double seconds_per_priority = 10;  // of waiting make up for one level of priority
 
 std::vector<int32_t> banned_tokens(const Model& model, bool ignore_eos) {
     std::vector<int32_t> banned = model.suppressed_tokens();
@@ -40,12 +43,18 @@ double milliseconds(Request::Clock::duration duration) {
 
 }  // namespace
 
-Task::Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx)
+Task::Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx, int32_t n_guesses)
     : request_(std::move(request)),
       tokens_(request_->options().prompt),
       n_limit_(known_limit(request_->options(), n_ctx)),
       sampler_(request_->options().sampling, banned_tokens(model, request_->options().ignore_eos)),
+      lookup_(n_guesses),
       text_(request_->options().stop) {}
+
+double Task::urgency() const {
+    const std::chrono::duration<double> submitted = request_->submitted_at().time_since_epoch();
+    return priority() * seconds_per_priority - submitted.count();
+}
 
 void Task::start(int32_t new_sequence, int32_t n_cached) {
     sequence = new_sequence;
@@ -56,7 +65,19 @@ void Task::start(int32_t new_sequence, int32_t n_cached) {
     }
 }
 
-bool Task::advance(const Model& model, float* logits) {
+void Task::stop() {
+    sequence = -1;
+    n_computed = 0;
+    n_pause = 0;
+    draft.clear();
+}
+
+void Task::guess() {
+    // The last token of an answer needs no computing.
+    draft = n_missing() == 1 ? lookup_.guess(tokens_, n_growth() - 1) : std::vector<int32_t>{};
+}
+
+bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
     const int32_t n_top = request_->options().n_top_logits;
     if (n_top > 0) {
         result_.top_logits.push_back(top_logits(logits, model.n_vocab(), n_top));
@@ -67,36 +88,36 @@ bool Task::advance(const Model& model, float* logits) {
         first_token_at_ = last_token_at_;
     }
     if (model.is_end_of_generation(token)) {
-        return finish(FinishReason::stop, /*is_cut=*/false);
+        return finish(FinishReason::stop, /*is_cut=*/false, wake_ups);
     }
     tokens_.push_back(token);
     ++n_generated_;
-    request_->deliver(text_.push(tokenizer::piece(model, token)));
+    request_->deliver(text_.push(tokenizer::piece(model, token)), wake_ups);
     if (text_.has_stopped()) {
-        return finish(FinishReason::stop, /*is_cut=*/false);
+        return finish(FinishReason::stop, /*is_cut=*/false, wake_ups);
     }
     if (n_known() >= n_limit_) {
-        return finish(FinishReason::length, /*is_cut=*/true);
+        return finish(FinishReason::length, /*is_cut=*/true, wake_ups);
     }
     return true;
 }
 
-bool Task::finish(FinishReason reason, bool is_cut) {
-    request_->deliver(text_.finish(is_cut));
+bool Task::finish(FinishReason reason, bool is_cut, WakeUps& wake_ups) {
+    request_->deliver(text_.finish(is_cut), wake_ups);
     result_.finish_reason = reason;
     return false;
 }
 
-void Task::announce() {
+void Task::announce(WakeUps& wake_ups) {
     if (error_) {
-        request_->fail(*error_);
+        request_->fail(*error_, wake_ups);
         return;
     }
     result_.usage.n_prompt = static_cast<int64_t>(request_->options().prompt.size());
     result_.usage.n_cached = n_cached_;
     result_.usage.n_generated = n_generated_;
     result_.timings = timings();
-    request_->finish(std::move(result_));
+    request_->finish(std::move(result_), wake_ups);
 }
 
 RequestTimings Task::timings() const {

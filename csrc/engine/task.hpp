@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/model.hpp"
+#include "engine/prompt_lookup.hpp"
 #include "engine/request.hpp"
 #include "engine/sampler.hpp"
 #include "engine/text_stream.hpp"
@@ -16,39 +17,54 @@ namespace tea {
 // submitting thread, then owned by the engine thread.
 class Task {
   public:
-    Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx);
+    // `n_guesses`: most tokens to guess a step.
+    Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx, int32_t n_guesses);
 
     Request& request() { return *request_; }
+    const Request& request() const { return *request_; }
     const std::vector<int32_t>& tokens() const { return tokens_; }
     int32_t n_known() const { return static_cast<int32_t>(tokens_.size()); }
+    int32_t n_missing() const { return n_known() - n_computed; }
     int32_t n_growth() const { return n_limit_ - n_known(); }
+    int32_t priority() const { return request_->options().priority; }
+    // The greater goes first. It does not change with time: all requests age alike.
+    double urgency() const;
     bool is_started() const { return started_at_ != Request::Clock::time_point{}; }
 
     // Gets a sequence whose first n_cached tokens are computed. Again after a preemption.
     void start(int32_t sequence, int32_t n_cached);
+    // Loses its sequence.
+    void stop();
 
+    // Guesses what follows the known tokens, for a step that computes the last of those.
+    void guess();
     // Samples the next token from a row of logits and gives its text to the request. Returns false
     // when that was the end; announce() then tells the request.
-    bool advance(const Model& model, float* logits);
+    bool advance(const Model& model, float* logits, WakeUps& wake_ups);
+    // So many guessed tokens were computed, and so many of them were right.
+    void learn(int32_t n_guessed, int32_t n_right) { lookup_.learn(n_guessed, n_right); }
 
     // Makes `error` the end.
     void fail(const Error& error) { error_ = error; }
     // Tells the request its end.
-    void announce();
+    void announce(WakeUps& wake_ups);
 
     int64_t n_generated() const { return n_generated_; }
 
-    int32_t sequence = -1;   // -1: waiting
-    int32_t n_computed = 0;  // tokens in the KV cache
+    int32_t sequence = -1;       // -1: waiting
+    int32_t n_computed = 0;      // tokens in the KV cache
+    int32_t n_pause = 0;         // when so many tokens are computed, a checkpoint is made; 0: none
+    std::vector<int32_t> draft;  // guessed tokens
 
   private:
-    bool finish(FinishReason reason, bool is_cut);
+    bool finish(FinishReason reason, bool is_cut, WakeUps& wake_ups);
     RequestTimings timings() const;
 
     std::shared_ptr<Request> request_;
     std::vector<int32_t> tokens_;  // prompt, then generated
     int32_t n_limit_;              // n_known at which the answer is cut
     Sampler sampler_;
+    PromptLookup lookup_;
     TextStream text_;
     RequestResult result_;  // as far as it is known
     std::optional<Error> error_;

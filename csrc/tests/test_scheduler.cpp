@@ -20,7 +20,7 @@ constexpr StepLimits roomy{512, 256, 100000};
 
 int32_t n_planned(const StepPlan& plan) {
     return std::accumulate(plan.items.begin(), plan.items.end(), 0,
-                           [](int32_t sum, const StepItem& item) { return sum + item.count; });
+                           [](int32_t sum, const StepItem& item) { return sum + item.count + item.n_draft; });
 }
 
 const StepItem* item_of(const StepPlan& plan, size_t sequence) {
@@ -37,7 +37,7 @@ const StepItem* item_of(const StepPlan& plan, size_t sequence) {
 TEST_CASE("nothing runs: nothing is planned") {
     const auto plan = plan_step({}, roomy);
     CHECK(plan.items.empty());
-    CHECK(plan.preempted.empty());
+    CHECK(!plan.must_preempt);
 }
 
 TEST_CASE("a short prompt is computed at once and asks for logits") {
@@ -91,25 +91,43 @@ TEST_CASE("a step never holds more tokens than the batch") {
     CHECK(n_planned(plan) == 512);
 }
 
-TEST_CASE("no cells left: the youngest gives way, the oldest goes on") {
-    const auto plan = plan_step({{50, 49}, {50, 49}, {50, 49}}, {512, 256, 2});
-    CHECK((plan.preempted == std::vector<size_t>{2}));
-    CHECK(item_of(plan, 0) != nullptr);
-    CHECK(item_of(plan, 1) != nullptr);
-    CHECK(item_of(plan, 2) == nullptr);
+TEST_CASE("fewer cells than sequences that generate: one must go") {
+    CHECK(plan_step({{50, 49}, {50, 49}, {50, 49}}, {512, 256, 2}).must_preempt);
+    CHECK(!plan_step({{50, 49}, {50, 49}, {50, 49}}, {512, 256, 3}).must_preempt);
 }
 
-TEST_CASE("only prompts and no cells: one of them must be able to move") {
-    const auto plan = plan_step({{500, 100}, {500, 100}}, {512, 256, 0});
-    CHECK((plan.preempted == std::vector<size_t>{1}));
-    CHECK(n_planned(plan) == 100);
+TEST_CASE("only prompts and no cells: one of them must go") {
+    CHECK(plan_step({{500, 100}, {500, 100}}, {512, 256, 0}).must_preempt);
+    const auto plan = plan_step({{500, 100}, {500, 100}}, {512, 256, 60});
+    CHECK(!plan.must_preempt);
+    CHECK(n_planned(plan) == 60);
     CHECK(plan.items[0].sequence == 0);
 }
 
 TEST_CASE("a lone sequence is never preempted") {
     const auto plan = plan_step({{50, 49}}, {512, 256, 0});
-    CHECK(plan.preempted.empty());
+    CHECK(!plan.must_preempt);
     CHECK(plan.items.empty());
+}
+
+TEST_CASE("a prompt pauses where it is told to") {
+    const auto plan = plan_step({{400, 0, 0, 130}}, roomy);
+    CHECK(plan.items[0].count == 130);
+    CHECK(!plan.items[0].wants_logits);
+    CHECK(plan_step({{400, 130, 0, 130}}, roomy).items[0].count == 270);
+}
+
+TEST_CASE("guesses take what others leave") {
+    auto plan = plan_step({{50, 49, 5}, {60, 59, 5}}, roomy);
+    CHECK(plan.items[0].count == 1);
+    CHECK(plan.items[0].n_draft == 5);
+    CHECK(plan.items[1].n_draft == 5);
+    plan = plan_step({{50, 49, 5}, {60, 59, 5}}, {512, 256, 5});
+    CHECK(plan.items[0].n_draft == 3);
+    CHECK(plan.items[1].n_draft == 0);
+    plan = plan_step({{50, 49, 5}, {600, 0}}, {512, 100, 1000});
+    CHECK(item_of(plan, 1)->count == 100);
+    CHECK(plan.items[0].n_draft == 0);
 }
 
 TEST_CASE("a prompt takes what cells there are") {
@@ -132,47 +150,39 @@ TEST_CASE("random states: every plan keeps the limits and makes progress") {
         std::vector<SequenceState> running;
         for (int32_t n = 1 + below(12); n > 0; --n) {
             const int32_t n_known = 1 + below(900);
-            running.push_back({n_known, below(2) == 0 ? n_known - 1 : below(n_known)});
+            const int32_t n_computed = below(2) == 0 ? n_known - 1 : below(n_known);
+            running.push_back({n_known, n_computed, below(8), below(n_known)});
         }
         const StepLimits limits{12 + below(512), 1 + below(256), below(200)};
         const auto plan = plan_step(running, limits);
 
-        std::set<size_t> preempted(plan.preempted.begin(), plan.preempted.end());
-        int32_t n_cells = limits.n_free_cells;
-        for (const size_t i : preempted) {
-            n_cells += running[i].n_computed;
+        const auto n_generating = std::count_if(running.begin(), running.end(), [](const auto& state) {
+            return state.n_known - state.n_computed == 1;
+        });
+        if (plan.must_preempt) {
+            CHECK(running.size() > 1);
+            CHECK(limits.n_free_cells < std::max<int64_t>(n_generating, 1));
+            CHECK(plan.items.empty());
+            continue;
         }
         std::set<size_t> seen;
-        bool is_generating = false;
+        int32_t n_decoded = 0;
         for (const auto& item : plan.items) {
             const auto& state = running[item.sequence];
-            CHECK(preempted.count(item.sequence) == 0);
             CHECK(seen.insert(item.sequence).second);
             CHECK(item.count >= 1);
             CHECK(item.first == state.n_computed);
             CHECK(item.first + item.count <= state.n_known);
             CHECK(item.wants_logits == (item.first + item.count == state.n_known));
-            is_generating = is_generating || state.n_known - state.n_computed == 1;
+            CHECK(item.n_draft <= state.n_draft);
+            CHECK(item.n_draft == 0 || state.n_known - state.n_computed == 1);
+            CHECK(state.n_pause <= item.first || item.first + item.count <= state.n_pause);
+            n_decoded += state.n_known - state.n_computed == 1 ? 1 : 0;
         }
-        CHECK(n_planned(plan) <= limits.n_batch);
-        CHECK(n_planned(plan) <= n_cells);
-        // The preempted are the youngest: nobody younger stays.
-        CHECK(preempted.empty() || *preempted.begin() + preempted.size() == running.size());
-        // All that generate and stay move one token.
-        for (size_t i = 0; i < running.size(); ++i) {
-            const bool is_alone = running.size() - preempted.size() == 1 && n_cells == 0;
-            if (preempted.count(i) == 0 && !is_alone && running[i].n_known - running[i].n_computed == 1) {
-                CHECK(seen.count(i) == 1);
-            }
-        }
-        CHECK(!plan.items.empty() || (running.size() - preempted.size() == 1 && n_cells == 0));
-        if (is_generating) {
-            const int32_t n_generating = static_cast<int32_t>(
-                std::count_if(plan.items.begin(), plan.items.end(), [&](const StepItem& item) {
-                    return running[item.sequence].n_known - running[item.sequence].n_computed == 1;
-                }));
-            CHECK(n_planned(plan) - n_generating <= limits.n_prompt_chunk);
-        }
+        CHECK(n_planned(plan) <= std::min(limits.n_batch, limits.n_free_cells));
+        CHECK(!plan.items.empty() || (running.size() == 1 && limits.n_free_cells == 0));
+        CHECK(n_decoded == n_generating || limits.n_free_cells == 0);
+        CHECK(n_decoded == 0 || n_planned(plan) - n_decoded <= limits.n_prompt_chunk);
     }
 }
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,9 @@ class Engine:
         cache_type_v: str = "f16",
         flash_attn: str = "auto",
         rope_scaling: str = "auto",
+        stream_slowdown: float = 2.0,
+        prompt_lookup: int = 0,
+        audits: bool = False,
     ) -> None: ...
     def submit(
         self,
@@ -106,10 +109,13 @@ class Engine:
         stop: Sequence[str] = (),
         ignore_eos: bool = False,
         timeout_s: float = 0.0,
+        priority: int = 0,
         n_top_logits: int = 0,
     ) -> Request: ...
     def close(self) -> None: ...
-    def stats(self) -> dict[str, int]: ...
+    def stats(self) -> dict[str, Any]: ...
+    def save_pasts(self) -> list[tuple[list[int], bytes]]: ...
+    def load_pasts(self, pasts: Sequence[tuple[Sequence[int], bytes]]) -> int: ...
     @property
     def is_closed(self) -> bool: ...
     @property

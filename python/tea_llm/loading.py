@@ -22,6 +22,7 @@ __all__ = ["load"]
 
 _MOST_THREADS = 512
 _MOST_SEQUENCES = 256
+_MOST_GUESSES = 64
 _MOST_CTX = 2**31 - 257
 
 
@@ -42,6 +43,8 @@ def load(
     main_gpu: int = 0,
     tensor_split: Sequence[float] | None = None,
     rope_scaling: Literal["none", "linear", "yarn", "longrope"] | None = None,
+    stream_slowdown: float = 2.0,
+    prompt_lookup: int = 0,
     seed: int | None = None,
     probe: bool = False,
     progress: Callable[[float], object] | None = None,
@@ -52,7 +55,9 @@ def load(
         model: path of the file; None: the first one found (``resolve_model_path``).
         n_ctx: tokens of the longest request, prompt and answer together; ``"auto"``: what the model was trained for,
             as far as a quarter of the free memory holds it (``info.n_ctx`` tells).
-        n_parallel: requests that run at once, 1 to 256; ``"auto"``: 8. They share ``n_ctx`` tokens of KV cache.
+        n_parallel: requests that run at once, 1 to 256; ``"auto"``: 8. They share ``n_ctx`` tokens of KV cache. (It
+            begins small and grows as requests need it; a model with a sliding window or a recurrent state has all
+            of it from the first request on.)
         n_threads: threads that compute; None: the physical cores that affinity and cgroup leave to this process.
         n_gpu_layers: layers to keep on GPUs; ``"auto"`` or -1: as many as fit, none where there is no GPU.
         chat_format: ``"chatml"``, ``"gemma"`` or ``"plain"`` instead of the model's own template; None: its own.
@@ -66,6 +71,11 @@ def load(
         main_gpu: index of the GPU that is used when there is only one to use.
         tensor_split: share of the model for each GPU; None: by their free memory.
         rope_scaling: how positions beyond the trained context are handled; None: as the model says.
+        stream_slowdown: how many times as long as without it a step may take when others' prompts are computed beside
+            running requests, 1 to 1000: small keeps streams even, large answers newcomers sooner. Default 2.
+        prompt_lookup: most tokens, up to 64, to guess in each step from what stands in the text so far, where its
+            last words came up before; the model checks them all at once. Never changes a greedy answer but for float
+            rounding, and pays where answers quote their prompts. 0 (default): none.
         seed: for requests that give none, so that a program's random answers repeat; None: random.
         probe: first load the file and generate a token in a child process, so that a file that crashes llama.cpp
             raises here instead. Takes about twice as long.
@@ -100,6 +110,9 @@ def load(
         "cache_type_v": _check_name("cache_type_v", cache_type_v),
         "flash_attn": _check_name("flash_attn", {"True": "on", "False": "off"}.get(str(flash_attn), flash_attn)),
         "rope_scaling": "auto" if rope_scaling is None else _check_name("rope_scaling", rope_scaling),
+        "stream_slowdown": check_float("stream_slowdown", stream_slowdown, 1, 1000),
+        "prompt_lookup": check_int("prompt_lookup", prompt_lookup, 0, _MOST_GUESSES),
+        "audits": bool(os.environ.get("TEA_LLM_AUDIT")),  # for tests: docs/architecture.md
     }
     seed = None if seed is None else check_int("seed", seed, 0, 2**64 - 1)
     if progress is not None and not callable(progress):

@@ -199,15 +199,22 @@ class EngineStats:
     Attributes:
         requests: submitted.
         running: requests that are computed now.
-        waiting: requests that wait for a sequence or for cells.
+        waiting: requests that wait for a sequence, for cells, or for a prefix that another one computes.
         prompt_tokens: computed; cached ones are not.
         cached_tokens: of prompts, that needed no computing.
         generated_tokens: sampled.
-        cells: of the KV cache; one holds one token.
-        cells_used: by running requests.
+        guessed_tokens: computed on a guess (``load(prompt_lookup=...)``).
+        right_guesses: of them, those that the model then chose.
+        cells: of the KV cache as large as it is now; one holds one token.
+        cells_used: by running requests. What several share counts once.
         cells_idle: by finished ones, kept for reuse.
+        cells_free: by nobody.
         steps: batches computed.
-        preemptions: times a running request had to give its cells to an older one.
+        preemptions: times a running request had to give way to a more urgent one.
+        wake_ups: of event loops: at most one for each loop and step.
+        step_ms_p50: of the last 1024 steps, the median time in milliseconds.
+        step_ms_p95: of these, what 95 % did not exceed.
+        step_ms_p99: of these, what 99 % did not exceed.
     """
 
     requests: int
@@ -216,8 +223,15 @@ class EngineStats:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    guessed_tokens: int
+    right_guesses: int
     cells: int
     cells_used: int
     cells_idle: int
+    cells_free: int
     steps: int
     preemptions: int
+    wake_ups: int
+    step_ms_p50: float
+    step_ms_p95: float
+    step_ms_p99: float

@@ -8,25 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tea_llm
+from support.steps import EXACT, assert_equal, steps, submit
 from tea_llm import (
     ContextOverflowError,
     GenerationCancelledError,
     InferenceError,
     LlmError,
     LocalLlmBackend,
-    _core,
 )
 
-Steps = list[list[tuple[int, float]]]
 ARCHITECTURES = ["llama", "qwen2", "gemma3", "phi3", "mamba"]
-EXACT: dict[str, Any] = {"cache_type_k": "f32", "cache_type_v": "f32", "flash_attn": "off"}
-ROUNDING = 1e-2
-"""Most that batch shapes then change a logit (of about 10)."""
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -39,31 +34,6 @@ def exact(request: pytest.FixtureRequest, tiny_model: Callable[..., Path]) -> It
 def tiny(tiny_model: Callable[..., Path]) -> Iterator[LocalLlmBackend]:
     with tea_llm.load(tiny_model("llama"), n_ctx=512, n_parallel=4, n_threads=1) as llm:
         yield llm
-
-
-def submit(llm: LocalLlmBackend, prompt: str, n: int) -> _core.Request:
-    options: dict[str, Any] = {
-        "temperature": 0.0,
-        "top_k": 40,
-        "top_p": 1.0,
-        "min_p": 0.0,
-        "seed": 0,
-        "ignore_eos": True,
-    }
-    return llm._engine.submit(llm.tokenize(prompt), max_tokens=n, n_top_logits=2, **options)
-
-
-def steps(llm: LocalLlmBackend, prompt: str, n: int = 20) -> Steps:
-    """The two best (token, logit) of each step of a greedy answer."""
-    return submit(llm, prompt, n).wait().top_logits
-
-
-def assert_equal(one: Steps, other: Steps) -> None:
-    for (best, second), (other_best, _) in zip(one, other, strict=True):
-        assert abs(best[1] - other_best[1]) < ROUNDING
-        if best[0] != other_best[0]:
-            assert best[1] - second[1] < ROUNDING
-            return
 
 
 def test_company_changes_nothing(exact: LocalLlmBackend) -> None:

@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <string>
+
+#include "engine/engine_loop.hpp"
+
+namespace tea {
+
+namespace {
+
+constexpr size_t most_looked_at = 64;      // waiting requests, each step
+constexpr int32_t worth_waiting_for = 16;  // tokens: sharing fewer does not pay for a step's delay
+constexpr int32_t worth_a_checkpoint = 32;
+
+}  // namespace
+
+// Starts waiting requests, the most urgent first, while there are sequences and cells for them.
+void EngineLoop::admit() {
+    if (running_.empty()) {
+        can_grow_ = pool_->n_cells() < config_.n_cells;  // there may be memory again
+    }
+    for (size_t i = 0; i < std::min(waiting_.size(), most_looked_at);) {
+        const Task& task = *waiting_[i];
+        const auto match = pool_->find(task.tokens());
+        if (is_being_computed(task, match.n_cached)) {
+            ++i;
+        } else if (may_start(task, match)) {
+            start(i, match);
+        } else if (!preempt_for(task)) {
+            return;  // the less urgent do not overtake it
+        }
+    }
+}
+
+// Whether a running request is about to compute more of this one's prompt than anyone holds now. It then
+// waits, and is asked again before each step: if the other ends early, it finds what is there by then.
+bool EngineLoop::is_being_computed(const Task& task, int32_t n_cached) const {
+    return std::any_of(running_.begin(), running_.end(), [&](const TaskPtr& other) {
+        int32_t n = common_prefix(other->tokens(), task.tokens(), task.n_known() - 1);
+        if (!decoder_->keeps_everything()) {
+            n = std::min(n, other->n_pause);  // only a checkpoint can be shared for certain
+        }
+        return n > other->n_computed && n >= n_cached + worth_waiting_for;
+    });
+}
+
+// Where memory keeps only the end of a sequence, others can share a prompt's beginning only if it is kept
+// at the very place where they part. That place is known when one of them is: it computes up to there and
+// leaves a checkpoint.
+int32_t EngineLoop::branch_point(const Task& task, int32_t n_cached) const {
+    if (decoder_->keeps_everything()) {
+        return 0;
+    }
+    int32_t n = pool_->n_common(task.tokens());
+    const auto compare = [&](const TaskPtr& other) {
+        if (other.get() != &task) {
+            n = std::max(n, common_prefix(other->tokens(), task.tokens(), task.n_known() - 1));
+        }
+    };
+    std::for_each(running_.begin(), running_.end(), compare);
+    const auto n_looked_at = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), most_looked_at));
+    std::for_each(waiting_.begin(), waiting_.begin() + n_looked_at, compare);
+    return n >= n_cached + worth_a_checkpoint ? n : 0;
+}
+
+bool EngineLoop::may_start(const Task& task, const SequencePool::Match& match) const {
+    if (running_.size() >= static_cast<size_t>(config_.n_parallel) || !pool_->has_room()) {
+        return false;
+    }
+    const int32_t n_cells = can_grow_ ? config_.n_cells : pool_->n_cells();
+    scheduler::AdmissionState state{};
+    state.n_running = static_cast<int32_t>(running_.size());
+    state.n_free_cells = n_cells - pool_->n_pinned_cells() - match.n_idle - n_promised_cells();
+    state.n_to_compute = task.n_known() - match.n_cached;
+    state.n_growth = task.n_growth();
+    return scheduler::may_start(state);
+}
+
+// Sends the least urgent running request back to make room for one of higher priority.
+bool EngineLoop::preempt_for(const Task& task) {
+    if (running_.empty() || running_.back()->priority() >= task.priority() ||
+        running_.back()->urgency() >= task.urgency()) {
+        return false;
+    }
+    preempt(running_.size() - 1);
+    return true;
+}
+
+void EngineLoop::start(size_t waiting, const SequencePool::Match& match) {
+    TaskPtr task = std::move(waiting_[waiting]);
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
+    if (!task->is_started()) {
+        stats_.n_cached_tokens += match.n_cached;
+    }
+    const int32_t n_pause = branch_point(*task, match.n_cached);
+    task->start(pool_->attach(match), match.n_cached);
+    task->n_pause = n_pause;
+    const auto place = std::find_if(running_.begin(), running_.end(),
+                                    [&](const TaskPtr& other) { return other->urgency() < task->urgency(); });
+    running_.insert(place, std::move(task));
+}
+
+// Sends a running request back to the queue. Its tokens stay as long as nobody needs their cells; what is
+// gone when it starts again is computed again.
+void EngineLoop::preempt(size_t running) {
+    TaskPtr task = std::move(running_[running]);
+    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(running));
+    pool_->release(task->sequence);
+    task->stop();
+    queue(std::move(task));
+    ++stats_.n_preemptions;
+}
+
+// Cells that running requests need for tokens they know already.
+int32_t EngineLoop::n_promised_cells() const {
+    int32_t n = 0;
+    for (const auto& task : running_) {
+        n += task->n_missing();
+    }
+    return n;
+}
+
+// Makes the KV cache large enough for n_cells that run and as many idle ones, in powers of two, as far as
+// the configuration and the memory allow.
+void EngineLoop::grow_for(int32_t n_cells) {
+    const int64_t n_wanted = std::min<int64_t>(2 * int64_t{n_cells}, config_.n_cells);
+    if (!can_grow_ || n_wanted <= pool_->n_cells()) {
+        return;
+    }
+    int64_t n_new = pool_->n_cells();
+    while (n_new < n_wanted) {
+        n_new *= 2;
+    }
+    const auto n_grown = static_cast<int32_t>(std::min<int64_t>(n_new, config_.n_cells));
+    if (decoder_->grow(n_grown)) {
+        pool_->grow(n_grown);
+        runtime::write_log(10, "the KV cache has " + std::to_string(n_grown) + " cells now");
+    } else {
+        runtime::write_log(30, "there is no memory for a KV cache of more than " +
+                                   std::to_string(pool_->n_cells()) + " cells");
+    }
+    can_grow_ = pool_->n_cells() == n_grown && n_grown < config_.n_cells;
+}
+
+}  // namespace tea

@@ -1,0 +1,205 @@
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "engine/engine_loop.hpp"
+
+namespace tea {
+
+void EngineLoop::step() {
+    if (running_.empty()) {
+        return;
+    }
+    const auto started_at = Request::Clock::now();
+    grow_for(pool_->n_pinned_cells() + n_promised_cells() +
+             scheduler::growth_reserve * static_cast<int32_t>(running_.size()));
+    const auto planned = plan();
+    if (planned.items.empty()) {
+        fail_lone();
+        return;
+    }
+    std::vector<Row> rows;
+    switch (compute(planned, rows)) {
+        case Decoder::Status::ok:
+            n_failed_steps_ = 0;
+            commit(planned);
+            deliver(rows);
+            break;
+        case Decoder::Status::aborted:
+            drop_cancelled(planned);
+            break;
+        case Decoder::Status::no_slot:
+            make_slot();
+            break;
+        case Decoder::Status::failed:
+            fail_step(planned);
+            break;
+    }
+    erase_ended();
+    step_ms_ = std::chrono::duration<double, std::milli>(Request::Clock::now() - started_at).count();
+    if (config_.options.audits && !is_dead_) {
+        decoder_->audit(*pool_);
+    }
+}
+
+scheduler::StepPlan EngineLoop::plan() {
+    for (;;) {
+        std::vector<scheduler::SequenceState> states;
+        int32_t n_generating = 0;
+        for (const auto& task : running_) {
+            if (config_.options.prompt_lookup > 0) {
+                task->guess();
+            }
+            states.push_back(
+                {task->n_known(), task->n_computed, static_cast<int32_t>(task->draft.size()), task->n_pause});
+            n_generating += task->n_missing() == 1 ? 1 : 0;
+        }
+        const bool has_prompts = n_generating < static_cast<int32_t>(running_.size());
+        const int32_t n_chunk = has_prompts ? pace_.prompt_chunk(n_generating) : config_.n_batch;
+        auto planned = scheduler::plan_step(states, {config_.n_batch, n_chunk, pool_->n_available_cells()});
+        if (!planned.must_preempt) {
+            return planned;
+        }
+        preempt(running_.size() - 1);
+    }
+}
+
+Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector<Row>& rows) {
+    int32_t n_tokens = 0;
+    int32_t n_decodes = 0;
+    decoder_->clear_batch();
+    in_flight_.clear();
+    for (const auto& item : plan.items) {
+        Task& task = *running_[item.sequence];
+        task.draft.resize(static_cast<size_t>(item.n_draft));
+        n_decodes += task.n_missing() == 1 ? 1 : 0;
+        const int32_t n_all = item.count + item.n_draft;
+        for (int32_t i = 0; i < n_all; ++i) {
+            const bool is_guess = i >= item.count;
+            const int32_t token = is_guess ? task.draft[static_cast<size_t>(i - item.count)]
+                                           : task.tokens()[static_cast<size_t>(item.first + i)];
+            const bool wants_logits = item.wants_logits && i >= item.count - 1;
+            const int32_t index = decoder_->add(token, task.sequence, item.first + i, wants_logits);
+            if (wants_logits && !is_guess) {
+                rows.push_back({&item, index});
+            }
+        }
+        n_tokens += n_all;
+        in_flight_.push_back(&task.request());
+    }
+    pool_->make_room(n_tokens);
+    const auto started_at = Request::Clock::now();
+    const auto status = decoder_->run();
+    const std::chrono::duration<double> took = Request::Clock::now() - started_at;
+    if (status == Decoder::Status::ok) {
+        pace_.observe(n_decodes, n_tokens - n_decodes, took.count());
+    }
+    return status;
+}
+
+void EngineLoop::commit(const scheduler::StepPlan& plan) {
+    ++stats_.n_steps;
+    for (const auto& item : plan.items) {
+        Task& task = *running_[item.sequence];
+        const bool is_prompt = item.first < static_cast<int32_t>(task.request().options().prompt.size());
+        stats_.n_prompt_tokens += is_prompt ? item.count : 0;
+        stats_.n_guessed_tokens += item.n_draft;
+        pool_->extend(task.sequence, task.tokens().data() + item.first, item.count);
+        pool_->extend(task.sequence, task.draft.data(), item.n_draft);
+        task.n_computed += item.count;
+        if (task.n_computed == task.n_pause) {
+            pool_->checkpoint(task.sequence);
+            task.n_pause = 0;
+        }
+    }
+}
+
+void EngineLoop::deliver(const std::vector<Row>& rows) {
+    for (const Row& row : rows) {
+        TaskPtr& task = running_[row.item->sequence];
+        const int64_t n_before = task->n_generated();
+        bool goes_on = true;
+        int32_t n_right = 0;  // guesses
+        try {
+            for (int32_t i = 0; goes_on && i <= n_right; ++i) {
+                goes_on = task->advance(*model_, decoder_->logits(row.batch_index + i), wake_ups_);
+                if (goes_on && i < row.item->n_draft &&
+                    task->tokens().back() == task->draft[static_cast<size_t>(i)]) {
+                    ++n_right;  // its row is that of a true continuation
+                }
+            }
+        } catch (const Error& error) {
+            task->fail(error);
+            goes_on = false;
+        }
+        if (row.item->n_draft > 0) {
+            task->n_computed += n_right;
+            pool_->truncate(task->sequence, task->n_computed);
+            task->learn(row.item->n_draft, n_right);
+            stats_.n_right_guesses += n_right;
+        }
+        stats_.n_generated_tokens += task->n_generated() - n_before;
+        if (!goes_on) {
+            end(task);
+        }
+    }
+}
+
+// llama.cpp found no cells though the ledger has some: give it more room, by and by.
+void EngineLoop::make_slot() {
+    if (pool_->n_idle_cells() > 0) {
+        pool_->make_room(pool_->n_cells());
+    } else if (running_.size() > 1) {
+        preempt(running_.size() - 1);
+    } else {
+        fail_lone();
+    }
+}
+
+// The last running request finds no cell, though nobody else has one.
+void EngineLoop::fail_lone() {
+    for (auto& task : running_) {
+        task->fail(Error(ErrorKind::inference, "there is no memory for a KV cache of more than " +
+                                                   std::to_string(pool_->n_cells()) + " tokens"));
+        pool_->drop(task->sequence);
+        ended_.push_back(std::move(task));
+    }
+    erase_ended();
+}
+
+// The step was cut short because everyone in it was cancelled. Nothing of it is in the KV cache; what a
+// recurrent state has become is not certain.
+void EngineLoop::drop_cancelled(const scheduler::StepPlan& plan) {
+    for (const auto& item : plan.items) {
+        TaskPtr& task = running_[item.sequence];
+        if (!must_end(*task)) {
+            continue;  // closing
+        }
+        if (decoder_->keeps_everything()) {
+            pool_->release(task->sequence);
+        } else {
+            pool_->drop(task->sequence);
+        }
+        ended_.push_back(std::move(task));
+    }
+}
+
+// The step failed inside llama.cpp: its requests end, all others begin again with an empty cache.
+void EngineLoop::fail_step(const scheduler::StepPlan& plan) {
+    const Error error(ErrorKind::inference, "llama.cpp could not compute a step (out of memory?)");
+    for (const auto& item : plan.items) {
+        running_[item.sequence]->fail(error);
+        ended_.push_back(std::move(running_[item.sequence]));
+    }
+    erase_ended();
+    while (!running_.empty()) {
+        preempt(running_.size() - 1);
+    }
+    pool_->clear();
+    decoder_->clear_memory();
+    if (++n_failed_steps_ > 1) {
+        die(Error(ErrorKind::inference, "two steps in a row failed, load the model again"));
+    }
+}
+
+}  // namespace tea
