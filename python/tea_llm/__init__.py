@@ -36,6 +36,7 @@ from tea_llm.settings import LlmSettings
 from tea_llm.tokenizer import Tokenizer
 from tea_llm.types import (
     ChatMessage,
+    Choice,
     EngineStats,
     LlmCallParams,
     LlmCallResult,
@@ -56,6 +57,7 @@ __all__ = [
     "ApiTimeoutError",
     "AsyncTextStream",
     "ChatMessage",
+    "Choice",
     "ConfigError",
     "ContextOverflowError",
     "DEFAULT_MODELS",

@@ -6,8 +6,9 @@ import hashlib
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -19,7 +20,7 @@ from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.vectors import checked_texts, normalized
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import EngineClosedError
-from tea_llm.types import LlmCallParams, LlmCallResult, Message, Usage
+from tea_llm.types import Choice, LlmCallParams, LlmCallResult, Message, StreamChunk, Usage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class MockBackend(LlmBackend):
     Arguments are checked as the real backends do. Streams come word by word. Token counts are counts of words.
 
     Args:
-        replies: in their order; a request too many is an ``AssertionError``.
+        replies: in their order, ``n`` for each request; a request too many is an ``AssertionError``.
         vectors: of known texts for ``embed``; any other text has one made of its hash.
         n_embd: length of such a vector.
 
@@ -110,7 +111,7 @@ class MockBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_stream_of(self._take("stream", prompt, options)), callback)
+        return deliver(_stream_of(self._take("stream", prompt, options)), callback, options)
 
     @overload
     def stream_chat(
@@ -127,7 +128,7 @@ class MockBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_stream_of(self._take("stream_chat", messages, options)), callback)
+        return deliver(_stream_of(self._take("stream_chat", messages, options)), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -159,7 +160,7 @@ class MockBackend(LlmBackend):
         self._is_closed = True
 
     def _take(self, method: str, asked: Any, options: Mapping[str, Any]) -> LlmCallResult | BaseException:
-        GenerationOptions.checked(split_params(asked, options)[1])
+        n = GenerationOptions.checked(split_params(asked, options)[1]).n
         prompt = list(asked) if isinstance(asked, Iterator) else asked
         if method in ("call", "stream"):
             words = _check_prompt(prompt)
@@ -168,10 +169,11 @@ class MockBackend(LlmBackend):
         self._check_open()
         with self._lock:
             self.calls.append(MockCall(method, prompt, dict(options)))
-            if not self._replies:
+            if len(self._replies) < n:
                 raise AssertionError(f"no reply left for request {len(self.calls)}: {method}({prompt!r})")
-            reply = self._replies.popleft()
-        return _result(reply, len(words)) if isinstance(reply, str) else reply
+            replies = [self._replies.popleft() for _ in range(n)]
+        results = [_result(reply, len(words)) if isinstance(reply, str) else reply for reply in replies]
+        return results[0] if n == 1 else _merged(results)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -195,29 +197,41 @@ def _result(text: str, n_prompt: int) -> LlmCallResult:
     return LlmCallResult(text, "mock", n_generated, "stop", usage)
 
 
+def _merged(results: Sequence[LlmCallResult | BaseException]) -> LlmCallResult:
+    given = [_given(result) for result in results]
+    choices = [Choice(i, one.content, one.finish_reason, one.tool_calls) for i, one in enumerate(given)]
+    n_prompt, n_generated = given[0].usage.prompt_tokens, sum(one.usage.completion_tokens for one in given)
+    usage = Usage(n_prompt, n_generated, n_prompt + n_generated)
+    return replace(given[0], tokens_used=n_generated, usage=usage, choices=tuple(choices))
+
+
 def _given(reply: LlmCallResult | BaseException) -> LlmCallResult:
     if isinstance(reply, BaseException):
         raise reply
     return reply
 
 
-def _pieces(reply: LlmCallResult | BaseException) -> Iterator[str | None]:
-    yield from re.findall(r"\S+\s*|\s+", _given(reply).content)
-    yield None
+def _pieces(reply: LlmCallResult | BaseException) -> Generator[StreamChunk, None, None]:
+    """Word by word, one of each choice in turn."""
+    result = _given(reply)
+    contents = [choice.content for choice in result.choices] or [result.content]
+    words = [re.findall(r"\S+\s*|\s+", content) for content in contents]
+    for row in zip_longest(*words):
+        yield from (StreamChunk(word, index) for index, word in enumerate(row) if word)
 
 
 def _stream_of(reply: LlmCallResult | BaseException) -> TextStream:
     pieces = _pieces(reply)
-    return TextStream(lambda: next(pieces), lambda: _given(reply), lambda: None)
+    return TextStream(lambda: next(pieces, None), lambda: _given(reply), pieces.close)
 
 
 def _async_stream_of(reply: LlmCallResult | BaseException) -> AsyncTextStream:
     pieces = _pieces(reply)
 
-    async def next_text() -> str | None:
-        return next(pieces)
+    async def next_chunk() -> StreamChunk | None:
+        return next(pieces, None)
 
     async def wait() -> LlmCallResult:
         return _given(reply)
 
-    return AsyncTextStream(next_text, wait, lambda: None)
+    return AsyncTextStream(next_chunk, wait, pieces.close)

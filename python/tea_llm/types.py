@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "ChatMessage",
+    "Choice",
     "EngineStats",
     "FinishReason",
     "LlmCallParams",
@@ -113,6 +114,23 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several answers to the same prompt.
+
+    Attributes:
+        index: 0 to n-1.
+        content: as ``LlmCallResult``.
+        finish_reason: as ``LlmCallResult``.
+        tool_calls: as ``LlmCallResult``.
+    """
+
+    index: int
+    content: str
+    finish_reason: FinishReason
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LlmCallResult:
     """What one request gave.
 
@@ -125,6 +143,8 @@ class LlmCallResult:
         timings: durations; None for an API's answer.
         backend: who answered.
         tool_calls: functions that the model wants called.
+        choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason`` and ``tool_calls`` are
+            then the first one's, and ``tokens_used``, ``usage`` and ``timings`` those of all. Else empty.
         fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
     """
 
@@ -136,6 +156,7 @@ class LlmCallResult:
     timings: Timings | None = None
     backend: Literal["local", "api"] = "local"
     tool_calls: tuple[ToolCall, ...] = ()
+    choices: tuple[Choice, ...] = ()
     fallback_reason: str | None = None
 
 
@@ -145,11 +166,13 @@ class StreamChunk:
 
     Attributes:
         text: new text, at least one character unless this is the last chunk.
-        finish_reason: None but in the last chunk.
+        index: of the choice that goes on so; 0 unless ``n`` is above 1.
+        finish_reason: None but in the last chunk, of which each choice has its own.
         tool_calls: the result's, in the last chunk.
     """
 
     text: str
+    index: int = 0
     finish_reason: FinishReason | None = None
     tool_calls: tuple[ToolCall, ...] = ()
 

@@ -123,6 +123,38 @@ def test_the_last_chunk_has_the_reason(llm: LlmBackend) -> None:
         assert list(stream) == []
 
 
+def test_several_choices(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    """They differ by their seeds, share the prompt, and stream side by side."""
+    options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0, "ignore_eos": True, "seed": 5}
+    singles = [local.call("Hello", **{**options, "seed": 5 + i}).content for i in range(3)]
+    prompt_tokens = local.call("Hello", max_tokens=1).usage.prompt_tokens
+
+    async def ask() -> tuple[list[str], list[str]]:
+        async with llm.astream("Hello", n=3, **options) as stream:
+            texts = ["", "", ""]
+            async for chunk in stream:
+                texts[chunk.index] += chunk.text
+        return texts, [choice.content for choice in (await llm.acall("Hello", n=3, **options)).choices]
+
+    result = llm.call("Hello", n=3, **options)
+    assert [choice.content for choice in result.choices] == singles
+    assert [choice.index for choice in result.choices] == [0, 1, 2]
+    assert {choice.finish_reason for choice in result.choices} == {"length"}
+    assert (result.content, result.tokens_used) == (singles[0], 60)
+    assert (result.usage.prompt_tokens, result.usage.completion_tokens) == (prompt_tokens, 60)
+    with llm.stream("Hello", n=3, **options) as stream:
+        chunks = list(stream)
+    assert ["".join(chunk.text for chunk in chunks if chunk.index == i) for i in range(3)] == singles
+    assert [(chunk.index, chunk.finish_reason) for chunk in chunks[-3:]] == [(i, "length") for i in range(3)]
+    assert len({chunk.index for chunk in chunks[:10]}) > 1
+    assert asyncio.run(ask()) == (singles, singles)
+    assert llm.call("Hello", **options).choices == ()
+    with pytest.raises(ValueError, match="callback"):
+        llm.stream("Hello", lambda text: None, n=2)
+    with pytest.raises(ValueError, match="n=0"):
+        llm.call("Hello", n=0)
+
+
 def test_a_stop_string_ends_the_text(llm: LlmBackend, local: LocalLlmBackend) -> None:
     whole = local.call("Hello", **LONG).content
     stop = whole[10:13]

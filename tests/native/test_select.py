@@ -161,14 +161,14 @@ class BreaksAfter(LocalLlmBackend):
         stream: tea_llm.TextStream = self._real.stream(prompt, **options)
         n_taken = 0
 
-        def next_text() -> str | None:
+        def next_chunk() -> tea_llm.StreamChunk:
             nonlocal n_taken
             if n_taken == self._n_chunks:
                 raise InferenceError("broken on purpose")
             n_taken += 1
-            return next(stream).text
+            return next(stream)
 
-        return tea_llm.TextStream(next_text, lambda: stream.result, stream.cancel)
+        return tea_llm.TextStream(next_chunk, lambda: stream.result, stream.cancel)
 
     def close(self) -> None:
         self._real.close()

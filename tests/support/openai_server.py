@@ -9,13 +9,22 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from typing_extensions import Self
 
-from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, LlmBackend, LlmCallResult, LlmError
+from tea_llm import (
+    Choice,
+    ContextOverflowError,
+    EmbeddingNotSupportedError,
+    LlmBackend,
+    LlmCallResult,
+    LlmError,
+    ToolCall,
+)
 
 __all__ = ["OpenAiServer", "SeenRequest"]
 
@@ -27,6 +36,7 @@ _OPTIONS = (
     "min_p",
     "seed",
     "stop",
+    "n",
     "ignore_eos",
     "tools",
     "tool_choice",
@@ -181,21 +191,24 @@ class _Handler(BaseHTTPRequestHandler):
             for chunk in itertools.chain([first], stream):
                 content: dict[str, Any] = {"delta": {"content": chunk.text}} if is_chat else {"text": chunk.text}
                 if chunk.tool_calls:
-                    content["delta"]["tool_calls"] = _calls(stream.result)
-                self._send_event(
-                    {"model": body["model"], "choices": [{**content, "finish_reason": chunk.finish_reason}]}
-                )
+                    content["delta"]["tool_calls"] = _calls(chunk.tool_calls)
+                choice = {"index": chunk.index, "finish_reason": chunk.finish_reason, **content}
+                self._send_event({"model": body["model"], "choices": [choice]})
             if body.get("stream_options", {}).get("include_usage"):
                 self._send_event({"model": body["model"], "choices": [], "usage": _usage(stream.result)})
         self._send_chunk(b"data: [DONE]\n\n")
         self._send_chunk(b"")
 
     def _answer_of(self, body: dict[str, Any], result: LlmCallResult, *, is_chat: bool) -> dict[str, Any]:
-        content: dict[str, Any] = {"text": result.content}
-        if is_chat:
-            content = {"message": {"role": "assistant", "content": result.content, "tool_calls": _calls(result)}}
-        choice = {"index": 0, "finish_reason": result.finish_reason, **content}
-        return {"model": body["model"], "choices": [choice], "usage": _usage(result)}
+        alone = Choice(0, result.content, result.finish_reason, result.tool_calls)
+        choices = []
+        for one in result.choices or (alone,):
+            content: dict[str, Any] = {"text": one.content}
+            if is_chat:
+                message = {"role": "assistant", "content": one.content, "tool_calls": _calls(one.tool_calls)}
+                content = {"message": message}
+            choices.append({"index": one.index, "finish_reason": one.finish_reason, **content})
+        return {"model": body["model"], "choices": choices, "usage": _usage(result)}
 
     def _send_event(self, event: dict[str, Any]) -> None:
         self._send_chunk(f"data: {json.dumps(event)}\n\n".encode())
@@ -217,10 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _calls(result: LlmCallResult) -> list[dict[str, Any]]:
+def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     return [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
-        for call in result.tool_calls
+        for call in calls
     ]
 
 

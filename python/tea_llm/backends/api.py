@@ -24,7 +24,7 @@ from tea_llm.errors import (
 )
 from tea_llm.providers import resolve
 from tea_llm.settings import LlmSettings
-from tea_llm.types import LlmCallParams, LlmCallResult, Message
+from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,7 @@ class ApiLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_Stream(self, self._completion(prompt, options)).for_thread(), callback)
+        return deliver(_Stream(self, self._completion(prompt, options)).for_thread(), callback, options)
 
     @overload
     def stream_chat(
@@ -133,7 +133,7 @@ class ApiLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_Stream(self, self._chat(messages, options)).for_thread(), callback)
+        return deliver(_Stream(self, self._chat(messages, options)).for_thread(), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -200,6 +200,8 @@ class ApiLlmBackend(LlmBackend):
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
+        if checked.priority:
+            raise ValueError("priority is an option of local backends")
         for name in sorted(self._endpoint.refused_options.intersection(options)):
             raise ValueError(f"{name} is an option that provider {self._endpoint.provider!r} has not got")
         return checked
@@ -213,7 +215,7 @@ class ApiLlmBackend(LlmBackend):
 
     async def _answer(self, request: _Request) -> LlmCallResult:
         async def post(path: str, body: dict[str, Any]) -> LlmCallResult:
-            return parse_answer(await self._transport().post(path, body), self._endpoint.model)
+            return parse_answer(await self._transport().post(path, body), self._endpoint.model, body.get("n", 1))
 
         return await self._limited(self._ask(request, post), request.timeout)
 
@@ -229,13 +231,13 @@ class ApiLlmBackend(LlmBackend):
                 raise EmbeddingNotSupportedError(str(error)) from error
             raise
 
-    async def _fill(self, request: _Request, texts: asyncio.Queue[str | None]) -> LlmCallResult:
-        """Puts the texts of an answer where they are taken from, and None at its end."""
-        answer = Answer(self._endpoint.model)
+    async def _fill(self, request: _Request, chunks: asyncio.Queue[StreamChunk | None]) -> LlmCallResult:
+        """Puts the pieces of an answer where they are taken from, and None at its end."""
+        answer = Answer(self._endpoint.model, request.body.get("n", 1))
 
         def receive(event: object) -> None:
-            if text := answer.add(event):
-                texts.put_nowait(text)
+            for chunk in answer.add(event):
+                chunks.put_nowait(chunk)
 
         async def stream(path: str, body: dict[str, Any]) -> LlmCallResult:
             asks_for_usage = (
@@ -249,7 +251,7 @@ class ApiLlmBackend(LlmBackend):
         try:
             return await self._limited(self._ask(request, stream), request.timeout, lambda: answer.text)
         finally:
-            texts.put_nowait(None)
+            chunks.put_nowait(None)
 
     async def _ask(self, request: _Request, send: Callable[[str, dict[str, Any]], Awaitable[_T]]) -> _T:
         """Sends a request to the endpoint it belongs to."""
@@ -312,15 +314,15 @@ class _Stream:
 
     def __init__(self, backend: ApiLlmBackend, request: _Request) -> None:
         self._portal = Portal.get()
-        self._texts: asyncio.Queue[str | None] = asyncio.Queue()
-        texts = self._texts  # the work must not hold on to this object: its end is the work's
-        self._filled = backend._start(lambda asked: backend._fill(asked, texts), request)
+        self._chunks: asyncio.Queue[StreamChunk | None] = asyncio.Queue()
+        chunks = self._chunks  # the work must not hold on to this object: its end is the work's
+        self._filled = backend._start(lambda asked: backend._fill(asked, chunks), request)
 
     def for_thread(self) -> TextStream:
-        def next_text() -> str | None:
+        def next_chunk() -> StreamChunk | None:
             return self._portal.wait(self._portal.start(self._take()))
 
-        return TextStream(next_text, lambda: self._portal.wait(self._filled), self.cancel)
+        return TextStream(next_chunk, lambda: self._portal.wait(self._filled), self.cancel)
 
     def for_task(self) -> AsyncTextStream:
         return AsyncTextStream(self._next, lambda: self._portal.join(self._filled), self.cancel)
@@ -332,18 +334,18 @@ class _Stream:
         if hasattr(self, "_filled"):  # the backend may have been closed
             self.cancel()
 
-    async def _next(self) -> str | None:
+    async def _next(self) -> StreamChunk | None:
         try:
             return await self._portal.join(self._portal.start(self._take()))
         except asyncio.CancelledError:
             self.cancel()
             raise
 
-    async def _take(self) -> str | None:
-        text = await self._texts.get()
-        if text is None:
-            self._texts.put_nowait(None)  # for whoever asks again
-        return text
+    async def _take(self) -> StreamChunk | None:
+        chunk = await self._chunks.get()
+        if chunk is None:
+            self._chunks.put_nowait(None)  # for whoever asks again
+        return chunk
 
 
 def _array(vectors: list[Sequence[float]], normalize: bool, *, is_one: bool) -> NDArray[np.float32]:

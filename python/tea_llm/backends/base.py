@@ -34,6 +34,8 @@ class LlmBackend(ABC):
         min_p: keep tokens at least this likely relative to the most likely one; 0: all. Default 0.05.
         seed: 0 to 2**64-1; the same seed gives the same text up to float rounding. None (default): random.
         stop: one or several strings; the text ends before the first of them. None (default): none.
+        n: answers to give, 1 to 128; they share the prompt's computation. The second one's seed is ``seed + 1``, and
+            so on. Default 1.
         presence_penalty: subtracted from the logits of tokens that came up before, -2 to 2. Default 0. APIs only.
         frequency_penalty: the same times how often they did. Default 0. APIs only.
         ignore_eos: never end by itself (for measuring). Default False.
@@ -41,6 +43,8 @@ class LlmBackend(ABC):
             tools the text of a local stream comes in one piece, at its end.)
         tool_choice: ``"auto"`` (the default), ``"none"``, ``"required"``, or one function in the OpenAI API's form.
         response_format: ``{"type": "json_object"}`` or a ``json_schema`` in the OpenAI API's form. APIs only.
+        priority: -1000 to 1000; requests of a higher one go first, and a running request gives way to them where
+            they need its place. Ten seconds of waiting count as one more. Default 0. Local only.
         timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
 
     Raises:

@@ -17,7 +17,7 @@ from tea_llm.errors import (
     InferenceError,
     TemplateError,
 )
-from tea_llm.types import LlmCallParams, LlmCallResult, Message
+from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,8 @@ class FallbackBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return self._stream(lambda backend: backend.stream(prompt, **options), callback, is_text=_is_text(prompt))
+        stream = self._stream(lambda backend: backend.stream(prompt, **options), is_text=_is_text(prompt))
+        return deliver(stream, callback, options)
 
     @overload
     def stream_chat(
@@ -97,7 +98,7 @@ class FallbackBackend(LlmBackend):
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
         kept = _again(messages)
-        return self._stream(lambda backend: backend.stream_chat(kept, **options), callback)
+        return deliver(self._stream(lambda backend: backend.stream_chat(kept, **options)), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -111,13 +112,13 @@ class FallbackBackend(LlmBackend):
     @takes_options
     def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
         answer = _AsyncAnswer(self, lambda backend: backend.astream(prompt, **options), is_text=_is_text(prompt))
-        return AsyncTextStream(answer.next_text, answer.wait, answer.cancel)
+        return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
 
     @takes_options
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         kept = _again(messages)
         answer = _AsyncAnswer(self, lambda backend: backend.astream_chat(kept, **options))
-        return AsyncTextStream(answer.next_text, answer.wait, answer.cancel)
+        return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
 
     async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
         """As ``embed``."""
@@ -157,15 +158,9 @@ class FallbackBackend(LlmBackend):
                 reason = _reason_to_fall_back(error, is_text=is_text)
         return replace(await ask(self._api), fallback_reason=reason)
 
-    def _stream(
-        self,
-        ask: Callable[[LlmBackend], TextStream],
-        callback: Callable[[str], object] | None,
-        *,
-        is_text: bool = True,
-    ) -> TextStream | LlmCallResult:
+    def _stream(self, ask: Callable[[LlmBackend], TextStream], *, is_text: bool = True) -> TextStream:
         answer = _Answer(self, ask, is_text=is_text)
-        return deliver(TextStream(answer.next_text, answer.wait, answer.cancel), callback)
+        return TextStream(answer.next_chunk, answer.wait, answer.cancel)
 
 
 _Stream = TypeVar("_Stream", TextStream, AsyncTextStream)
@@ -202,16 +197,15 @@ class _Choice(Generic[_Stream]):
 
 
 class _Answer(_Choice[TextStream]):
-    def next_text(self) -> str | None:
+    def next_chunk(self) -> StreamChunk | None:
         while True:
             try:
                 chunk = next(self.stream)
             except InferenceError as error:
                 self.fall_back(error)
                 continue
-            if chunk.text or chunk.finish_reason is not None:
-                self.has_text = True
-                return chunk.text or None
+            self.has_text = True
+            return chunk if chunk.text else None
 
     def wait(self) -> LlmCallResult:
         try:
@@ -223,16 +217,15 @@ class _Answer(_Choice[TextStream]):
 
 
 class _AsyncAnswer(_Choice[AsyncTextStream]):
-    async def next_text(self) -> str | None:
+    async def next_chunk(self) -> StreamChunk | None:
         while True:
             try:
                 chunk = await anext(self.stream)
             except InferenceError as error:
                 self.fall_back(error)
                 continue
-            if chunk.text or chunk.finish_reason is not None:
-                self.has_text = True
-                return chunk.text or None
+            self.has_text = True
+            return chunk if chunk.text else None
 
     async def wait(self) -> LlmCallResult:
         try:

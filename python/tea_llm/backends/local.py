@@ -9,22 +9,20 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from tea_llm._check import check_text
 from tea_llm._log import forward_native_log
 from tea_llm._native import IS_NATIVE, _core
+from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
-from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
-from tea_llm.chat.tools import find_calls
 from tea_llm.errors import EngineClosedError
 from tea_llm.tokenizer import check_tokens, decode, encode
-from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo, Timings, Usage
+from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalLlmBackend"]
 
-_Tools = frozenset[str]
-"""Names of the functions that a request may call."""
-_NO_TOOLS: _Tools = frozenset()
 _API_ONLY = ("frequency_penalty", "presence_penalty", "response_format")
 
 _open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
@@ -66,11 +61,11 @@ class LocalLlmBackend(LlmBackend):
 
     @takes_options
     def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return self._wait(self._submit_prompt(prompt, options))
+        return self._ask(prompt, options).wait()
 
     @takes_options
     def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return self._wait(*self._submit_chat(messages, options))
+        return self._ask_chat(messages, options).wait()
 
     @overload
     def stream(
@@ -90,7 +85,7 @@ class LocalLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return self._stream(self._submit_prompt(prompt, options), callback)
+        return deliver(self._ask(prompt, options).stream(), callback, options)
 
     @overload
     def stream_chat(
@@ -107,24 +102,23 @@ class LocalLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        request, tools = self._submit_chat(messages, options)
-        return self._stream(request, callback, tools)
+        return deliver(self._ask_chat(messages, options).stream(), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return await self._await(self._submit_prompt(prompt, options))
+        return await self._ask(prompt, options).join()
 
     @takes_options
     async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return await self._await(*self._submit_chat(messages, options))
+        return await self._ask_chat(messages, options).join()
 
     @takes_options
     def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        return self._async_stream(self._submit_prompt(prompt, options))
+        return self._ask(prompt, options).astream()
 
     @takes_options
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        return self._async_stream(*self._submit_chat(messages, options))
+        return self._ask_chat(messages, options).astream()
 
     async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
         return await asyncio.to_thread(self.embed, text, normalize=normalize)
@@ -209,9 +203,7 @@ class LocalLlmBackend(LlmBackend):
             raise EngineClosedError("the model was closed")
         return self._model
 
-    def _submit_prompt(
-        self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]
-    ) -> _core.Request:
+    def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> LocalAnswer:
         prompt, options = split_params(prompt, options)
         checked = _checked(options)
         if checked.tools:
@@ -227,81 +219,34 @@ class LocalLlmBackend(LlmBackend):
             tokens = []
         if not tokens:
             raise ValueError("prompt is empty")
-        return self._submit(tokens, checked)
+        return LocalAnswer(self._submit(tokens, checked), self._name)
 
-    def _submit_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> tuple[_core.Request, _Tools]:
+    def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
         checked = _checked(options)
         self._open_model()
         tools = () if checked.tool_choice == "none" else checked.tools
         runs = self._prompt.render(messages, tools=tools)
         names = frozenset(tool["function"]["name"] for tool in tools)
-        return self._submit(self._prompt.encode(runs), checked), names
+        return LocalAnswer(self._submit(self._prompt.encode(runs), checked), self._name, names)
 
-    def _submit(self, tokens: list[int], options: GenerationOptions) -> _core.Request:
-        return self._engine.submit(
-            tokens,
-            max_tokens=-1 if options.max_tokens is None else options.max_tokens,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
-            seed=self._seeds.getrandbits(64) if options.seed is None else options.seed,
-            stop=options.stop,
-            ignore_eos=options.ignore_eos,
-            timeout_s=options.timeout or 0.0,
-        )
-
-    def _wait(self, request: _core.Request, tools: _Tools = _NO_TOOLS) -> LlmCallResult:
-        try:
-            result = self._result(request.wait())
-        finally:
-            forward_native_log()
-        return _with_calls(result, tools)
-
-    async def _await(self, request: _core.Request, tools: _Tools = _NO_TOOLS) -> LlmCallResult:
-        await LoopMailbox.of_running_loop().wait(request, wants_text=False)
-        return self._wait(request, tools)  # it has ended
-
-    def _async_stream(self, request: _core.Request, tools: _Tools = _NO_TOOLS) -> AsyncTextStream:
-        async def next_text() -> str | None:
-            await LoopMailbox.of_running_loop().wait(request, wants_text=not tools)
-            return _take_text(request, tools)
-
-        return AsyncTextStream(next_text, lambda: self._await(request, tools), request.cancel)
-
-    def _stream(
-        self, request: _core.Request, callback: Callable[[str], object] | None, tools: _Tools = _NO_TOOLS
-    ) -> TextStream | LlmCallResult:
-        def whole_text() -> str | None:
-            request.wait()
-            return _take_text(request, tools)
-
-        next_text = whole_text if tools else request.next_text
-        return deliver(TextStream(next_text, lambda: self._wait(request, tools), request.cancel), callback)
-
-    def _result(self, result: _core.RequestResult) -> LlmCallResult:
-        n_intervals = result.n_generated - 1
-        is_measured = n_intervals > 0 and result.decode_ms > 0
-        return LlmCallResult(
-            content=result.text,
-            model=self._name,
-            tokens_used=result.n_generated,
-            finish_reason=result.finish_reason,
-            usage=Usage(
-                prompt_tokens=result.n_prompt,
-                completion_tokens=result.n_generated,
-                total_tokens=result.n_prompt + result.n_generated,
-                cached_tokens=result.n_cached,
-            ),
-            timings=Timings(
-                queue_ms=result.queue_ms,
-                prefill_ms=result.prefill_ms,
-                ttft_ms=result.ttft_ms,
-                decode_ms=result.decode_ms,
-                tokens_per_s=1000 * n_intervals / result.decode_ms if is_measured else 0.0,
-            ),
-            backend="local",
-        )
+    def _submit(self, tokens: list[int], options: GenerationOptions) -> list[_core.Request]:
+        seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
+        return [
+            self._engine.submit(
+                tokens,
+                max_tokens=-1 if options.max_tokens is None else options.max_tokens,
+                temperature=options.temperature,
+                top_k=options.top_k,
+                top_p=options.top_p,
+                min_p=options.min_p,
+                seed=(seed + index) % 2**64,
+                stop=options.stop,
+                ignore_eos=options.ignore_eos,
+                timeout_s=options.timeout or 0.0,
+                priority=options.priority,
+            )
+            for index in range(options.n)
+        ]
 
 
 def _checked(options: Mapping[str, object]) -> GenerationOptions:
@@ -312,17 +257,6 @@ def _checked(options: Mapping[str, object]) -> GenerationOptions:
     if checked.tool_choice not in (None, "auto", "none"):
         raise ValueError(f"tool_choice={checked.tool_choice!r} cannot be enforced by the local backend yet")
     return checked
-
-
-def _take_text(request: _core.Request, tools: _Tools) -> str | None:
-    """The text that came since the last time. With tools that is an answer's whole, to be told from calls."""
-    text = request.take_text()
-    return (find_calls(text, tools)[0] if tools else text) or None
-
-
-def _with_calls(result: LlmCallResult, tools: _Tools) -> LlmCallResult:
-    content, calls = find_calls(result.content, tools) if tools else (result.content, ())
-    return replace(result, content=content, tool_calls=calls, finish_reason="tool_calls") if calls else result
 
 
 def _close_all_at_exit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import weakref
+from collections.abc import Sequence
 
 from tea_llm._native import _core
 
@@ -30,16 +31,18 @@ class LoopMailbox:
             _of_loop[loop] = cls(loop)
         return _of_loop[loop]
 
-    async def wait(self, request: _core.Request, *, wants_text: bool) -> None:
-        """Returns when the request has ended or, if wanted, has new text. Cancelling this cancels the request."""
+    async def wait(self, requests: Sequence[_core.Request], *, wants_text: bool) -> None:
+        """Returns when any of them has ended or, if wanted, has new text. Cancelling this cancels them."""
         tag = next(self._tags)
         future = asyncio.get_running_loop().create_future()
         self._waiting[tag] = future
         try:
-            request.notify(self._native, tag, wants_text=wants_text)
+            for request in requests:
+                request.notify(self._native, tag, wants_text=wants_text)
             await future
         except BaseException:
-            request.cancel()
+            for request in requests:
+                request.cancel()
             raise
         finally:
             del self._waiting[tag]

@@ -14,6 +14,7 @@ from tea_llm.types import LlmCallParams
 __all__ = ["GenerationOptions", "Options", "split_params", "takes_options"]
 
 _MOST_TOKENS = 2**31 - 1
+_MOST_CHOICES = 128  # as OpenAI's API
 _Method = TypeVar("_Method", bound=Callable[..., object])
 
 
@@ -27,6 +28,7 @@ class Options(TypedDict, total=False):
     min_p: float
     seed: int | None
     stop: str | Sequence[str] | None
+    n: int
     presence_penalty: float
     frequency_penalty: float
     ignore_eos: bool
@@ -34,6 +36,7 @@ class Options(TypedDict, total=False):
     tool_choice: str | Mapping[str, Any] | None
     response_format: Mapping[str, Any] | None
     timeout: float | None
+    priority: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class GenerationOptions:
     min_p: float = 0.05
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    n: int = 1
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     ignore_eos: bool = False
@@ -54,6 +58,7 @@ class GenerationOptions:
     tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = None
     timeout: float | None = None
+    priority: int = 0
 
     @classmethod
     def checked(cls, given: Mapping[str, object]) -> GenerationOptions:
@@ -157,6 +162,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "min_p": lambda value: check_float("min_p", value, 0, 1),
     "seed": lambda value: None if value is None else check_int("seed", value, 0, 2**64 - 1),
     "stop": _check_stop,
+    "n": lambda value: check_int("n", value, 1, _MOST_CHOICES),
     "presence_penalty": lambda value: check_float("presence_penalty", value, -2, 2),
     "frequency_penalty": lambda value: check_float("frequency_penalty", value, -2, 2),
     "ignore_eos": lambda value: check_flag("ignore_eos", value),
@@ -164,6 +170,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "tool_choice": _check_tool_choice,
     "response_format": _check_response_format,
     "timeout": _check_timeout,
+    "priority": lambda value: check_int("priority", value, -1000, 1000),
 }
 
 

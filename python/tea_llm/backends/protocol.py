@@ -17,7 +17,7 @@ from tea_llm.errors import (
     ContextOverflowError,
     InferenceError,
 )
-from tea_llm.types import FinishReason, LlmCallResult, Message, ToolCall, Usage
+from tea_llm.types import Choice, FinishReason, LlmCallResult, Message, StreamChunk, ToolCall, Usage
 
 __all__ = ["Answer", "completion_body", "error_in", "parse_answer", "parse_vectors", "wire_messages"]
 
@@ -31,7 +31,7 @@ _FINISH_REASONS: dict[object, FinishReason] = {
     "content_filter": "content_filter",
 }
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
-_AS_GIVEN = ("top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "ignore_eos")
+_AS_GIVEN = ("top_p", "top_k", "min_p", "seed", "n", "presence_penalty", "frequency_penalty", "ignore_eos")
 
 
 def completion_body(model: str, options: GenerationOptions, given: Mapping[str, object]) -> dict[str, Any]:
@@ -69,13 +69,13 @@ def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
     return checked
 
 
-def parse_answer(answer: object, model: str) -> LlmCallResult:
+def parse_answer(answer: object, model: str, n_choices: int = 1) -> LlmCallResult:
     """The result of a completion or a chat completion that was not streamed.
 
     Raises:
-        ApiResponseError: not such an answer.
+        ApiResponseError: not such an answer, or one with fewer choices.
     """
-    parsed = Answer(model)
+    parsed = Answer(model, n_choices)
     parsed.add(answer, part="message")
     if not parsed.has_ended:
         raise ApiResponseError("the answer has no finish_reason")
@@ -83,27 +83,30 @@ def parse_answer(answer: object, model: str) -> LlmCallResult:
 
 
 class Answer:
-    """An answer, put together from a stream's events."""
+    """An answer, put together from a stream's events.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        model: its name, until the server tells it.
+        n_choices: that were asked for.
+    """
+
+    def __init__(self, model: str, n_choices: int = 1) -> None:
         self._model = model
-        self._texts: list[str] = []
-        self._calls: dict[int, dict[str, str]] = {}
-        self._finish_reason: FinishReason | None = None
+        self._choices = [_Choice() for _ in range(n_choices)]
         self._usage: Usage | None = None
 
     @property
     def text(self) -> str:
-        """What came so far."""
-        return "".join(self._texts)
+        """What came so far, of the first choice."""
+        return self._choices[0].text
 
     @property
     def has_ended(self) -> bool:
-        """Whether the server said why it ended."""
-        return self._finish_reason is not None
+        """Whether the server said of every choice why it ended."""
+        return all(choice.finish_reason is not None for choice in self._choices)
 
-    def add(self, event: object, *, part: str = "delta") -> str:
-        """Takes an event in, and returns its text.
+    def add(self, event: object, *, part: str = "delta") -> list[StreamChunk]:
+        """Takes an event in, and returns its texts.
 
         Args:
             event: a decoded chunk of a stream, or a whole answer.
@@ -116,42 +119,67 @@ class Answer:
             raise ApiResponseError(f"not an answer to a completion: {_some(event)}")
         self._model = _text(event.get("model")) or self._model
         self._usage = _usage(event.get("usage")) or self._usage
-        texts = [self._add_choice(choice, part) for choice in event["choices"]]
-        self._texts += texts
-        return "".join(texts)
+        chunks = []
+        for choice in event["choices"]:
+            index = choice.get("index", 0) if isinstance(choice, Mapping) else None
+            if not isinstance(index, int) or not 0 <= index < len(self._choices):
+                raise ApiResponseError(f"not a choice of {len(self._choices)}: {_some(choice)}")
+            if text := self._choices[index].add(choice, part):
+                chunks.append(StreamChunk(text, index))
+        return chunks
 
     def result(self) -> LlmCallResult:
         """All of it. Calls whose arguments were cut off by ``max_tokens`` are left out.
 
         Raises:
-            ApiResponseError: a call's arguments are not a JSON object.
+            ApiResponseError: a call's arguments are not a JSON object, or there are fewer choices than asked for.
         """
-        finish_reason = self._finish_reason or "stop"
-        calls = [_tool_call(call, is_cut=finish_reason == "length") for _, call in sorted(self._calls.items())]
+        choices = [choice.result(index) for index, choice in enumerate(self._choices)]
+        if len(choices) > 1 and not self.has_ended:
+            n = sum(choice.finish_reason is not None for choice in self._choices)
+            raise ApiResponseError(f"n={len(choices)}, but the server gave {n}")
         return LlmCallResult(
-            content=self.text,
+            content=choices[0].content,
             model=self._model,
             tokens_used=None if self._usage is None else self._usage.completion_tokens,
-            finish_reason=finish_reason,
+            finish_reason=choices[0].finish_reason,
             usage=self._usage or Usage(0, 0, 0),
             backend="api",
-            tool_calls=tuple(call for call in calls if call is not None),
+            tool_calls=choices[0].tool_calls,
+            choices=tuple(choices) if len(choices) > 1 else (),
         )
 
-    def _add_choice(self, choice: object, part: str) -> str:
-        if not isinstance(choice, Mapping):
-            raise ApiResponseError(f"not a choice: {_some(choice)}")
+
+class _Choice:
+    def __init__(self) -> None:
+        self.finish_reason: FinishReason | None = None
+        self._texts: list[str] = []
+        self._calls: dict[int, dict[str, str]] = {}
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def add(self, choice: Mapping[Any, Any], part: str) -> str:
         reason = choice.get("finish_reason")
         if reason is not None:
             if reason not in _FINISH_REASONS:
                 logger.warning("The API gave an unknown finish_reason %r, which is taken as 'stop'", reason)
-            self._finish_reason = _FINISH_REASONS.get(reason, "stop")
+            self.finish_reason = _FINISH_REASONS.get(reason, "stop")
         message = choice.get(part)
         if not isinstance(message, Mapping):
-            return _text(choice.get("text"))
-        for index, call in enumerate(message.get("tool_calls") or ()):
-            self._add_call(call, index)
-        return _text(message.get("content"))
+            text = _text(choice.get("text"))
+        else:
+            for index, call in enumerate(message.get("tool_calls") or ()):
+                self._add_call(call, index)
+            text = _text(message.get("content"))
+        self._texts.append(text)
+        return text
+
+    def result(self, index: int) -> Choice:
+        finish_reason = self.finish_reason or "stop"
+        calls = [_tool_call(call, is_cut=finish_reason == "length") for _, call in sorted(self._calls.items())]
+        return Choice(index, self.text, finish_reason, tuple(call for call in calls if call is not None))
 
     def _add_call(self, call: object, index: int) -> None:
         function = call.get("function") if isinstance(call, Mapping) else None
@@ -159,8 +187,13 @@ class Answer:
             raise ApiResponseError(f"not a tool call: {_some(call)}")
         place = call.get("index")
         key = place if isinstance(place, int) else index
+        new_id = _text(call.get("id"))
+        if self._calls.get(key, {}).get("id") and new_id and new_id != self._calls[key]["id"]:
+            key = len(self._calls)  # servers that number every call 0, or none
+        elif not new_id and self._calls and not isinstance(place, int):
+            key = max(self._calls)  # what goes on without a number is the last one
         known = self._calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
-        known["id"] = _text(call.get("id")) or known["id"]
+        known["id"] = new_id or known["id"]
         known["name"] += _text(function.get("name"))
         arguments = function.get("arguments")
         known["arguments"] += json.dumps(arguments) if isinstance(arguments, Mapping) else _text(arguments)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tea_llm.types import LlmCallResult, StreamChunk
+from tea_llm.types import Choice, LlmCallResult, StreamChunk
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -16,6 +16,9 @@ __all__ = ["AsyncTextStream", "TextStream", "deliver"]
 
 class TextStream(Iterator[StreamChunk]):
     """The pieces of an answer, as they come; the last one carries the finish reason.
+
+    With ``n`` above 1 the pieces of all answers come as they are there, each with its ``index``, and at the end a last
+    one for each.
 
     Leaving it early ends the request and frees what it held: by leaving its ``with`` block, by ``cancel()``, or by
     dropping the last reference to it. To be used by one thread at a time; ``cancel()`` may come from any.
@@ -27,12 +30,15 @@ class TextStream(Iterator[StreamChunk]):
     """
 
     def __init__(
-        self, next_text: Callable[[], str | None], wait: Callable[[], LlmCallResult], cancel: Callable[[], None]
+        self,
+        next_chunk: Callable[[], StreamChunk | None],
+        wait: Callable[[], LlmCallResult],
+        cancel: Callable[[], None],
     ) -> None:
-        self._next_text = next_text
+        self._next_chunk = next_chunk
         self._wait = wait
         self._cancel = cancel
-        self._is_over = False
+        self._last: Iterator[StreamChunk] | None = None  # when all text has come
 
     def __iter__(self) -> Self:
         return self
@@ -43,13 +49,13 @@ class TextStream(Iterator[StreamChunk]):
         Raises:
             GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request ended so.
         """
-        if self._is_over:
-            raise StopIteration
-        text = self._next_text()
-        if text is not None:
-            return StreamChunk(text)
-        self._is_over = True
-        return _last_chunk(self._wait())
+        if self._last is None:
+            chunk = self._next_chunk()
+            if chunk is not None:
+                return chunk
+            self._last = iter(())  # over, also when the next line raises
+            self._last = _last_chunks(self._wait())
+        return next(self._last)
 
     @property
     def result(self) -> LlmCallResult:
@@ -73,10 +79,15 @@ class TextStream(Iterator[StreamChunk]):
         self.cancel()
 
 
-def deliver(stream: TextStream, callback: Callable[[str], object] | None) -> TextStream | LlmCallResult:
+def deliver(
+    stream: TextStream, callback: Callable[[str], object] | None, options: Mapping[str, object]
+) -> TextStream | LlmCallResult:
     """What ``stream(callback=...)`` returns: the stream itself, or after the last callback the result."""
     if callback is None:
         return stream
+    if options.get("n", 1) != 1:
+        stream.cancel()
+        raise ValueError("a callback gets texts without their index: with n above 1, iterate over the stream")
     with stream:
         for chunk in stream:
             if chunk.text:
@@ -84,8 +95,9 @@ def deliver(stream: TextStream, callback: Callable[[str], object] | None) -> Tex
         return stream.result
 
 
-def _last_chunk(result: LlmCallResult) -> StreamChunk:
-    return StreamChunk("", result.finish_reason, result.tool_calls)
+def _last_chunks(result: LlmCallResult) -> Iterator[StreamChunk]:
+    choices = result.choices or (Choice(0, result.content, result.finish_reason, result.tool_calls),)
+    return iter([StreamChunk("", choice.index, choice.finish_reason, choice.tool_calls) for choice in choices])
 
 
 class AsyncTextStream(AsyncIterator[StreamChunk]):
@@ -93,27 +105,29 @@ class AsyncTextStream(AsyncIterator[StreamChunk]):
 
     def __init__(
         self,
-        next_text: Callable[[], Awaitable[str | None]],
+        next_chunk: Callable[[], Awaitable[StreamChunk | None]],
         wait: Callable[[], Awaitable[LlmCallResult]],
         cancel: Callable[[], None],
     ) -> None:
-        self._next_text = next_text
+        self._next_chunk = next_chunk
         self._wait = wait
         self._cancel = cancel
-        self._is_over = False
+        self._last: Iterator[StreamChunk] | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> StreamChunk:
         """The next piece; raises as ``TextStream`` does."""
-        if self._is_over:
-            raise StopAsyncIteration
-        text = await self._next_text()
-        if text is not None:
-            return StreamChunk(text)
-        self._is_over = True
-        return _last_chunk(await self._wait())
+        if self._last is None:
+            chunk = await self._next_chunk()
+            if chunk is not None:
+                return chunk
+            self._last = iter(())
+            self._last = _last_chunks(await self._wait())
+        for chunk in self._last:
+            return chunk
+        raise StopAsyncIteration
 
     async def result(self) -> LlmCallResult:
         """The whole result; waits for the end, and takes nothing from the iteration. Raises as ``TextStream`` does."""

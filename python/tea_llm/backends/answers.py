@@ -1,0 +1,158 @@
+"""What the engine gives for one request of a caller: one answer, or ``n`` that come side by side."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tea_llm._log import forward_native_log
+from tea_llm._native import _core
+from tea_llm.backends.mailbox import LoopMailbox
+from tea_llm.backends.streams import AsyncTextStream, TextStream
+from tea_llm.chat.tools import find_calls
+from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, Usage
+
+__all__ = ["LocalAnswer"]
+
+
+class LocalAnswer:
+    """The native requests of one call. Dropping it cancels them.
+
+    Args:
+        requests: one for each choice; they share the prompt.
+        model: its name.
+        tools: names of the functions that may be called. With any, texts come whole, to be told from calls.
+    """
+
+    def __init__(self, requests: Sequence[_core.Request], model: str, tools: frozenset[str] = frozenset()) -> None:
+        self._requests = requests
+        self._model = model
+        self._tools = tools
+        self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
+        self._mailbox: _core.Mailbox | None = None
+
+    def wait(self) -> LlmCallResult:
+        """The result, when all of it is there. Ctrl-C ends the requests."""
+        try:
+            results = [request.wait() for request in self._requests]
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            forward_native_log()
+        return self._result(results)
+
+    async def join(self) -> LlmCallResult:
+        """As ``wait``. Cancelling it ends the requests."""
+        mailbox = LoopMailbox.of_running_loop()
+        try:
+            for request in self._requests:
+                await mailbox.wait([request], wants_text=False)
+        except BaseException:
+            self.cancel()
+            raise
+        return self.wait()  # they have ended
+
+    def cancel(self) -> None:
+        """Ends the requests."""
+        for request in self._requests:
+            request.cancel()
+
+    def stream(self) -> TextStream:
+        """For a thread."""
+        return TextStream(self._next, self.wait, self.cancel)
+
+    def astream(self) -> AsyncTextStream:
+        """For a task."""
+        return AsyncTextStream(self._anext, self.join, self.cancel)
+
+    def _next(self) -> StreamChunk | None:
+        if len(self._requests) == 1 and not self._tools:  # the common case: one wait in native code
+            text = self._requests[0].next_text()
+            return None if text is None else StreamChunk(text)
+        while self._unread:
+            chunk = self._take()
+            if chunk is not None:
+                return chunk
+            try:
+                self._wait_for_any()
+            except BaseException:
+                self.cancel()
+                raise
+        return None
+
+    async def _anext(self) -> StreamChunk | None:
+        while self._unread:
+            chunk = self._take()
+            if chunk is not None:
+                return chunk
+            if self._unread:
+                requests = list(self._unread.values())
+                await LoopMailbox.of_running_loop().wait(requests, wants_text=not self._tools)
+        return None
+
+    def _take(self) -> StreamChunk | None:
+        """A text that is there, of the choice whose turn it is."""
+        for index, request in list(self._unread.items()):
+            is_done = request.is_done  # asked first: then the text is all there is
+            if self._tools and not is_done:
+                continue
+            text = request.take_text()
+            if self._tools:
+                text = find_calls(text, self._tools)[0]
+            del self._unread[index]
+            if not is_done:
+                self._unread[index] = request  # behind the others
+            if text:
+                return StreamChunk(text, index)
+        return None
+
+    def _wait_for_any(self) -> None:
+        if not self._unread:
+            return
+        if self._mailbox is None:
+            self._mailbox = _core.Mailbox()
+        for index, request in self._unread.items():
+            request.notify(self._mailbox, index, wants_text=not self._tools)
+        select.select([self._mailbox.fileno()], [], [])
+        self._mailbox.take()
+
+    def _result(self, results: Sequence[_core.RequestResult]) -> LlmCallResult:
+        first = results[0]
+        choices = tuple(self._choice(index, result) for index, result in enumerate(results))
+        n_generated = sum(result.n_generated for result in results)
+        whole = LlmCallResult(
+            content=choices[0].content,
+            model=self._model,
+            tokens_used=n_generated,
+            finish_reason=choices[0].finish_reason,
+            usage=Usage(
+                prompt_tokens=first.n_prompt,
+                completion_tokens=n_generated,
+                total_tokens=first.n_prompt + n_generated,
+                cached_tokens=first.n_cached,
+            ),
+            timings=_timings(results, n_generated),
+            tool_calls=choices[0].tool_calls,
+            backend="local",
+        )
+        return replace(whole, choices=choices) if len(choices) > 1 else whole
+
+    def _choice(self, index: int, result: _core.RequestResult) -> Choice:
+        content, calls = find_calls(result.text, self._tools) if self._tools else (result.text, ())
+        return Choice(index, content, "tool_calls" if calls else result.finish_reason, calls)
+
+
+def _timings(results: Sequence[_core.RequestResult], n_generated: int) -> Timings:
+    started = min(result.ttft_ms for result in results)
+    decode_ms = max(result.ttft_ms + result.decode_ms for result in results) - started
+    n_intervals = n_generated - len(results)
+    is_measured = n_intervals > 0 and decode_ms > 0
+    return Timings(
+        queue_ms=min(result.queue_ms for result in results),
+        prefill_ms=results[0].prefill_ms,
+        ttft_ms=started,
+        decode_ms=decode_ms,
+        tokens_per_s=1000 * n_intervals / decode_ms if is_measured else 0.0,
+    )
