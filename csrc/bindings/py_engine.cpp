@@ -143,22 +143,26 @@ void register_engine(py::module_& module) {
     engine.def(
         "submit",
         [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, float temperature, int32_t top_k,
-           float top_p, float min_p, uint64_t seed, std::vector<std::string> stop, bool ignore_eos,
-           double timeout_s, int32_t priority, int32_t n_top_logits) {
+           float top_p, float min_p, const std::vector<uint64_t>& seeds, std::vector<std::string> stop,
+           bool ignore_eos, double timeout_s, int32_t priority, int32_t n_top_logits) {
             RequestOptions options;
             options.prompt = std::move(prompt);
             options.max_tokens = max_tokens;
-            options.sampling = {temperature, top_k, top_p, min_p, seed};
+            options.sampling = {temperature, top_k, top_p, min_p, 0};
             options.stop = std::move(stop);
             options.ignore_eos = ignore_eos;
             options.timeout_s = timeout_s;
             options.priority = priority;
             options.n_top_logits = n_top_logits;
             const GilRelease released;
-            return std::make_unique<PyRequest>(self.submit(std::move(options)));
+            std::vector<std::unique_ptr<PyRequest>> requests;
+            for (auto& request : self.submit(options, seeds)) {
+                requests.push_back(std::make_unique<PyRequest>(std::move(request)));
+            }
+            return requests;
         },
         py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
-        py::arg("top_p"), py::arg("min_p"), py::arg("seed"), py::arg("stop") = std::vector<std::string>{},
+        py::arg("top_p"), py::arg("min_p"), py::arg("seeds"), py::arg("stop") = std::vector<std::string>{},
         py::arg("ignore_eos") = false, py::arg("timeout_s") = 0.0, py::arg("priority") = 0,
         py::arg("n_top_logits") = 0);
     engine.def("close", &Engine::close, py::call_guard<GilRelease>());

@@ -1,6 +1,7 @@
 #include "engine/engine.hpp"
 
 #include <exception>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -57,16 +58,24 @@ void Engine::wake(Put put) {
     }
 }
 
-std::shared_ptr<Request> Engine::submit(RequestOptions options) {
+std::vector<std::shared_ptr<Request>> Engine::submit(const RequestOptions& options,
+                                                     const std::vector<uint64_t>& seeds) {
     check_usable();
     check_request(*model_, options);
-    auto request = std::make_shared<Request>(std::move(options));
-    auto task = std::make_unique<Task>(*model_, request, config_.n_ctx, config_.options.prompt_lookup);
+    std::vector<std::shared_ptr<Request>> requests;
+    std::vector<std::unique_ptr<Task>> tasks;
+    for (const uint64_t seed : seeds) {
+        RequestOptions own = options;
+        own.sampling.seed = seed;
+        requests.push_back(std::make_shared<Request>(std::move(own)));
+        tasks.push_back(
+            std::make_unique<Task>(*model_, requests.back(), config_.n_ctx, config_.options.prompt_lookup));
+    }
     wake([&](Inbox& inbox) {
-        ++inbox.stats.n_requests;
-        inbox.tasks.push_back(std::move(task));
+        inbox.stats.n_requests += static_cast<int64_t>(tasks.size());
+        std::move(tasks.begin(), tasks.end(), std::back_inserter(inbox.tasks));
     });
-    return request;
+    return requests;
 }
 
 template <typename Result>

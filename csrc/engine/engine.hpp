@@ -24,8 +24,10 @@ class Engine {
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
-    // Throws Error{invalid_argument, context_overflow, engine_closed, engine_forked, inference}.
-    std::shared_ptr<Request> submit(RequestOptions options);
+    // A request for each of the seeds, all at once: they start together and share their prompt. Throws
+    // Error{invalid_argument, context_overflow, engine_closed, engine_forked, inference}.
+    std::vector<std::shared_ptr<Request>> submit(const RequestOptions& options,
+                                                 const std::vector<uint64_t>& seeds);
 
     // Ends all requests with Error{engine_closed} and frees the context. Blocks for the rest of a step.
     void close();

@@ -134,6 +134,7 @@ class ApiError(LlmError):
         provider: ``"openai"``, ``"azure"`` or ``"ollama"``.
         request_id: the server's name for the request, to be quoted to its operators; None when it gave none.
         code: the server's name for what went wrong; None when it gave none.
+        retry_after: seconds that the server asks to wait; None when it does not say.
     """
 
     def __init__(
@@ -144,8 +145,10 @@ class ApiError(LlmError):
         provider: str | None = None,
         request_id: str | None = None,
         code: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.status_code = status_code
         self.provider = provider
         self.request_id = request_id
@@ -182,24 +185,7 @@ class ApiAuthError(ApiError):
 
 
 class ApiRateLimitError(ApiError):
-    """Too many requests (429), and the retries are used up.
-
-    Attributes:
-        retry_after: seconds that the server asks to wait; None when it does not say.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float | None = None,
-        status_code: int | None = None,
-        provider: str | None = None,
-        request_id: str | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message, status_code=status_code, provider=provider, request_id=request_id, code=code)
-        self.retry_after = retry_after
+    """Too many requests (429), and the retries are used up; ``retry_after`` may say how long to wait."""
 
 
 class ApiResponseError(ApiError):

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from tea_llm.errors import ConfigError
-from tea_llm.settings import LlmSettings
+from tea_llm.settings import LlmSettings, check_secret
 
-__all__ = ["Endpoint", "is_configured", "resolve", "settings_of_environment"]
+__all__ = ["Endpoint", "is_configured", "is_openai", "resolve", "settings_of_environment"]
 
 OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://localhost:11434/v1"
@@ -20,6 +20,8 @@ AZURE_VERSION = "2024-02-15-preview"
 
 _LOCAL_OPTIONS = frozenset({"ignore_eos", "min_p", "top_k"})
 """Options that OpenAI's protocol has not got. Servers of others' may: llama.cpp's and vLLM's do."""
+
+_LONGEST_MESSAGE = 1000
 
 _REASONING_MODEL = re.compile(r"(o\d|gpt-5)(\b|-)")
 """Models of OpenAI's that renamed ``max_tokens`` and take no ``temperature``."""
@@ -64,9 +66,10 @@ class Endpoint:
         return renamed
 
     def redact(self, text: str) -> str:
-        """``text`` without the key: a server may repeat it."""
+        """``text`` for a message: without the key, which a server may repeat, and not too long."""
         is_secret = len(self.key) >= 4  # less is a dummy, as servers at home want one, and part of many a word
-        return text.replace(self.key, "***") if is_secret else text
+        text = text.replace(self.key, "***") if is_secret else text
+        return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
 
 def resolve(settings: LlmSettings) -> Endpoint:
@@ -85,10 +88,16 @@ def resolve(settings: LlmSettings) -> Endpoint:
         url = settings.api_url or os.environ.get("OLLAMA_API_BASE") or OLLAMA_URL
         return _plain(provider, url, settings, settings.api_key or "", _LOCAL_OPTIONS)
     url = settings.api_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-    key = settings.api_key or os.environ.get("OPENAI_API_KEY") or ""
-    if url == OPENAI_URL and not key:
+    key = settings.api_key or _key_in("OPENAI_API_KEY") or ""
+    if is_openai(settings) and not key:
         raise ConfigError("no key for provider 'openai': set OPENAI_API_KEY, or api_key in settings.llm")
-    return _plain(provider, url, settings, key, _LOCAL_OPTIONS if url == OPENAI_URL else frozenset())
+    return _plain(provider, url, settings, key, _LOCAL_OPTIONS if is_openai(settings) else frozenset())
+
+
+def is_openai(settings: LlmSettings) -> bool:
+    """Whether the API would be OpenAI's own, and not one that speaks its protocol."""
+    url = settings.api_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    return _provider(settings) == "openai" and url.rstrip("/") == OPENAI_URL
 
 
 def is_configured(settings: LlmSettings) -> bool:
@@ -148,7 +157,7 @@ def _plain(provider: str, url: str, settings: LlmSettings, key: str, refused_opt
 
 def _azure(settings: LlmSettings) -> Endpoint:
     url = settings.api_url or os.environ.get("AZURE_OPENAI_ENDPOINT")
-    key = settings.api_key or os.environ.get("AZURE_OPENAI_API_KEY")
+    key = settings.api_key or _key_in("AZURE_OPENAI_API_KEY")
     deployment = settings.deployment or os.environ.get("AZURE_OPENAI_DEPLOYMENT") or settings.model
     if not url or not key:
         raise ConfigError(
@@ -170,10 +179,28 @@ def _azure(settings: LlmSettings) -> Endpoint:
     )
 
 
+def _key_in(variable: str) -> str | None:
+    """The key in an environment variable.
+
+    Raises:
+        ConfigError: it holds what no key has.
+    """
+    try:
+        return check_secret(variable, os.environ.get(variable, ""))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        raise ConfigError("settings.llm.api_url is not a URL") from None
     if parts.username or parts.password:
         raise ConfigError("settings.llm.api_url holds a user or a password, which would be shown: use api_key")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.query or parts.fragment:
+        raise ConfigError("settings.llm.api_url holds a query, and paths come after it: use api_key or api_version")
+    if not is_url:
         raise ConfigError(f"settings.llm.api_url must be like http://localhost:8000/v1, not {url!r}")
     return url.rstrip("/")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tea_llm._check import check_float, check_int, check_text
 from tea_llm.errors import ConfigError
 
-__all__ = ["LlmSettings"]
+__all__ = ["LlmSettings", "check_secret"]
 
 _ALIASES = {"api_base": "api_url"}
 _FOREIGN = frozenset({"opik_project_name", "opik_trace", "shell_provider"})
@@ -30,7 +30,8 @@ class LlmSettings:
     Attributes:
         backend: ``"local"``, ``"api"``, or ``"auto"``: local if a model is found and loads, else the API.
         fallback: ``"create"``: ``auto`` may choose the API when there is no local model; ``"call"``: a request that
-            the local model cannot answer may go to the API, too; ``"never"``: neither.
+            the local model cannot answer may go to the API, too; ``"never"``: neither. For ``auto`` alone:
+            ``local`` never asks an API.
         model_path: of a GGUF file; None: search.
         n_ctx: tokens of the longest request, ``"auto"`` or None: as ``tea_llm.load``.
         n_parallel: requests that run at once.
@@ -141,6 +142,12 @@ class LlmSettings:
             object.__setattr__(self, "provider", "auto")
             object.__setattr__(self, "backend", "local")
 
+    def __copy__(self) -> LlmSettings:
+        return self  # immutable, and __reduce__ would leave the key out
+
+    def __deepcopy__(self, memo: object) -> LlmSettings:
+        return self
+
     def __reduce__(self) -> tuple[object, ...]:
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "api_key"}
         return _rebuild, (values,)
@@ -154,7 +161,9 @@ class LlmSettings:
                 continue
             if key not in _CHECKS:
                 raise ConfigError(_unknown(given))
-            values[key] = value
+            expanded = _expand(f"settings.llm.{key}", value) if isinstance(value, str) else value
+            if expanded != "":
+                values[key] = expanded
         return cls(**values)
 
 
@@ -171,8 +180,6 @@ def _unknown(key: object) -> str:
 def _checked(name: str, value: object, check: Callable[[str, object], object]) -> object:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if isinstance(value, str):
-        value = _expand(name, value)
     try:
         return check(name, value)
     except (TypeError, ValueError) as error:
@@ -191,11 +198,16 @@ def _text(name: str, value: object) -> str | None:
     return check_text(name, value) or None
 
 
-def _secret(name: str, value: object) -> str | None:
-    text = _text(name, value)
-    if text is not None and not re.fullmatch(r"[!-~]+", text):
+def check_secret(name: str, value: object) -> str | None:
+    """A key, without the newline of the file it may have come from; None: empty.
+
+    Raises:
+        ValueError: it cannot be one. The message does not show it.
+    """
+    text = (_text(name, value) or "").strip()
+    if not re.fullmatch(r"[!-~]*", text):
         raise ValueError(f"{name} holds a character that no key has (white space, say)")
-    return text
+    return text or None
 
 
 def _one_of(*allowed: str) -> Callable[[str, object], str]:
@@ -248,7 +260,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "chat_format": _one_of("chatml", "gemma", "plain"),
     "provider": _provider,
     "api_url": _text,
-    "api_key": _secret,
+    "api_key": check_secret,
     "model": _text,
     "deployment": _text,
     "api_version": _text,

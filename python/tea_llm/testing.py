@@ -6,20 +6,20 @@ import hashlib
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from tea_llm._check import check_flag
+from tea_llm._check import check_flag, check_text
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.vectors import checked_texts, normalized
 from tea_llm.chat.messages import check_messages
-from tea_llm.errors import EngineClosedError
+from tea_llm.errors import EngineClosedError, GenerationCancelledError
 from tea_llm.types import Choice, LlmCallParams, LlmCallResult, Message, StreamChunk, Usage
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class MockBackend(LlmBackend):
     ) -> None:
         self.calls: list[MockCall] = []
         self._replies = deque(replies)
-        self._vectors = dict(vectors or {})
-        self._n_embd = n_embd if not self._vectors else len(next(iter(self._vectors.values())))
+        self._vectors = {text: list(vector) for text, vector in (vectors or {}).items()}
+        self._n_embd = len(next(iter(self._vectors.values()))) if self._vectors else n_embd
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -160,20 +160,23 @@ class MockBackend(LlmBackend):
         self._is_closed = True
 
     def _take(self, method: str, asked: Any, options: Mapping[str, Any]) -> LlmCallResult | BaseException:
-        n = GenerationOptions.checked(split_params(asked, options)[1]).n
+        question, given = split_params(asked, options) if method in ("call", "stream") else (asked, options)
+        checked = GenerationOptions.checked(given)
         prompt = list(asked) if isinstance(asked, Iterator) else asked
         if method in ("call", "stream"):
-            words = _check_prompt(prompt)
+            if checked.tools:
+                raise ValueError("tools are for chats: a raw prompt has no place for them")
+            words = _check_prompt(question)
         else:
             words = [word for message in check_messages(prompt) for word in str(message["content"]).split()]
         self._check_open()
         with self._lock:
             self.calls.append(MockCall(method, prompt, dict(options)))
-            if len(self._replies) < n:
+            if len(self._replies) < checked.n:
                 raise AssertionError(f"no reply left for request {len(self.calls)}: {method}({prompt!r})")
-            replies = [self._replies.popleft() for _ in range(n)]
+            replies = [self._replies.popleft() for _ in range(checked.n)]
         results = [_result(reply, len(words)) if isinstance(reply, str) else reply for reply in replies]
-        return results[0] if n == 1 else _merged(results)
+        return results[0] if checked.n == 1 else _merged(results)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -184,11 +187,10 @@ class MockBackend(LlmBackend):
         return [byte / 127.5 - 1 for byte in digest]
 
 
-def _check_prompt(prompt: str | Sequence[int] | LlmCallParams) -> Sequence[object]:
-    text = prompt.prompt if isinstance(prompt, LlmCallParams) else prompt
-    if not text:
+def _check_prompt(prompt: str | Sequence[int]) -> Sequence[object]:
+    if not prompt:
         raise ValueError("prompt is empty")
-    return text.split() if isinstance(text, str) else text
+    return check_text("prompt", prompt).split() if isinstance(prompt, str) else prompt
 
 
 def _result(text: str, n_prompt: int) -> LlmCallResult:
@@ -211,7 +213,7 @@ def _given(reply: LlmCallResult | BaseException) -> LlmCallResult:
     return reply
 
 
-def _pieces(reply: LlmCallResult | BaseException) -> Generator[StreamChunk, None, None]:
+def _pieces(reply: LlmCallResult | BaseException) -> Iterator[StreamChunk]:
     """Word by word, one of each choice in turn."""
     result = _given(reply)
     contents = [choice.content for choice in result.choices] or [result.content]
@@ -220,18 +222,42 @@ def _pieces(reply: LlmCallResult | BaseException) -> Generator[StreamChunk, None
         yield from (StreamChunk(word, index) for index, word in enumerate(row) if word)
 
 
+class _Pieces:
+    """A reply that is taken piece by piece, until it is cancelled."""
+
+    def __init__(self, reply: LlmCallResult | BaseException) -> None:
+        self._reply = reply
+        self._pieces = _pieces(reply)
+        self._is_cancelled = False
+
+    def next(self) -> StreamChunk | None:
+        self._check()
+        return next(self._pieces, None)
+
+    def wait(self) -> LlmCallResult:
+        self._check()
+        return _given(self._reply)
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+
+    def _check(self) -> None:
+        if self._is_cancelled:
+            raise GenerationCancelledError("the request was cancelled")
+
+
 def _stream_of(reply: LlmCallResult | BaseException) -> TextStream:
-    pieces = _pieces(reply)
-    return TextStream(lambda: next(pieces, None), lambda: _given(reply), pieces.close)
+    pieces = _Pieces(reply)
+    return TextStream(pieces.next, pieces.wait, pieces.cancel)
 
 
 def _async_stream_of(reply: LlmCallResult | BaseException) -> AsyncTextStream:
-    pieces = _pieces(reply)
+    pieces = _Pieces(reply)
 
     async def next_chunk() -> StreamChunk | None:
-        return next(pieces, None)
+        return pieces.next()
 
     async def wait() -> LlmCallResult:
-        return _given(reply)
+        return pieces.wait()
 
-    return AsyncTextStream(next_chunk, wait, pieces.close)
+    return AsyncTextStream(next_chunk, wait, pieces.cancel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,10 @@ from tea_llm import (
     ApiLlmBackend,
     ConfigError,
     ContextOverflowError,
+    EngineClosedError,
     FallbackBackend,
+    GenerationCancelledError,
+    GenerationTimeoutError,
     InferenceError,
     LlmBackend,
     LocalBackendUnavailableError,
@@ -32,6 +36,7 @@ from tea_llm import (
     is_local_llm_available,
 )
 from tea_llm.backends import select
+from tea_llm.testing import MockBackend
 
 HI = [{"role": "user", "content": "Hello"}]
 GREEDY: dict[str, Any] = {"max_tokens": 12, "temperature": 0}
@@ -189,6 +194,87 @@ def test_no_stream_changes_its_source_midway(model: Path, server: OpenAiServer, 
                 llm.stream("Hello", texts.append, **GREEDY)
             assert len(texts) == n_chunks
         assert len(server.requests) == (n_chunks == 0)
+
+
+def test_local_is_local(model: Path, server: OpenAiServer) -> None:
+    """``fallback: call`` sends nothing off the machine where only a local model was asked for."""
+    with create_llm_backend(settings(model, backend="local", fallback="call", api_url=server.url, model="m")) as llm:
+        with pytest.raises(ContextOverflowError):
+            llm.call("Hello " * 60)
+        assert server.requests == []
+
+
+class Fails(MockBackend):
+    """A local backend that takes its time to fail."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def stream_chat(self, messages: Any, callback: Any = None, **options: Any) -> Any:
+        def fail() -> Any:
+            time.sleep(self.seconds)
+            raise InferenceError("broken on purpose")
+
+        return tea_llm.TextStream(fail, fail, lambda: None)
+
+
+def test_who_cancels_is_not_answered_by_the_api() -> None:
+    api = MockBackend(["an answer"])
+    stream = FallbackBackend(Fails(0), api).stream_chat(HI)
+    stream.cancel()
+    with pytest.raises(GenerationCancelledError):
+        list(stream)
+    assert api.calls == []
+
+
+def test_the_api_gets_the_time_that_is_left() -> None:
+    api = MockBackend(["an answer"])
+    llm = FallbackBackend(Fails(0.05), api)
+    with pytest.raises(GenerationTimeoutError, match="0.04 s none are left"):
+        list(llm.stream_chat(HI, timeout=0.04))
+    list(llm.stream_chat(HI, timeout=60, priority=3))
+    assert 0 < api.calls[0].options["timeout"] < 60
+    assert "priority" not in api.calls[0].options
+
+
+def test_close_all_during_a_load(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is loaded then is closed, and whoever waited gets one that is open."""
+    loaded: list[LocalLlmBackend] = []
+    is_loading, may_go_on = threading.Event(), threading.Event()
+    real_load = tea_llm.load
+
+    def slow_load(*args: Any, **options: Any) -> LocalLlmBackend:
+        loaded.append(real_load(*args, **options))
+        is_loading.set()
+        may_go_on.wait(10)
+        return loaded[-1]
+
+    monkeypatch.setattr(select, "load", slow_load)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(get_llm_backend, settings(model, n_ctx=256))
+        is_loading.wait(10)
+        close_all()
+        second = pool.submit(get_llm_backend, settings(model, n_ctx=256))
+        may_go_on.set()
+        assert first.result() is second.result() is loaded[-1]
+    assert len(loaded) == 2
+    assert loaded[-1].call("Hello", max_tokens=1).tokens_used is not None
+    with pytest.raises(EngineClosedError):
+        loaded[0].call("Hello")
+
+
+def test_a_relative_path_is_where_it_was_written(
+    tiny_model: Callable[..., Path], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index, name in enumerate(("one", "two")):
+        (home / name).mkdir()
+        shutil.copy(tiny_model("llama", n_ctx_train=256 * (index + 1)), home / name / "m.gguf")
+    for index, name in enumerate(("one", "two")):
+        monkeypatch.chdir(home / name)
+        llm = get_llm_backend({"llm": {"backend": "local", "model_path": "m.gguf"}})
+        assert isinstance(llm, LocalLlmBackend)
+        assert llm.info.n_ctx_train == 256 * (index + 1)
 
 
 def test_one_load_for_32_racing_threads(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ def test_a_model_that_is_a_file_is_the_model_file(bench: Bench, tmp_path: Path) 
     bench.replies("1", "2", "3", "4")
     for model in ("~/x.GGUF", str(file)):
         bench.run("llm.call", prompt="x", model=model)
-        assert bench.last() == ({"max_retries": 0}, model)
+        assert bench.last() == ({"max_retries": 0, "model_path": model}, model)
     bench.run("llm.call", prompt="x", model="gpt-4o")
     assert bench.last() == ({"max_retries": 0, "model": "gpt-4o"}, None)
     bench.engine.llm_settings = {"model": "m.gguf"}
@@ -169,6 +169,62 @@ def test_an_action_that_names_a_provider_means_the_api(bench: Bench) -> None:
     bench.replies("1")
     bench.run("llm.call", prompt="x", provider="ollama")
     assert bench.last()[0] == {"backend": "api", "provider": "ollama", "max_retries": 0}
+
+
+def test_an_api_has_models_that_are_named_like_files(bench: Bench) -> None:
+    bench.replies("1", "2")
+    bench.run("llm.call", prompt="x", provider="openai", api_base="http://x/v1", model="qwen.gguf")
+    asked = {"backend": "api", "provider": "openai", "api_url": "http://x/v1", "model": "qwen.gguf", "max_retries": 0}
+    assert bench.last() == (asked, None)
+    bench.engine.llm_settings = {"backend": "api", "api_url": "http://x/v1", "model": "qwen.gguf"}
+    bench.run("llm.call", prompt="x")
+    assert bench.last()[0]["model"] == "qwen.gguf"
+
+
+def test_the_action_goes_before_the_settings(bench: Bench) -> None:
+    """Whatever names either used."""
+    bench.replies(*"12345")
+    bench.engine.llm_settings = {"api_url": "http://a/v1", "model": "m", "backend": "api"}
+    bench.run("llm.call", prompt="x", api_base="http://b/v1")
+    assert bench.last()[0]["api_url"] == "http://b/v1"
+    bench.run("llm.call", prompt="x", provider="local")
+    assert bench.last()[0]["backend"] == "local"
+    bench.run("llm.call", prompt="x", model_path="a.gguf")
+    assert (bench.last()[0]["backend"], bench.last()[1]) == ("local", "a.gguf")
+    bench.engine.llm_settings = {"provider": "local"}
+    bench.engine.cli_overrides = {"backend": "api"}
+    bench.run("llm.call", prompt="x")
+    assert bench.last()[0]["backend"] == "api"
+    bench.engine.llm_settings = {"backend": "api"}
+    bench.engine.cli_overrides = {"model_path": "c.gguf"}
+    bench.run("llm.call", prompt="x")
+    assert (bench.last()[0]["backend"], bench.last()[1]) == ("local", "c.gguf")
+    bench.engine.cli_overrides = {"model_path": "c.gguf", "backend": "api"}
+    assert "a model file is for local models" in bench.run("llm.call", prompt="x")["error"]
+
+
+def test_limits_of_an_api_reach_it(bench: Bench) -> None:
+    bench.engine.llm_settings = {"timeout": "7", "max_retries": 4, "temperature": "0.25"}
+    bench.replies("1", "2", "3")
+    bench.run("llm.stream", prompt="x", callback=lambda text: None)
+    assert (bench.last()[0]["timeout"], bench.last()[0]["max_retries"]) == ("7", 4)
+    assert bench.llm.calls[-1].options == {"temperature": 0.25}
+    bench.run("llm.embed", text="x", timeout="0.5", max_retries=0)
+    assert (bench.last()[0]["timeout"], bench.last()[0]["max_retries"]) == (0.5, 0)
+    bench.run("llm.call", prompt="x", timeout=3)
+    assert bench.last()[0]["timeout"] == "7"
+    assert bench.llm.calls[-1].options["timeout"] == 3
+
+
+def test_similarity_asks_openai_for_its_embeddings(bench: Bench) -> None:
+    bench.engine.llm_settings = {"model": "gpt-4o"}
+    bench.run("llm.similarity", text_a="x", text_b="y")
+    assert bench.last()[0]["model"] == "text-embedding-3-small"
+    bench.run("llm.similarity", text_a="x", text_b="y", model="own")
+    assert bench.last()[0]["model"] == "own"
+    bench.engine.llm_settings = {"model": "nomic", "api_url": "http://x/v1"}
+    bench.run("llm.similarity", text_a="x", text_b="y")
+    assert bench.last()[0]["model"] == "nomic"
 
 
 def test_streams_go_to_stdout_or_a_hook(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

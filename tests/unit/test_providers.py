@@ -90,6 +90,10 @@ def test_azure_deployment_and_version(environment: pytest.MonkeyPatch) -> None:
         ({"api_url": "localhost:8000"}, "must be like http://localhost:8000/v1, not 'localhost:8000'"),
         ({"api_url": "ftp://x"}, "must be like"),
         ({"api_url": "http://me:secret@x/v1"}, "holds a user or a password"),
+        ({"api_url": "http://x/v1?key=secret"}, "holds a query"),
+        ({"api_url": "http://[x/v1"}, "is not a URL"),
+        ({"api_url": "http://x:port/v1"}, "is not a URL"),
+        ({"api_url": "https://api.openai.com/v1/", "api_key": None}, "no key for provider 'openai'"),
     ],
 )
 def test_what_is_missing_is_said(llm: dict[str, Any], message: str) -> None:

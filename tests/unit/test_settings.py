@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tea_llm import ConfigError, LlmSettings
+from tea_llm.providers import resolve
 
 KEY = "sk-very-secret"
 
@@ -88,7 +90,35 @@ def test_a_constructor_checks_too() -> None:
         LlmSettings(backend="cloud")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", "schlüssel", f"{KEY}\x00"])
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\n"])
+def test_a_key_may_come_with_the_newline_of_its_file(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse(api_key=key).api_key == KEY
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert resolve(parse(model="m")).headers == {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("key", [f"{KEY} {KEY}", "schlüssel", f"{KEY}\n{KEY}", f"{KEY}\x7f"])
+def test_a_key_in_the_environment_that_is_none_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://x.test")
+    for variable, provider in {"OPENAI_API_KEY": "openai", "AZURE_OPENAI_API_KEY": "azure"}.items():
+        monkeypatch.setenv(variable, key)
+        with pytest.raises(ConfigError, match=f"{variable} holds a character that no key has") as caught:
+            resolve(parse(model="m", provider=provider))
+        assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["backend", "provider", "n_ctx", "timeout", "api_key", "model_path", "fallback"])
+def test_empty_texts_are_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEA_TEST_EMPTY", "")
+    assert parse(**{name: ""}) == parse(**{name: "${TEA_TEST_EMPTY}"}) == LlmSettings()
+
+
+def test_a_copy_is_whole() -> None:
+    settings = parse(api_key=KEY)
+    assert copy.copy(settings).api_key == copy.deepcopy({"a": settings})["a"].api_key == KEY
+
+
+@pytest.mark.parametrize("key", [f"{KEY} {KEY}", "schlüssel", f"{KEY}\x00"])
 def test_a_key_that_no_header_could_hold_is_not_shown(key: str) -> None:
     with pytest.raises(ConfigError, match="holds a character that no key has") as caught:
         parse(api_key=key)

@@ -22,6 +22,7 @@ def success(result: LlmCallResult, backend: LlmBackend | None, **more: Any) -> d
         backend: that gave it.
         **more: further keys.
     """
+    calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in result.tool_calls]
     reason = {} if result.fallback_reason is None else {"fallback_reason": result.fallback_reason}
     return {
         "content": result.content,
@@ -32,6 +33,7 @@ def success(result: LlmCallResult, backend: LlmBackend | None, **more: Any) -> d
         "usage": {} if result.tokens_used is None else asdict(result.usage),
         "tokens_used": result.tokens_used,
         "finish_reason": result.finish_reason,
+        **({"tool_calls": calls} if calls else {}),
         **reason,
         **more,
     }
@@ -54,7 +56,8 @@ def in_words(error: Exception, backend: LlmBackend | None) -> str:
     """The reference's words for an error that no retry would help."""
     if isinstance(error, (ConfigError, TypeError, ValueError)):
         return str(error)
-    if isinstance(error, ApiError) or (isinstance(error, LlmError) and isinstance(backend, ApiLlmBackend)):
+    is_api = isinstance(backend, ApiLlmBackend) or (isinstance(backend, FallbackBackend) and backend._local is None)
+    if isinstance(error, ApiError) or (isinstance(error, LlmError) and is_api):
         return f"LLM API error (non-retryable): {error}"
     if isinstance(error, LlmError):
         return f"Local LLM error: {error}"

@@ -22,7 +22,10 @@ Engine = Any
 OPTIONS = frozenset(get_type_hints(Options))
 """Parameters that go with a request."""
 
-SETTINGS = frozenset(LlmSettings.__dataclass_fields__) - {"temperature", "timeout", "max_retries"} | {"api_base"}
+_API_LIMITS = frozenset({"timeout", "max_retries"})
+"""Settings of an API that an action may have of its own."""
+
+SETTINGS = frozenset(LlmSettings.__dataclass_fields__) - _API_LIMITS - {"temperature"} | {"api_base"}
 """Parameters that choose the backend; more of them than an action's own are injected from ``settings.llm``."""
 
 FOREIGN = frozenset(
@@ -81,28 +84,29 @@ class Request:
         Raises:
             ActionError: a parameter that there is not.
         """
-        given = _settings_of(engine)
         for name in params:
             if name not in known | SETTINGS | FOREIGN | _INJECTED:
                 near = difflib.get_close_matches(str(name), known | SETTINGS, n=1)
                 raise ActionError(f"Unknown parameter: {name}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        settings = {name: value for name, value in given.items() if name in SETTINGS}
-        asked = {name: value for name, value in params.items() if name in SETTINGS and value is not None}
-        model_path = _explicit_path(asked, given)
-        _choose_backend(asked, settings)
-        settings |= asked
-        _model_file(settings)
+        given, checked = _settings_of(engine)
+        params = _own_names({name: _converted(name, value) for name, value in params.items()})
         overrides = _overrides(engine, state)
-        if overrides.get("backend"):
-            settings["backend"] = overrides["backend"]
-        if is_local:
-            settings = {name: value for name, value in settings.items() if name != "provider"} | {"backend": "local"}
-        own = {name: _converted(name, params[name]) for name in known if name in params and name not in OPTIONS}
-        options = {name: _converted(name, params[name]) for name in OPTIONS & known if name in params}
+        settings = {name: value for name, value in given.items() if name in SETTINGS | _API_LIMITS}
+        asked = {name: value for name, value in params.items() if name in SETTINGS and value is not None}
+        asked |= {name: params[name] for name in _API_LIMITS - known if params.get(name) is not None}
+        forced = "local" if is_local else overrides.get("backend")
+        _choose_backend(asked, settings, forced, has_file=bool(overrides.get("model_path")))
+        settings |= asked
+        model_path = None
+        if settings.get("backend") != "api":
+            model_path = overrides.get("model_path") or _explicit_path(asked, given)
+            _model_file(settings)
+        own = {name: params[name] for name in known if name in params and name not in OPTIONS}
+        options = {name: params[name] for name in OPTIONS & known if name in params}
         options = {name: value for name, value in options.items() if value is not None or name == "max_tokens"}
-        if "temperature" in OPTIONS & known and given.get("temperature") is not None:
-            options.setdefault("temperature", given["temperature"])
-        return cls(settings, overrides.get("model_path") or model_path, options, own, given.get("max_retries"))
+        if "temperature" in OPTIONS & known and checked.temperature is not None:
+            options.setdefault("temperature", checked.temperature)
+        return cls(settings, model_path, options, own, checked.max_retries)
 
     def open(self, engine: Engine, *, max_retries: int | None = None) -> LlmBackend:
         """The backend that answers: the engine's own ``llm_backend``, or the process's for these settings.
@@ -123,17 +127,32 @@ def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend
     return get_llm_backend(settings, model_path=model_path)
 
 
-def _settings_of(engine: Engine) -> dict[str, Any]:
+def _settings_of(engine: Engine) -> tuple[dict[str, Any], LlmSettings]:
+    """The engine's settings as they were given, and checked: what is wrong there is said here."""
     given = getattr(engine, "llm_settings", None)
     if given is None:
         settings = getattr(engine, "settings", None)
         given = settings.get("llm") if isinstance(settings, Mapping) else None
     if given is None:
-        return {}
+        return {}, LlmSettings()
     if not isinstance(given, Mapping):
         raise ConfigError(f"settings.llm must be a mapping, not {type(given).__name__}")
-    LlmSettings.parse({"llm": given})  # what is wrong there is said here, and not ignored below
-    return dict(given)
+    return _own_names(given), LlmSettings.parse({"llm": given})
+
+
+def _own_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """``api_base`` as ``api_url`` and ``provider: local`` as ``backend: local``, so that later ones replace earlier."""
+    named = dict(given)
+    base = named.pop("api_base", None)
+    if named.get("api_url") is None and base is not None:
+        named["api_url"] = base
+    if named.get("provider") == "local":
+        del named["provider"]
+        if named.get("backend") in (None, "auto"):
+            named["backend"] = "local"
+        elif named["backend"] == "api":
+            raise ConfigError("provider: local and backend: api exclude each other")
+    return named
 
 
 def _overrides(engine: Engine, state: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -146,20 +165,35 @@ def _overrides(engine: Engine, state: Mapping[str, Any] | None) -> dict[str, Any
 
 def _explicit_path(asked: dict[str, Any], given: Mapping[str, Any]) -> str | None:
     """The file that the action names. What is the same in the settings was injected from there."""
-    path, model = asked.get("model_path"), asked.get("model")
-    if path is not None and path != given.get("model_path"):
-        return str(asked.pop("model_path"))
-    if _is_file(model) and model != given.get("model"):
-        return str(asked.pop("model"))
+    for name in ("model_path", "model"):
+        value = asked.get(name)
+        if value is not None and value != given.get(name) and (name == "model_path" or _is_file(value)):
+            return str(value)
     return None
 
 
-def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any]) -> None:
-    """An action that names a provider or a URL of its own means the API."""
-    places = ("provider", "api_url", "api_base")
-    names_api = any(asked.get(name) not in (None, "auto", "local", settings.get(name)) for name in places)
-    if names_api and asked.get("backend", settings.get("backend", "auto")) == "auto":
-        asked["backend"] = "api"
+def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any], forced: str | None, *, has_file: bool) -> None:
+    """Which backend an action means: forced, named, or by what else it names."""
+    if forced is not None:
+        if forced == "api" and has_file:
+            raise ActionError("a model file is for local models, and --backend api asks none")
+        asked["backend"] = forced
+        return
+    if has_file:  # --gguf is for all nodes
+        asked["backend"] = "local"
+        return
+
+    def is_new(name: str) -> bool:
+        return asked.get(name) not in (None, "auto", settings.get(name))
+
+    if is_new("backend"):
+        if asked["backend"] == "api" and is_new("model_path"):
+            raise ActionError("model_path is for a local model, and backend: api is not one")
+    elif is_new("provider") or is_new("api_url"):  # an action that names a provider or a URL of its own
+        if asked.get("backend", settings.get("backend", "auto")) == "auto":
+            asked["backend"] = "api"
+    elif is_new("model_path") and settings.get("backend") == "api":
+        asked["backend"] = "local"
 
 
 def _model_file(settings: dict[str, Any]) -> None:

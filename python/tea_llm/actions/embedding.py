@@ -12,12 +12,15 @@ from tea_llm.actions._answer import failure, in_words
 from tea_llm.actions._request import ActionError, Engine, Request
 from tea_llm.backends.base import LlmBackend
 from tea_llm.errors import EmbeddingNotSupportedError
+from tea_llm.providers import is_openai
+from tea_llm.settings import LlmSettings
 
 __all__ = ["EMBED_PARAMETERS", "SIMILARITY_PARAMETERS", "embed", "similarity"]
 
 EMBED_PARAMETERS = frozenset({"text", "normalize"})
 SIMILARITY_PARAMETERS = frozenset({"text_a", "text_b", "vector_a", "vector_b"})
 
+_OPENAI_MODEL = "text-embedding-3-small"
 _UNSUPPORTED = "Embeddings require local backend with embedding=True or explicit API configuration"
 
 
@@ -53,6 +56,8 @@ def similarity(params: Mapping[str, Any], *, engine: Engine, state: Mapping[str,
         if own.get("vector_a") is not None and own.get("vector_b") is not None:
             a, b = (_vector(name, own[name]) for name in ("vector_a", "vector_b"))
         elif own.get("text_a") and own.get("text_b"):
+            if params.get("model") is None and is_openai(LlmSettings.parse({"llm": request.settings})):
+                request.settings["model"] = _OPENAI_MODEL  # the settings' one is for texts
             backend = request.open(engine)
             a, b = backend.embed([own["text_a"], own["text_b"]])
         else:

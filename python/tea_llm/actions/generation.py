@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tea_llm.actions._answer import failure, in_words, success
@@ -25,8 +25,10 @@ def conversation(own: Mapping[str, Any], *, is_chat: bool) -> tuple[Any, bool]:
     Raises:
         ActionError: neither messages nor a prompt.
     """
-    if own.get("messages"):
-        return own["messages"], True
+    messages = own.get("messages")
+    if messages:
+        # To be read again by another attempt. What is no list of messages the backend refuses.
+        return (list(messages) if isinstance(messages, Iterable) and not isinstance(messages, str) else messages), True
     prompt, system = own.get("prompt"), own.get("system")
     if not prompt:
         raise ActionError("Missing required parameter: prompt or messages")
@@ -51,7 +53,7 @@ def answer(
     try:
         request = Request.of(params, known=ANSWER_PARAMETERS, engine=engine, state=state, is_local=is_local)
         asked, has_messages = conversation(request.own, is_chat=is_chat)
-        retry = _retry_of(request.own, default_retries or int(request.max_retries or 0))
+        retry = _retry_of(request.own, default_retries or request.max_retries or 0)
         backend = request.open(engine, max_retries=0)
         ask: Callable[..., LlmCallResult] = backend.chat if has_messages else backend.call
         result = retry.run(lambda: ask(asked, **request.options))
@@ -85,14 +87,14 @@ def stream(
         backend = request.open(engine)
         ask: Callable[..., LlmCallResult] = backend.stream_chat if has_messages else backend.stream
         result = ask(asked, deliver, **request.options)
+        if hook is None:
+            _print("\n")
     except ActionError as error:
         return failure(str(error))
     except (LlmError, TypeError, ValueError) as error:
         return failure(f"LLM streaming failed: {error}", error)
     except Exception as error:
         return failure(f"Unexpected error: {error}", error)
-    if hook is None:
-        _print("\n")
     return success(result, backend, streamed=True, chunk_count=n_chunks)
 
 

@@ -55,7 +55,11 @@ class Toolbox:
 
     def use(self, call: ToolCall, registry: Mapping[str, Callable[..., Any]], state: Mapping[str, Any] | None) -> str:
         """What a call gives, as JSON for the model: also where it fails."""
-        return json.dumps(self._result_of(call, registry, state), default=str)
+        result = self._result_of(call, registry, state)
+        try:
+            return json.dumps(result, default=str)
+        except (TypeError, ValueError):  # keys that are no text, a list that holds itself
+            return json.dumps(str(result))
 
     def _result_of(self, call: ToolCall, registry: Mapping[str, Callable[..., Any]], state: Any) -> object:
         name = self.actions.get(call.name)
@@ -81,7 +85,8 @@ def tools(
         messages, _ = conversation(request.own, is_chat=True)
         box = Toolbox.of(request.options.pop("tools", None))
         choice = request.options.pop("tool_choice", "auto")
-        max_rounds = request.own.get("max_tool_rounds", _MAX_ROUNDS)
+        max_rounds = request.own.get("max_tool_rounds")
+        max_rounds = _MAX_ROUNDS if max_rounds is None else max_rounds
         backend = request.open(engine)
         messages = list(messages)
         for number in range(max_rounds):

@@ -49,6 +49,7 @@ class _Request:
 
     body: dict[str, Any]
     timeout: float
+    given: Mapping[str, object]  # the caller's options
     prompt: str | list[int] | None = None
 
 
@@ -90,7 +91,8 @@ class ApiLlmBackend(LlmBackend):
     def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
         """Continues a raw prompt, by ``/completions``.
 
-        A model that has no such endpoint gets the prompt as one user message; that is logged once.
+        With ``max_tokens=None`` the server decides, and some give few; ``finish_reason`` is ``"length"`` then. A model
+        that has no such endpoint gets the prompt as one user message; that is logged once.
         """
         return Portal.wait(self._start(self._answer, self._completion(prompt, options)))
 
@@ -153,6 +155,7 @@ class ApiLlmBackend(LlmBackend):
 
     def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
         check_flag("normalize", normalize)
+        self._check_open()
         vectors: list[Sequence[float]] = []
         for group in groups(checked_texts(text), _TEXTS_A_REQUEST):
             vectors += Portal.wait(self._start(self._vectors, [one for _, one in group]))
@@ -160,6 +163,7 @@ class ApiLlmBackend(LlmBackend):
 
     async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
         check_flag("normalize", normalize)
+        self._check_open()
         vectors: list[Sequence[float]] = []
         for group in groups(checked_texts(text), _TEXTS_A_REQUEST):
             vectors += await Portal.join(self._start(self._vectors, [one for _, one in group]))
@@ -169,7 +173,8 @@ class ApiLlmBackend(LlmBackend):
         if not self._is_closed:
             self._is_closed = True
             portal = Portal.get()
-            portal.wait(portal.start(self._close(portal)))
+            if not portal.is_stopped:  # else it has closed all there was
+                portal.wait(portal.start(self._close(portal)))
 
     def __repr__(self) -> str:
         closed = " closed" if self._is_closed else ""
@@ -191,25 +196,30 @@ class ApiLlmBackend(LlmBackend):
         if not given:
             raise ValueError("prompt is empty")
         body = completion_body(self._endpoint.model, checked, options)
-        return _Request(body, checked.timeout or self._timeout, given)
+        return _Request(body, checked.timeout or self._timeout, options, given)
 
     def _chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _Request:
         checked = self._checked(options)
         body = completion_body(self._endpoint.model, checked, options) | {"messages": wire_messages(messages)}
-        return _Request(self._endpoint.adapt(body, options), checked.timeout or self._timeout)
+        return _Request(self._endpoint.adapt(body, options), checked.timeout or self._timeout, options)
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
         if checked.priority:
             raise ValueError("priority is an option of local backends")
         for name in sorted(self._endpoint.refused_options.intersection(options)):
+            if name == "ignore_eos" and not checked.ignore_eos:
+                continue  # as it is anyway
             raise ValueError(f"{name} is an option that provider {self._endpoint.provider!r} has not got")
         return checked
 
     def _start(self, work: Callable[[Any], Coroutine[Any, Any, _T]], argument: object) -> Future[_T]:
+        self._check_open()
+        return Portal.get().start(work(argument))
+
+    def _check_open(self) -> None:
         if self._is_closed:
             raise EngineClosedError("the backend was closed")
-        return Portal.get().start(work(argument))
 
     # What follows runs in the portal's loop.
 
@@ -265,7 +275,7 @@ class ApiLlmBackend(LlmBackend):
                 if not is_missing or not isinstance(request.prompt, str):
                     raise
         body = {**request.body, "messages": [{"role": "user", "content": request.prompt}]}
-        result = await send("/chat/completions", self._endpoint.adapt(body, request.body))
+        result = await send("/chat/completions", self._endpoint.adapt(body, request.given))
         if self._has_completions:
             self._has_completions = False
             logger.warning("%s has no /completions: raw prompts are sent as a user message", self)
@@ -276,6 +286,8 @@ class ApiLlmBackend(LlmBackend):
         assert task is not None  # noqa: S101 - the portal starts tasks
         self._tasks.add(task)
         try:
+            if self._is_closed:
+                raise EngineClosedError("the backend was closed")
             return await asyncio.wait_for(work, timeout)
         except asyncio.TimeoutError:
             provider = self._endpoint.provider
@@ -286,6 +298,7 @@ class ApiLlmBackend(LlmBackend):
             raise
         except ApiError as error:
             error.provider = self._endpoint.provider
+            error.args = (self._endpoint.redact(str(error)), *error.args[1:])
             raise
         finally:
             self._tasks.discard(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
@@ -54,12 +55,12 @@ class FallbackBackend(LlmBackend):
 
     @takes_options
     def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return self._result(lambda backend: backend.call(prompt, **options), is_text=_is_text(prompt))
+        return self._result(lambda backend, given: backend.call(prompt, **given), options, is_text=_is_text(prompt))
 
     @takes_options
     def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
         kept = _again(messages)
-        return self._result(lambda backend: backend.chat(kept, **options))
+        return self._result(lambda backend, given: backend.chat(kept, **given), options)
 
     @overload
     def stream(
@@ -79,8 +80,9 @@ class FallbackBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        stream = self._stream(lambda backend: backend.stream(prompt, **options), is_text=_is_text(prompt))
-        return deliver(stream, callback, options)
+        is_text = _is_text(prompt)
+        answer = _Answer(self, lambda backend, given: backend.stream(prompt, **given), options, is_text=is_text)
+        return deliver(TextStream(answer.next_chunk, answer.wait, answer.cancel), callback, options)
 
     @overload
     def stream_chat(
@@ -98,26 +100,31 @@ class FallbackBackend(LlmBackend):
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
         kept = _again(messages)
-        return deliver(self._stream(lambda backend: backend.stream_chat(kept, **options)), callback, options)
+        answer = _Answer(self, lambda backend, given: backend.stream_chat(kept, **given), options)
+        return deliver(TextStream(answer.next_chunk, answer.wait, answer.cancel), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return await self._aresult(lambda backend: backend.acall(prompt, **options), is_text=_is_text(prompt))
+        return await self._aresult(
+            lambda backend, given: backend.acall(prompt, **given), options, is_text=_is_text(prompt)
+        )
 
     @takes_options
     async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
         kept = _again(messages)
-        return await self._aresult(lambda backend: backend.achat(kept, **options))
+        return await self._aresult(lambda backend, given: backend.achat(kept, **given), options)
 
     @takes_options
     def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        answer = _AsyncAnswer(self, lambda backend: backend.astream(prompt, **options), is_text=_is_text(prompt))
+        answer = _AsyncAnswer(
+            self, lambda backend, given: backend.astream(prompt, **given), options, is_text=_is_text(prompt)
+        )
         return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
 
     @takes_options
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         kept = _again(messages)
-        answer = _AsyncAnswer(self, lambda backend: backend.astream_chat(kept, **options))
+        answer = _AsyncAnswer(self, lambda backend, given: backend.astream_chat(kept, **given), options)
         return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
 
     async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
@@ -138,29 +145,53 @@ class FallbackBackend(LlmBackend):
     def __repr__(self) -> str:
         return f"<FallbackBackend local={self._local!r} api={self._api!r}>"
 
-    def _result(self, ask: Callable[[LlmBackend], LlmCallResult], *, is_text: bool = True) -> LlmCallResult:
-        reason = self._reason
-        if self._local is not None:
-            try:
-                return ask(self._local)
-            except InferenceError as error:
-                reason = _reason_to_fall_back(error, is_text=is_text)
-        return replace(ask(self._api), fallback_reason=reason)
-
-    async def _aresult(
-        self, ask: Callable[[LlmBackend], Awaitable[LlmCallResult]], *, is_text: bool = True
+    def _result(
+        self, ask: Callable[[LlmBackend, Options], LlmCallResult], options: Options, *, is_text: bool = True
     ) -> LlmCallResult:
         reason = self._reason
+        for_api = _ApiOptions(options)
         if self._local is not None:
             try:
-                return await ask(self._local)
+                return ask(self._local, options)
             except InferenceError as error:
                 reason = _reason_to_fall_back(error, is_text=is_text)
-        return replace(await ask(self._api), fallback_reason=reason)
+        return replace(ask(self._api, for_api.now()), fallback_reason=reason)
 
-    def _stream(self, ask: Callable[[LlmBackend], TextStream], *, is_text: bool = True) -> TextStream:
-        answer = _Answer(self, ask, is_text=is_text)
-        return TextStream(answer.next_chunk, answer.wait, answer.cancel)
+    async def _aresult(
+        self, ask: Callable[[LlmBackend, Options], Awaitable[LlmCallResult]], options: Options, *, is_text: bool = True
+    ) -> LlmCallResult:
+        reason = self._reason
+        for_api = _ApiOptions(options)
+        if self._local is not None:
+            try:
+                return await ask(self._local, options)
+            except InferenceError as error:
+                reason = _reason_to_fall_back(error, is_text=is_text)
+        return replace(await ask(self._api, for_api.now()), fallback_reason=reason)
+
+
+class _ApiOptions:
+    """The options of a request, for the API that may take it over."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._started_at = time.monotonic()
+
+    def now(self) -> Options:
+        """Without what concerns a queue of ours, and with the time that is left.
+
+        Raises:
+            GenerationTimeoutError: there is none.
+        """
+        options = self._options.copy()
+        options.pop("priority", None)
+        timeout = options.get("timeout")
+        if isinstance(timeout, (int, float)):
+            left = timeout - (time.monotonic() - self._started_at)
+            options["timeout"] = left
+            if left <= 0 < timeout:
+                raise GenerationTimeoutError(f"the local model failed, and of {timeout:g} s none are left for the API")
+        return options
 
 
 _Stream = TypeVar("_Stream", TextStream, AsyncTextStream)
@@ -169,31 +200,45 @@ _Stream = TypeVar("_Stream", TextStream, AsyncTextStream)
 class _Choice(Generic[_Stream]):
     """Whose stream an answer comes from: the local one until it fails, before its first text."""
 
-    def __init__(self, owner: FallbackBackend, ask: Callable[[LlmBackend], _Stream], *, is_text: bool = True) -> None:
+    def __init__(
+        self,
+        owner: FallbackBackend,
+        ask: Callable[[LlmBackend, Options], _Stream],
+        options: Options,
+        *,
+        is_text: bool = True,
+    ) -> None:
         self._owner = owner
-        self._ask: Callable[[LlmBackend], _Stream] = ask
+        self._ask: Callable[[LlmBackend, Options], _Stream] = ask
+        self._for_api = _ApiOptions(options)
         self._is_text = is_text
+        self._is_cancelled = False
         self.reason: str | None = owner._reason
         self.has_text = False
         self.stream: _Stream
         if owner._local is not None:
             try:
-                self.stream = ask(owner._local)
+                self.stream = ask(owner._local, options)
                 self.reason = None
                 return
             except InferenceError as error:
                 self.reason = _reason_to_fall_back(error, is_text=is_text)
-        self.stream = ask(owner._api)
+        self.stream = ask(owner._api, self._for_api.now())
 
     def cancel(self) -> None:
+        self._is_cancelled = True
         self.stream.cancel()
 
     def fall_back(self, error: InferenceError) -> None:
         """Goes on with the API. Raises the error again when text was delivered, or the API is what failed."""
         if self.has_text or self.reason is not None:
             raise error
+        if self._is_cancelled:
+            raise GenerationCancelledError("the request was cancelled") from error
         self.reason = _reason_to_fall_back(error, is_text=self._is_text)
-        self.stream = self._ask(self._owner._api)
+        self.stream = self._ask(self._owner._api, self._for_api.now())
+        if self._is_cancelled:  # meanwhile
+            self.stream.cancel()
 
 
 class _Answer(_Choice[TextStream]):

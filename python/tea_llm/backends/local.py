@@ -231,22 +231,19 @@ class LocalLlmBackend(LlmBackend):
 
     def _submit(self, tokens: list[int], options: GenerationOptions) -> list[_core.Request]:
         seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
-        return [
-            self._engine.submit(
-                tokens,
-                max_tokens=-1 if options.max_tokens is None else options.max_tokens,
-                temperature=options.temperature,
-                top_k=options.top_k,
-                top_p=options.top_p,
-                min_p=options.min_p,
-                seed=(seed + index) % 2**64,
-                stop=options.stop,
-                ignore_eos=options.ignore_eos,
-                timeout_s=options.timeout or 0.0,
-                priority=options.priority,
-            )
-            for index in range(options.n)
-        ]
+        return self._engine.submit(
+            tokens,
+            max_tokens=-1 if options.max_tokens is None else options.max_tokens,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+            seeds=[(seed + index) % 2**64 for index in range(options.n)],
+            stop=options.stop,
+            ignore_eos=options.ignore_eos,
+            timeout_s=options.timeout or 0.0,
+            priority=options.priority,
+        )
 
 
 def _checked(options: Mapping[str, object]) -> GenerationOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar
 
@@ -83,8 +83,15 @@ class GenerationOptions:
 def split_params(
     prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]
 ) -> tuple[str | Sequence[int], Mapping[str, object]]:
-    """The prompt, and the options with those of ``LlmCallParams`` in place of the same names."""
+    """The prompt, and the options with those of ``LlmCallParams`` in place of the same names.
+
+    Raises:
+        TypeError: not a prompt.
+    """
     if not isinstance(prompt, LlmCallParams):
+        given: object = prompt
+        if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
+            raise TypeError(f"prompt must be a string, token ids or LlmCallParams, not {type(given).__name__}")
         return prompt, options
     params = {"max_tokens": prompt.max_tokens, "temperature": prompt.temperature, "stop": prompt.stop}
     return prompt.prompt, {**options, **params}

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
-from tea_llm.errors import GenerationCancelledError
+from tea_llm.errors import EngineClosedError, GenerationCancelledError
 
 __all__ = ["Future", "Portal"]
 
@@ -35,6 +35,7 @@ class Portal:
 
     Attributes:
         open: what is closed when the process ends. Touched in the portal's loop only.
+        is_stopped: the process is ending, and nothing is open any more.
     """
 
     _lock = threading.Lock()
@@ -42,6 +43,7 @@ class Portal:
 
     def __init__(self) -> None:
         self.open: weakref.WeakSet[Closable] = weakref.WeakSet()
+        self.is_stopped = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tea-llm-network", daemon=True)
         self._thread.start()
@@ -56,7 +58,14 @@ class Portal:
             return cls._current
 
     def start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Starts ``work``; the future's ``cancel()`` cancels it, from any thread."""
+        """Starts ``work``; the future's ``cancel()`` cancels it, from any thread.
+
+        Raises:
+            EngineClosedError: the process is ending.
+        """
+        if self.is_stopped:
+            work.close()
+            raise EngineClosedError("the process is ending: its network thread has been stopped")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     @staticmethod
@@ -108,6 +117,7 @@ class Portal:
 
     def _stop(self) -> None:
         """At exit: ends what runs, so that threads that wait for it get out."""
+        self.is_stopped = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2)
 

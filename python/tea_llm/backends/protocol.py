@@ -30,7 +30,10 @@ _FINISH_REASONS: dict[object, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+_LARGEST = 3e38  # of a float32
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
+_LONGEST_SHOWN = 2000
+"""Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
 _AS_GIVEN = ("top_p", "top_k", "min_p", "seed", "n", "presence_penalty", "frequency_penalty", "ignore_eos")
 
 
@@ -47,7 +50,7 @@ def completion_body(model: str, options: GenerationOptions, given: Mapping[str, 
     body: dict[str, Any] = {"model": model, "temperature": options.temperature}
     if options.max_tokens is not None:
         body["max_tokens"] = options.max_tokens
-    body |= {name: getattr(options, name) for name in _AS_GIVEN if given.get(name) is not None}
+    body |= {name: getattr(options, name) for name in _AS_GIVEN if given.get(name) not in (None, False)}
     if options.stop:
         body["stop"] = list(options.stop)
     if options.tools:
@@ -78,7 +81,7 @@ def parse_answer(answer: object, model: str, n_choices: int = 1) -> LlmCallResul
     parsed = Answer(model, n_choices)
     parsed.add(answer, part="message")
     if not parsed.has_ended:
-        raise ApiResponseError("the answer has no finish_reason")
+        raise ApiResponseError(f"the answer has no finish_reason for each of {n_choices} choices")
     return parsed.result()
 
 
@@ -155,6 +158,7 @@ class _Choice:
         self.finish_reason: FinishReason | None = None
         self._texts: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
+        self._latest: dict[int, int] = {}
 
     @property
     def text(self) -> str:
@@ -186,12 +190,12 @@ class _Choice:
         if not isinstance(call, Mapping) or not isinstance(function, Mapping):
             raise ApiResponseError(f"not a tool call: {_some(call)}")
         place = call.get("index")
-        key = place if isinstance(place, int) else index
+        place_of_call = place if isinstance(place, int) else index
         new_id = _text(call.get("id"))
-        if self._calls.get(key, {}).get("id") and new_id and new_id != self._calls[key]["id"]:
-            key = len(self._calls)  # servers that number every call 0, or none
-        elif not new_id and self._calls and not isinstance(place, int):
-            key = max(self._calls)  # what goes on without a number is the last one
+        key = self._latest.get(place_of_call, place_of_call)
+        if new_id and self._calls.get(key, {}).get("id", new_id) != new_id:
+            # A server that gives all calls one number, or none: what follows under it belongs to the new one.
+            self._latest[place_of_call] = key = len(self._calls)
         known = self._calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
         known["id"] = new_id or known["id"]
         known["name"] += _text(function.get("name"))
@@ -217,6 +221,8 @@ def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
         if not all(isinstance(number, (int, float)) for number in vector):
             raise ApiResponseError(f"an embedding that holds more than numbers: {_some(item)}")
         vectors[index] = vector
+        if not all(abs(number) < _LARGEST for number in vector):  # NaN is not
+            raise ApiResponseError("an embedding with numbers that are none")
     if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
         raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
     return vectors
@@ -244,7 +250,7 @@ def error_in(answer: object, *, retry_after: float | None = None, **facts: Any) 
         return ApiAuthError(message, **facts)
     if status_code == 429:
         return ApiRateLimitError(message, retry_after=retry_after, **facts)
-    return ApiResponseError(message, **facts)
+    return ApiResponseError(message, retry_after=retry_after, **facts)
 
 
 def _overflow_counts(answer: object) -> tuple[int, int]:
@@ -300,4 +306,4 @@ def _some(value: object) -> str:
     """The beginning of what a server sent, for a message."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

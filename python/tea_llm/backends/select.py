@@ -41,8 +41,8 @@ def create_llm_backend(
         settings: what stands under ``settings:`` in a workflow, ``{"llm": {...}}``; None: all defaults.
             ``backend: local`` loads a model or raises; ``api`` uses the API; ``auto``, the default, loads a model if
             one is found, and uses the API if that fails and one is configured (a URL or a key), with a warning and the
-            reason in every result's ``fallback_reason``. ``fallback``: ``create``, the default, is that;
-            ``call``: a request that the local model cannot answer goes to the API, too; ``never``: no API in ``auto``.
+            reason in every result's ``fallback_reason``. ``fallback`` is for ``auto``: ``create``, the default, is
+            that; ``call``: a request that the local model cannot answer goes to the API, too; ``never``: no API.
         model_path: the model file, before all other places; None: search.
 
     Raises:
@@ -79,29 +79,42 @@ class _Cache:
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
         self._made: dict[Hashable, Any] = {}
+        self._n_cleared = 0
 
     def get(self, settings: LlmSettings, model_path: str | None) -> LlmBackend:
-        key = (settings, model_path, *map(os.environ.get, _VARIABLES))
-        return self._once(key, lambda: _create(settings, model_path, self._load))
+        paths = [Path(path).absolute() for path in (settings.model_path, model_path) if path]
+        key = (settings, model_path, *paths, *map(os.environ.get, _VARIABLES))
+        # What one of another clear() is made of is shared: it is dropped, and not closed.
+        return self._once(key, lambda: _create(settings, model_path, self._load), discard=None)
 
     def _load(self, path: Path, arguments: dict[str, Any]) -> LocalLlmBackend:
-        return self._once((path, *sorted(arguments.items())), lambda: _load(path, arguments))
+        path = path.absolute()
+        return self._once((path, *sorted(arguments.items())), lambda: _load(path, arguments), LocalLlmBackend.close)
 
-    def _once(self, key: Hashable, make: Callable[[], _Backend]) -> _Backend:
+    def _once(
+        self, key: Hashable, make: Callable[[], _Backend], discard: Callable[[_Backend], object] | None
+    ) -> _Backend:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
-        with making:
-            if key not in self._made:
+        while True:
+            with making:
+                with self._lock:
+                    if key in self._made:
+                        return self._made[key]  # type: ignore[no-any-return]  # of the type that this make() gives
+                    n_cleared = self._n_cleared
                 made = make()
                 with self._lock:
-                    self._made[key] = made
-            return self._made[key]  # type: ignore[no-any-return]  # of the type that this key's make() gives
+                    if n_cleared == self._n_cleared:
+                        self._made[key] = made
+                        return made
+                if discard is not None:  # all were closed meanwhile
+                    discard(made)
 
     def clear(self) -> None:
         with self._lock:
             made = list(self._made.values())
             self._made.clear()
-            self._making.clear()
+            self._n_cleared += 1
         for backend in made:
             backend.close()
 
@@ -147,10 +160,12 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
         return _local(settings, path, load_model)
     has_api = settings.is_api_configured() and settings.fallback != "never"
     if path is None and not has_api:
-        raise ConfigError(
-            f"{model_not_found(settings)}\nNor is an API configured: set OPENAI_API_KEY, or api_url and model in "
-            "settings.llm"
+        other = (
+            "The API that is configured is not used, since settings.llm has fallback: never"
+            if settings.is_api_configured()
+            else "Nor is an API configured: set OPENAI_API_KEY, or api_url and model in settings.llm"
         )
+        raise ConfigError(f"{model_not_found(settings)}\n{other}")
     reason = "no local model was found"
     if path is not None:
         try:
@@ -165,10 +180,10 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
 
 def _local(settings: LlmSettings, path: Path, load_model: _Loader) -> LlmBackend:
     """The local model, and where it is wanted an API for what it cannot answer."""
-    wants_api = settings.fallback == "call" and settings.is_api_configured()
+    wants_api = settings.backend == "auto" and settings.fallback == "call" and settings.is_api_configured()
     api = ApiLlmBackend(settings) if wants_api else None
     names = ("n_ctx", "n_parallel", "n_threads", "n_gpu_layers", "chat_format")
-    arguments = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    arguments = {name: value for name in names if (value := getattr(settings, name)) not in (None, "auto")}
     local = load_model(path, arguments)
     return local if api is None else FallbackBackend(local, api)
 

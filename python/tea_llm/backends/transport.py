@@ -91,6 +91,8 @@ class Transport:
                 async for event in EventSource(response).aiter_sse():
                     if event.data == "[DONE]":
                         return True
+                    if not event.data:
+                        continue  # a ping, or a change of the retry time
                     data = self._decoded(event.data, response)
                     has_received = True
                     receive(data)
@@ -115,6 +117,8 @@ class Transport:
         # `from None`: httpx's errors carry the request, and that the key
         except httpx.TimeoutException:
             raise ApiTimeoutError(f"{where}: no connection in {_CONNECT_S:g} s", **self._facts()) from None
+        except httpx.LocalProtocolError:  # its words may hold a header
+            raise ApiResponseError(f"{where}: the request cannot be sent as it is", **self._facts()) from None
         except (httpx.TransportError, ssl.SSLError) as error:
             words = str(error) or type(error).__name__
             raise ApiConnectionError(f"{where}: {self._endpoint.redact(words)}", **self._facts()) from None
@@ -123,7 +127,7 @@ class Transport:
 
     async def _expect_events(self, response: httpx.Response) -> None:
         """Lets an event stream through. An error may come as JSON with the status 200."""
-        response.encoding = "utf-8"  # as server-sent events always are
+        response.encoding = "utf-8-sig"  # as server-sent events always are, with or without a byte order mark
         if "text/event-stream" not in response.headers.get("content-type", ""):
             self._json(response, await response.aread())
             raise ApiResponseError(
@@ -198,8 +202,10 @@ class Transport:
 
 def _is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
+    if isinstance(error, ApiError) and error.retry_after is not None and error.retry_after > _LONGEST_WAIT_S:
+        return False
     if isinstance(error, ApiRateLimitError):
-        return error.retry_after is None or error.retry_after <= _LONGEST_WAIT_S
+        return True
     if isinstance(error, ApiResponseError):
         return error.status_code is not None and error.status_code >= 500 and error.status_code != 501
     return isinstance(error, (ApiConnectionError, ApiTimeoutError))
@@ -207,7 +213,7 @@ def _is_transient(error: BaseException) -> bool:
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after if isinstance(error, ApiRateLimitError) else None
+    asked = error.retry_after if isinstance(error, ApiError) else None
     return _backoff(state) if asked is None else asked
 
 

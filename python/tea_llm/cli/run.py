@@ -84,7 +84,11 @@ def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
 
 
 def _print_json(value: object, *, indent: int | None) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=indent, default=str), flush=True)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    except (TypeError, ValueError) as error:  # keys that are no text, a list that holds itself
+        raise ValueError(f"the state is not JSON: {error}") from None
+    print(text, flush=True)
 
 
 def _drop(text: str) -> None:
