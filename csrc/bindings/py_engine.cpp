@@ -185,6 +185,9 @@ void register_engine(py::module_& module) {
             return await(self.load_pasts(pasts_of(pasts)));
         },
         py::arg("pasts"), "Keeps them again; returns how many of their tokens had room.");
+    engine.def_property_readonly(
+        "state_parameters", [](const Engine& self) { return self.state_parameters(); },
+        "What save_pasts() and load_pasts() must agree on besides the model.");
     engine.def_property_readonly("is_closed", &Engine::is_closed);
     engine.def_property_readonly("n_ctx", [](const Engine& self) { return self.config().n_ctx; });
     engine.def_property_readonly("is_n_ctx_capped",

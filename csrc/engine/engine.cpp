@@ -148,6 +148,17 @@ bool Engine::is_closed() const {
     return inbox_->is_closing;
 }
 
+std::string Engine::state_parameters() const {
+    const EngineOptions& options = config_.options;
+    const bool is_stretched = config_.n_cells > model_->n_ctx_original();  // other RoPE factors, maybe
+    std::string text = "format " + std::to_string(LLAMA_STATE_SEQ_VERSION);
+    text += ", keys " + std::string(ggml_type_name(ggml_type_of(options.cache_type_k)));
+    text += ", values " + std::string(ggml_type_name(ggml_type_of(options.cache_type_v)));
+    text += ", flash attention " + std::to_string(static_cast<int>(options.flash_attn));
+    text += ", RoPE scaling " + std::to_string(static_cast<int>(options.rope_scaling));
+    return text + (is_stretched ? ", stretched" : "");
+}
+
 EngineStats Engine::stats() const {
     fork_stamp_.check();
     const std::lock_guard lock(inbox_->mutex);

@@ -4,6 +4,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -36,6 +37,8 @@ class Engine {
     // steps; when the engine ends before, the future has the Error.
     std::future<std::vector<SavedPast>> save_pasts();
     std::future<int64_t> load_pasts(std::vector<SavedPast> pasts);
+    // What a saved past depends on besides the model.
+    std::string state_parameters() const;
 
     EngineStats stats() const;
     StepTimes step_times() const;

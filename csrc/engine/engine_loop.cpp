@@ -225,6 +225,7 @@ int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
         pool_->extend(sequence, pasts[i].tokens.data(), n);
         pool_->release(sequence);
     }
+    publish_stats();  // before the caller hears of it
     return n_tokens;
 }
 

@@ -28,6 +28,7 @@ from tea_llm.errors import (
     LocalBackendUnavailableError,
     ModelLoadError,
     ModelNotFoundError,
+    StateFileError,
     TemplateError,
 )
 from tea_llm.loading import load
@@ -80,6 +81,7 @@ __all__ = [
     "ModelInfo",
     "ModelLoadError",
     "ModelNotFoundError",
+    "StateFileError",
     "StreamChunk",
     "TemplateError",
     "TextStream",

@@ -15,6 +15,7 @@
     │   ├── EngineClosedError
     │   └── EngineForkedError
     ├── EmbeddingNotSupportedError
+    ├── StateFileError
     └── ApiError                        status_code, provider, request_id
         ├── ApiConnectionError
         ├── ApiTimeoutError             also a GenerationTimeoutError
@@ -46,6 +47,7 @@ __all__ = [
     "LocalBackendUnavailableError",
     "ModelLoadError",
     "ModelNotFoundError",
+    "StateFileError",
     "TemplateError",
 ]
 
@@ -124,6 +126,10 @@ class EngineForkedError(InferenceError):
 
 class EmbeddingNotSupportedError(LlmError):
     """This model or backend gives no embeddings."""
+
+
+class StateFileError(LlmError):
+    """A file that ``load_state`` cannot use: not a state file, damaged, or of another model or other parameters."""
 
 
 class ApiError(LlmError):

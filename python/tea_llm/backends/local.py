@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import random
 import re
 import time
@@ -19,8 +20,9 @@ from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.state_file import fingerprint, read_state, write_state
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
-from tea_llm.errors import EngineClosedError
+from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
@@ -55,6 +57,7 @@ class LocalLlmBackend(LlmBackend):
         self._embedder = LocalEmbedder(model, n_threads=engine.n_threads)
         self._prompt = prompt
         self._path = path
+        self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
         _open_backends.add(self)
@@ -186,6 +189,52 @@ class LocalLlmBackend(LlmBackend):
     def stats(self) -> EngineStats:
         """What the engine did and does. May be called after ``close()``."""
         return EngineStats(**self._engine.stats())
+
+    def save_state(self, path: str | os.PathLike[str]) -> int:
+        """Writes what finished requests left in the KV cache to a file, so that another process need not compute it.
+
+        Running requests go on, and are not part of it. The file is replaced as a whole or not at all.
+
+        Args:
+            path: of the file. It holds the prompts' and answers' tokens: keep it as safe as those.
+
+        Returns:
+            how many tokens it holds.
+
+        Raises:
+            EngineClosedError, InferenceError: as requests do.
+            OSError: the file cannot be written; an older one is as it was.
+        """
+        pasts = self._engine.save_pasts()
+        write_state(Path(path), pasts, self._facts())
+        return sum(len(tokens) for tokens, _ in pasts)
+
+    def load_state(self, path: str | os.PathLike[str]) -> int:
+        """Takes what ``save_state`` wrote into the KV cache, beside what is there. What has no room is left out.
+
+        Args:
+            path: of a file that a program of yours wrote: what it holds is not checked beyond its checksum.
+
+        Returns:
+            how many tokens were taken in: the ones last used first.
+
+        Raises:
+            StateFileError: not a state file, a damaged one, or one of another model or other parameters.
+            EngineClosedError, InferenceError: as requests do.
+            OSError: the file cannot be read.
+        """
+        self._open_model()
+        pasts = read_state(Path(path), self._facts())
+        try:
+            return self._engine.load_pasts(pasts)
+        except ValueError as error:
+            raise StateFileError(f"{os.fspath(path)}: {error}") from error
+
+    def _facts(self) -> dict[str, str]:
+        """What must be the same for a saved state to mean the same."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self._path)
+        return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
 
     def close(self) -> None:
         _open_backends.discard(self)

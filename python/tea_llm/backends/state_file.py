@@ -1,0 +1,124 @@
+"""A file with what an engine keeps for reuse: checked before anything of it is used, replaced as a whole.
+
+Layout: magic, length of the header (8 bytes, little-endian), header (JSON), for each past its token ids (int32) and
+what llama.cpp's memory holds of them, SHA-256 of all that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tea_llm.errors import StateFileError
+
+__all__ = ["Past", "fingerprint", "read_state", "write_state"]
+
+Past = tuple[list[int], bytes]
+"""Token ids, and llama.cpp's state of them."""
+
+_MAGIC = b"tea-llm state 1\n"
+_N_DIGEST = hashlib.sha256().digest_size
+_N_SAMPLES = 64
+_SAMPLE_SIZE = 1 << 16
+_HEAD_SIZE = 1 << 20
+
+
+def fingerprint(model: Path) -> str:
+    """What tells a model's files from others: their sizes, their beginnings, and samples from all over them."""
+    digest = hashlib.sha256()
+    for part in _parts(model):
+        size = part.stat().st_size
+        digest.update(f"{size}\n".encode())
+        with part.open("rb") as file:
+            digest.update(file.read(_HEAD_SIZE))
+            for index in range(_N_SAMPLES):
+                file.seek(index * size // _N_SAMPLES)
+                digest.update(file.read(_SAMPLE_SIZE))
+    return digest.hexdigest()
+
+
+def write_state(path: Path, pasts: Sequence[Past], facts: Mapping[str, Any]) -> None:
+    """Writes the file under another name, and gives it its own when it is complete and on the disk.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        pasts: the last used first.
+        facts: what must be the same for the states to mean the same.
+
+    Raises:
+        OSError: it cannot be written; an older file is as it was.
+    """
+    sizes = [[len(tokens), len(state)] for tokens, state in pasts]
+    header = json.dumps({**facts, "sizes": sizes}).encode()
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            digest = hashlib.sha256()
+            for piece in _pieces(header, pasts):
+                digest.update(piece)
+                file.write(piece)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108
+        raise
+
+
+def read_state(path: Path, facts: Mapping[str, Any]) -> list[Past]:
+    """The pasts in a file.
+
+    Args:
+        path: of the file.
+        facts: as given to ``write_state``.
+
+    Raises:
+        StateFileError: not such a file, damaged, or of another model or other parameters.
+        OSError: it cannot be read.
+    """
+    data = memoryview(path.read_bytes())
+    begin = len(_MAGIC)
+    if bytes(data[:begin]) != _MAGIC:
+        raise StateFileError(f"{path} is not a state file of this version of tea-llm")
+    if len(data) < begin + 8 + _N_DIGEST or hashlib.sha256(data[:-_N_DIGEST]).digest() != data[-_N_DIGEST:]:
+        raise StateFileError(f"{path} is damaged: its checksum is wrong")
+    n_header = int.from_bytes(data[begin : begin + 8], "little")
+    header = json.loads(bytes(data[begin + 8 : begin + 8 + n_header]))
+    for name, value in facts.items():
+        if header.get(name) != value:
+            raise StateFileError(f"{path} belongs to another {name}: {header.get(name)!r}, and not {value!r}")
+    pasts = []
+    position = begin + 8 + n_header
+    for n_tokens, n_state in header["sizes"]:
+        tokens = np.frombuffer(data[position : position + 4 * n_tokens], "<i4")
+        position += 4 * n_tokens
+        pasts.append((tokens.tolist(), bytes(data[position : position + n_state])))
+        position += n_state
+    return pasts
+
+
+def _pieces(header: bytes, pasts: Sequence[Past]) -> Iterator[bytes]:
+    yield _MAGIC
+    yield len(header).to_bytes(8, "little")
+    yield header
+    for tokens, state in pasts:
+        yield np.array(tokens, "<i4").tobytes()
+        yield state
+
+
+def _parts(model: Path) -> list[Path]:
+    """The files of a model whose first one is given."""
+    match = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", model.name)
+    if match is None:
+        return [model]
+    stem, n_parts = match.groups()
+    return [model.with_name(f"{stem}-{index:05}-of-{n_parts}.gguf") for index in range(1, int(n_parts) + 1)]
