@@ -23,6 +23,13 @@ def tsan(session: nox.Session) -> None:
     _sanitize(session, "thread", "libtsan.so", {"TSAN_OPTIONS": f"{suppressions} report_signal_unsafe=0"})
 
 
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Thousands of requests of every kind at once; posargs go to tests/soak.py."""
+    session.install(".[dev]")
+    session.run("python", "tests/soak.py", *session.posargs)
+
+
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The whole suite on one Python, from an installed wheel."""
@@ -46,5 +53,9 @@ def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[
         for name in (library, "libstdc++.so.6")
     ]
     preload = {"LD_PRELOAD": " ".join(paths)}
-    files = session.posargs or ["tests/native/test_engine.py", "tests/test_minimal.py"]
+    files = session.posargs or [
+        "tests/native/test_engine.py",
+        "tests/native/test_sharing.py",
+        "tests/native/test_state.py",
+    ]
     session.run("pytest", "-p", "no:cacheprovider", *files, env=options | preload)

@@ -249,13 +249,17 @@ float* Decoder::logits(int32_t batch_index) {
 }
 
 void Decoder::trim(int32_t sequence, int32_t n_kept) {
+    const runtime::AbortGuard guard;
     llama_memory_seq_rm(memory(), sequence, n_kept == 0 ? -1 : n_kept, -1);
+    guard.check();
 }
 
 void Decoder::copy(int32_t from, int32_t to, int32_t n) {
+    const runtime::AbortGuard guard;
     // A recurrent state is copied whole: can_resume() has seen to it that n is all there is.
     const bool is_whole = model_->memory_class() == MemoryClass::recurrent;
     llama_memory_seq_cp(memory(), from, to, is_whole ? -1 : 0, is_whole ? -1 : n);
+    guard.check();
 }
 
 bool Decoder::can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const {

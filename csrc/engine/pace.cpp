@@ -6,7 +6,8 @@ namespace tea {
 
 namespace {
 
-constexpr int32_t least_chunk = 16;    // below it the kernels run at a fraction of their speed
+constexpr int32_t least_chunk = 2;
+constexpr int32_t first_chunk = 8;     // while it is not known what a prompt token costs
 constexpr int32_t measure_every = 64;  // steps: the machine's load changes
 constexpr double weight = 0.25;        // of a new sample
 
@@ -31,9 +32,7 @@ void Pace::observe(int32_t n_decode, int32_t n_prompt, double seconds) {
     }
     ++n_since_measured_[n];
     const double without = n_decode > 0 ? decode_s_[n].value : 0;
-    if (n_prompt >= least_chunk && seconds > without) {
-        prompt_token_s_.add((seconds - without) / n_prompt);
-    }
+    prompt_token_s_.add(std::max(seconds - without, 1e-9) / n_prompt);
 }
 
 int32_t Pace::prompt_chunk(int32_t n_decode) {
@@ -45,7 +44,7 @@ int32_t Pace::prompt_chunk(int32_t n_decode) {
         return 0;
     }
     if (prompt_token_s_.value <= 0) {
-        return std::min(least_chunk, most_);
+        return std::min(first_chunk, most_);
     }
     const double chunk = (slowdown_ - 1) * decode_s_[n].value / prompt_token_s_.value;
     return std::clamp(static_cast<int32_t>(std::min(chunk, 1e6)), std::min(least_chunk, most_), most_);

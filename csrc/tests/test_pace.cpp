@@ -11,17 +11,17 @@ TEST_CASE("the chunk makes a step take as long as was asked for") {
     Pace pace(3, 8, 512);
     CHECK(pace.prompt_chunk(4) == 0);  // first: how long does it take without?
     pace.observe(4, 0, 0.020);
-    CHECK(pace.prompt_chunk(4) == 16);  // then: how long does a prompt token take?
-    pace.observe(4, 16, 0.020 + 16 * 0.0005);
+    CHECK(pace.prompt_chunk(4) == 8);  // then: how long does a prompt token take?
+    pace.observe(4, 8, 0.020 + 8 * 0.0005);
     CHECK(pace.prompt_chunk(4) == 80);  // (3 - 1) * 20 ms / 0.5 ms
     CHECK(pace.prompt_chunk(3) == 0);   // other company, other time
 }
 
-TEST_CASE("the chunk is never too small to be worth it, nor larger than a step") {
+TEST_CASE("the chunk is never nothing, nor more than a step holds") {
     Pace pace(1.1, 8, 512);
     pace.observe(1, 0, 0.010);
     pace.observe(0, 100, 1.0);
-    CHECK(pace.prompt_chunk(1) == 16);
+    CHECK(pace.prompt_chunk(1) == 2);
     Pace quick(1000, 8, 512);
     quick.observe(1, 0, 0.010);
     quick.observe(0, 100, 0.001);

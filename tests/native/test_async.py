@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,27 @@ def test_many_tasks_and_no_more_threads(llm: LocalLlmBackend) -> None:
         used, during = asyncio.run(ask())
         assert used == [20] * 64
         assert during == before
+
+
+def test_a_loop_is_woken_once_a_step(llm: LocalLlmBackend) -> None:
+    """However many of its requests have new text then; threads beside it have their own way to wait."""
+
+    async def read(i: int) -> int:
+        async with llm.astream(f"{i}", max_tokens=60, ignore_eos=True) as stream:
+            return len([chunk async for chunk in stream])
+
+    async def ask() -> list[int]:
+        return await asyncio.gather(*(read(i) for i in range(8)))
+
+    with ThreadPoolExecutor(8) as threads:
+        before = llm.stats()
+        beside = [threads.submit(llm.call, f"{i}", max_tokens=60, ignore_eos=True) for i in range(8)]
+        n_chunks = sum(asyncio.run(ask()))
+        assert [future.result().tokens_used for future in beside] == [60] * 8
+    after = llm.stats()
+    n_wake_ups, n_steps = after.wake_ups - before.wake_ups, after.steps - before.steps
+    assert 0 < n_wake_ups <= n_steps + 1
+    assert n_chunks > 2 * n_wake_ups
 
 
 def test_cancelling_the_task_cancels_the_request(llm: LocalLlmBackend) -> None:

@@ -16,6 +16,7 @@ from support.steps import EXACT, assert_equal, steps, submit
 from tea_llm import (
     ContextOverflowError,
     GenerationCancelledError,
+    GenerationTimeoutError,
     InferenceError,
     LlmError,
     LocalLlmBackend,
@@ -188,6 +189,29 @@ def test_cancelled_while_it_waits(tiny: LocalLlmBackend) -> None:
         list(waiting)
     for stream in running:
         stream.cancel()
+
+
+def test_a_deadline_inside_a_prompt(tiny_model: Callable[..., Path]) -> None:
+    """Also one that comes while a step is computed: the request ends then, and its cells can be had."""
+    with tea_llm.load(tiny_model("llama", n_ctx_train=32768, n_embd=256, n_layer=4), n_threads=1) as llm:
+        tokens = [random.Random(1).randrange(10, 200) for _ in range(8000)]
+        begin = time.monotonic()
+        with pytest.raises(GenerationTimeoutError) as caught:
+            llm.call(tokens, timeout=0.05)
+        assert time.monotonic() - begin < 0.5
+        assert caught.value.partial == ""
+        stats = llm.stats()
+        assert (stats.running, stats.cells_used) == (0, 0)
+        assert stats.prompt_tokens < 8000
+
+
+def test_what_came_before_a_deadline_is_kept(tiny_model: Callable[..., Path]) -> None:
+    with tea_llm.load(tiny_model("llama", n_ctx_train=131072, n_layer=4), n_threads=1) as llm:
+        llm.call("Hello", max_tokens=1)
+        texts: list[str] = []
+        with pytest.raises(GenerationTimeoutError) as caught:
+            llm.stream("Hello", texts.append, max_tokens=None, ignore_eos=True, timeout=0.5)
+        assert caught.value.partial == "".join(texts) != ""
 
 
 def test_stats_count(tiny: LocalLlmBackend) -> None:
