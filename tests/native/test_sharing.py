@@ -252,3 +252,18 @@ def test_a_long_context_costs_memory_only_when_it_is_used(tiny_model: Callable[.
     assert total == 7503
     assert before < 150
     assert after - before < 100
+
+
+def test_longrope_has_the_same_factors_before_and_after(tiny_model: Callable[..., Path]) -> None:
+    """They are chosen by the size of the context, which begins above the length where they change."""
+    path, prompt = tiny_model("phi3"), some_tokens(0, 200)
+    with tea_llm.load(path, n_threads=1, **EXACT) as llm, tea_llm.load(path, n_threads=1, **EXACT) as grown:
+        before = steps(llm, prompt, 20)
+        assert llm.stats().cells == 4352
+        grown.call(some_tokens(1, 2400), max_tokens=1)
+        assert grown.stats().cells == 8704
+        assert_equal(steps(grown, prompt, 20), before)
+    with tea_llm.load(path, n_ctx=4096, n_threads=1, **EXACT) as short:
+        assert short.stats().cells == 2048
+        with pytest.raises(AssertionError):
+            assert_equal(steps(short, prompt, 20), before)
