@@ -179,6 +179,7 @@ void EngineLoop::drop_cancelled(const scheduler::StepPlan& plan) {
             pool_->release(task->sequence);
         } else {
             pool_->drop(task->sequence);
+            decoder_->trim(task->sequence, 0);  // also of what the pool never heard of
         }
         ended_.push_back(std::move(task));
     }

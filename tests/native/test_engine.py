@@ -191,9 +191,13 @@ def test_cancelled_while_it_waits(tiny: LocalLlmBackend) -> None:
         stream.cancel()
 
 
-def test_a_deadline_inside_a_prompt(tiny_model: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba"])
+def test_a_deadline_inside_a_prompt(
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, arch: str
+) -> None:
     """Also one that comes while a step is computed: the request ends then, and its cells can be had."""
-    with tea_llm.load(tiny_model("llama", n_ctx_train=32768, n_embd=256, n_layer=4), n_threads=1) as llm:
+    monkeypatch.setenv("TEA_LLM_AUDIT", "1")
+    with tea_llm.load(tiny_model(arch, n_embd=256, n_layer=4), n_ctx=16384, n_threads=1) as llm:
         tokens = [random.Random(1).randrange(10, 200) for _ in range(8000)]
         begin = time.monotonic()
         with pytest.raises(GenerationTimeoutError) as caught:
@@ -203,6 +207,7 @@ def test_a_deadline_inside_a_prompt(tiny_model: Callable[..., Path]) -> None:
         stats = llm.stats()
         assert (stats.running, stats.cells_used) == (0, 0)
         assert stats.prompt_tokens < 8000
+        assert [llm.call(tokens[:n], max_tokens=3, ignore_eos=True).tokens_used for n in (500, 600)] == [3, 3]
 
 
 def test_what_came_before_a_deadline_is_kept(tiny_model: Callable[..., Path]) -> None:
