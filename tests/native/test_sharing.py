@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -267,3 +268,22 @@ def test_longrope_has_the_same_factors_before_and_after(tiny_model: Callable[...
         assert short.stats().cells == 2048
         with pytest.raises(AssertionError):
             assert_equal(steps(short, prompt, 20), before)
+
+
+@pytest.mark.parametrize("arch", ["gemma3", "mamba"])
+def test_a_step_that_is_cut_short_leaves_nothing(tiny_model: Callable[..., Path], arch: str) -> None:
+    """Recurrent models compute a step in parts: when all that take part are out of time, some of it is done already."""
+    with tea_llm.load(tiny_model(arch, n_embd=256, n_layer=4), n_ctx=2048, n_threads=1) as llm:
+        begin = time.monotonic()
+        llm.call(some_tokens(99, 500), max_tokens=1)
+        seconds = time.monotonic() - begin
+        for part in range(1, 21):
+            requests = [
+                submit(llm, some_tokens(part + i, n), 5, timeout_s=seconds * part / 15)
+                for i, n in ((100, 90), (200, 350))
+            ]
+            for request in requests:
+                with contextlib.suppress(GenerationTimeoutError):
+                    request.wait()
+        assert llm.call(some_tokens(1, 100), max_tokens=5, ignore_eos=True).tokens_used == 5
+        assert_all_given_back(llm)
