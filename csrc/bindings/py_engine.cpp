@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/py_request.hpp"
+#include "bindings/py_sampling.hpp"
 #include "engine/engine.hpp"
 
 namespace tea::bindings {
@@ -142,17 +143,18 @@ void register_engine(py::module_& module) {
                py::arg("stream_slowdown") = 2.0, py::arg("prompt_lookup") = 0, py::arg("audits") = false);
     engine.def(
         "submit",
-        [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, float temperature, int32_t top_k,
-           float top_p, float min_p, const std::vector<uint64_t>& seeds, std::vector<std::string> stop,
-           bool ignore_eos, double timeout_s, int32_t priority, int32_t n_top_logits) {
+        [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, const py::dict& sampling,
+           const std::vector<uint64_t>& seeds, std::vector<std::string> stop, bool ignore_eos,
+           double timeout_s, int32_t priority, int32_t n_logprobs, int32_t n_top_logits) {
             RequestOptions options;
             options.prompt = std::move(prompt);
             options.max_tokens = max_tokens;
-            options.sampling = {temperature, top_k, top_p, min_p, 0};
+            options.sampling = sampling_options(sampling);
             options.stop = std::move(stop);
             options.ignore_eos = ignore_eos;
             options.timeout_s = timeout_s;
             options.priority = priority;
+            options.n_logprobs = n_logprobs;
             options.n_top_logits = n_top_logits;
             const GilRelease released;
             std::vector<std::unique_ptr<PyRequest>> requests;
@@ -161,9 +163,9 @@ void register_engine(py::module_& module) {
             }
             return requests;
         },
-        py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_k"),
-        py::arg("top_p"), py::arg("min_p"), py::arg("seeds"), py::arg("stop") = std::vector<std::string>{},
-        py::arg("ignore_eos") = false, py::arg("timeout_s") = 0.0, py::arg("priority") = 0,
+        py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("sampling"), py::arg("seeds"),
+        py::arg("stop") = std::vector<std::string>{}, py::arg("ignore_eos") = false,
+        py::arg("timeout_s") = 0.0, py::arg("priority") = 0, py::arg("n_logprobs") = -1,
         py::arg("n_top_logits") = 0);
     engine.def("close", &Engine::close, py::call_guard<GilRelease>());
     engine.def("stats", [](const Engine& self) {

@@ -31,6 +31,23 @@ void register_request(py::module_& module) {
                 return steps;
             },
             "For each sampled token the best (token, raw logit) of its row, best first.")
+        .def_property_readonly(
+            "logprobs",
+            [](const RequestResult& self) {
+                const auto entry = [](const TokenLogprob& one) {
+                    return py::make_tuple(py::bytes(one.piece), one.logprob);
+                };
+                py::list tokens;
+                for (const auto& step : self.logprobs) {
+                    py::list best;
+                    for (const auto& one : step.best) {
+                        best.append(entry(one));
+                    }
+                    tokens.append(py::make_tuple(entry(step.chosen), best));
+                }
+                return tokens;
+            },
+            "Of each generated token (bytes, log-probability), and a list of the same of the best ones.")
         .def_property_readonly("queue_ms", [](const RequestResult& self) { return self.timings.queue_ms; })
         .def_property_readonly("prefill_ms",
                                [](const RequestResult& self) { return self.timings.prefill_ms; })

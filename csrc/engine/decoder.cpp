@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "engine/check.hpp"
 #include "engine/machine.hpp"
 #include "engine/runtime.hpp"
 
@@ -50,14 +51,6 @@ llama_rope_scaling_type rope_scaling_type(RopeScaling choice) {
 std::string gigabytes(double bytes) {
     std::string text = std::to_string(bytes / (1 << 30));
     return text.substr(0, text.find('.') + 2) + " GiB";
-}
-
-void check_between(const char* name, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high) {
-        throw Error(ErrorKind::invalid_argument, std::string(name) + "=" + std::to_string(value) +
-                                                     " is not between " + std::to_string(low) + " and " +
-                                                     std::to_string(high));
-    }
 }
 
 struct ContextSize {

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/check.hpp"
 #include "engine/tokenizer.hpp"
 
 namespace tea {
@@ -19,6 +20,10 @@ void check_request(const Model& model, const RequestOptions& options) {
     if (options.max_tokens == 0 || options.max_tokens < -1) {
         throw Error(ErrorKind::invalid_argument,
                     "max_tokens=" + std::to_string(options.max_tokens) + " is not positive");
+    }
+    for (const auto& [token, bias] : options.sampling.logit_bias) {
+        tokenizer::check_ids(model, {token});
+        check_between("logit_bias", bias, -1e6, 1e6);
     }
     for (const auto& stop : options.stop) {
         if (stop.empty()) {

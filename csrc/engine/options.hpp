@@ -36,12 +36,35 @@ struct EngineOptions {
     bool audits = false;         // for tests: the books are compared with llama.cpp's after every step
 };
 
+// A token's number that is added to its logit.
+struct LogitBias {
+    int32_t token;
+    float bias;
+};
+
 struct SamplingOptions {
-    float temperature = 0.7F;  // 0: greedy
-    int32_t top_k = 40;        // 0: off
-    float top_p = 0.95F;       // 1: off
-    float min_p = 0.05F;       // 0: off
+    float temperature = 0.7F;   // 0: greedy
+    int32_t top_k = 40;         // 0: off
+    float typical_p = 1;        // 1: off
+    float top_p = 0.95F;        // 1: off
+    float min_p = 0.05F;        // 0: off
+    float xtc_probability = 0;  // 0: off
+    float xtc_threshold = 0.1F;
     uint64_t seed = 0;
+
+    float repeat_penalty = 1;  // 1: off
+    float presence_penalty = 0;
+    float frequency_penalty = 0;
+    int32_t repeat_last_n = 64;  // tokens that these look back; -1: all
+    float dry_multiplier = 0;    // 0: off
+    float dry_base = 1.75F;
+    int32_t dry_allowed_length = 2;
+    int32_t dry_penalty_last_n = -1;  // tokens that it looks back; -1: all
+    std::vector<std::string> dry_sequence_breakers{"\n", ":", "\"", "*"};
+    int32_t mirostat = 0;  // 2: instead of all filters; 0: off
+    float mirostat_tau = 5;
+    float mirostat_eta = 0.1F;
+    std::vector<LogitBias> logit_bias;
 };
 
 struct RequestOptions {
@@ -53,6 +76,7 @@ struct RequestOptions {
     double timeout_s = 0;           // 0: none
     int32_t priority = 0;           // the higher, the sooner; one more for each 10 s of waiting
     int32_t n_top_logits = 0;       // of each step, the best raw logits to keep for the result
+    int32_t n_logprobs = -1;        // of each token its log-probability and of so many best ones; -1: none
 };
 
 }  // namespace tea

@@ -33,12 +33,24 @@ struct RequestUsage {
     int64_t n_generated = 0;
 };
 
+struct TokenLogprob {
+    std::string piece;  // the token's bytes
+    float logprob;
+};
+
+// A generated token and what else was likely, by the model's own distribution: before any sampling option.
+struct StepLogprobs {
+    TokenLogprob chosen;
+    std::vector<TokenLogprob> best;  // best first
+};
+
 struct RequestResult {
     std::string text;
     FinishReason finish_reason = FinishReason::stop;
     RequestUsage usage;
     RequestTimings timings;
     std::vector<std::vector<TokenLogit>> top_logits;  // for each sampled token, when asked for
+    std::vector<StepLogprobs> logprobs;               // for each generated token, when asked for
 };
 
 // What a caller holds of a submitted request: its text as it comes, its end, and the means to cancel.

@@ -7,30 +7,46 @@
 #include <string>
 #include <utility>
 
-#include "engine/error.hpp"
+#include "engine/check.hpp"
 
 namespace tea {
 
 namespace {
 
 constexpr float lowest = -std::numeric_limits<float>::infinity();
+// What is so far below the best logit weighs nothing: a million such tokens together change no float's sum.
+constexpr float reach = 32;
 
 bool is_better(const TokenLogit& a, const TokenLogit& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
 }
 
-void check_range(const char* name, double value, double low, double high) {
-    if (!(value >= low && value <= high)) {  // also refuses NaN
-        throw Error(ErrorKind::invalid_argument, std::string(name) + "=" + std::to_string(value) +
-                                                     " is not between " + std::to_string(low) + " and " +
-                                                     std::to_string(high));
-    }
+double weight_of(float log_weight) {
+    return static_cast<double>(std::exp(log_weight));
 }
 
-// exp(logit - best), 0 for what can never be drawn (-inf, NaN).
-double weight(float logit, float best) {
-    const double w = std::exp(static_cast<double>(logit) - static_cast<double>(best));
-    return w >= 0 ? w : 0;
+// Calls visit(token, logit) for each logit that is at least `least`. Most are not: they are passed over in
+// blocks, with vector registers.
+template <typename Visit>
+void for_each_from(const float* logits, int32_t n_vocab, float least, Visit visit) {
+    constexpr int32_t n_block = 32;
+    int32_t i = 0;
+    for (; i + n_block <= n_vocab; i += n_block) {
+        int32_t n_found = 0;
+        for (int32_t j = 0; j < n_block; ++j) {
+            n_found += logits[i + j] >= least ? 1 : 0;
+        }
+        for (int32_t j = i; n_found > 0 && j < i + n_block; ++j) {
+            if (logits[j] >= least) {
+                visit(j, logits[j]);
+            }
+        }
+    }
+    for (; i < n_vocab; ++i) {
+        if (logits[i] >= least) {
+            visit(i, logits[i]);
+        }
+    }
 }
 
 }  // namespace
@@ -58,6 +74,20 @@ std::vector<TokenLogit> top_logits(const float* logits, int32_t n_vocab, int32_t
     return best;
 }
 
+double log_total(const float* logits, int32_t n_vocab) {
+    const int32_t best = argmax(logits, n_vocab);
+    if (best < 0) {
+        return 0;
+    }
+    double total = 0;
+    for (int32_t token = 0; token < n_vocab; ++token) {
+        const double weight =
+            std::exp(static_cast<double>(logits[token]) - static_cast<double>(logits[best]));
+        total += weight >= 0 ? weight : 0;  // NaN
+    }
+    return static_cast<double>(logits[best]) + std::log(total);
+}
+
 int32_t argmax(const float* logits, int32_t n) {
     // Lanes without a dependency between them, so that the compiler can use vector registers.
     constexpr int32_t n_lanes = 16;
@@ -81,15 +111,68 @@ int32_t argmax(const float* logits, int32_t n) {
     return static_cast<int32_t>(std::find(logits, logits + n, best) - logits);
 }
 
+bool Sampler::is_worse(const Candidate& a, const Candidate& b) {
+    return a.logit < b.logit;
+}
+
 Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned)
-    : options_(options), banned_(std::move(banned)), random_(options.seed) {
-    check_range("temperature", options.temperature, 0, 1e6);
-    check_range("top_p", options.top_p, 0, 1);
-    check_range("min_p", options.min_p, 0, 1);
-    check_range("top_k", options.top_k, 0, std::numeric_limits<int32_t>::max());
+    : options_(options),
+      banned_(std::move(banned)),
+      penalties_(options),
+      random_(options.seed),
+      mirostat_mu_(2 * options.mirostat_tau) {
+    check_between("temperature", options.temperature, 0, 1e6);
+    check_between("top_p", options.top_p, 0, 1);
+    check_between("min_p", options.min_p, 0, 1);
+    check_between("typical_p", options.typical_p, 0, 1);
+    check_between("top_k", options.top_k, 0, std::numeric_limits<int32_t>::max());
+    check_between("xtc_probability", options.xtc_probability, 0, 1);
+    check_between("xtc_threshold", options.xtc_threshold, 0, 1);
+    check_between("mirostat_tau", options.mirostat_tau, 0, 1000);
+    check_between("mirostat_eta", options.mirostat_eta, 0, 1000);
+    if (options.mirostat != 0 && options.mirostat != 2) {
+        throw Error(ErrorKind::invalid_argument,
+                    "mirostat=" + std::to_string(options.mirostat) + " is neither 0 nor 2");
+    }
 }
 
 int32_t Sampler::sample(float* logits, int32_t n_vocab) {
+    const int32_t best = prepare(logits, n_vocab);
+    if (is_greedy()) {
+        return best;
+    }
+    filter(logits, n_vocab, logits[best]);
+    const Candidate& drawn = draw();
+    if (options_.mirostat == 2) {
+        const auto surprise = static_cast<float>(-std::log2(drawn.weight / total_weight()));
+        mirostat_mu_ -= options_.mirostat_eta * (surprise - options_.mirostat_tau);
+    }
+    return drawn.token;
+}
+
+std::vector<Sampler::Chance> Sampler::chances(float* logits, int32_t n_vocab) {
+    const int32_t best = prepare(logits, n_vocab);
+    filter(logits, n_vocab, logits[best]);
+    const double total = total_weight();
+    std::vector<Chance> chances;
+    for (const auto& candidate : candidates_) {
+        chances.push_back({candidate.token, candidate.weight / total});
+    }
+    return chances;
+}
+
+bool Sampler::is_greedy() const {
+    return options_.temperature == 0 || (options_.top_k == 1 && options_.mirostat == 0);
+}
+
+// Applies what changes logits. Returns the best token.
+int32_t Sampler::prepare(float* logits, int32_t n_vocab) {
+    for (const auto& [token, bias] : options_.logit_bias) {
+        logits[token] += bias;
+    }
+    if (penalties_.is_active()) {
+        penalties_.apply(logits);
+    }
     for (const int32_t token : banned_) {
         logits[token] = lowest;
     }
@@ -98,77 +181,186 @@ int32_t Sampler::sample(float* logits, int32_t n_vocab) {
         throw Error(ErrorKind::inference,
                     "the model gave no finite logits: its weights are damaged, or every token is excluded");
     }
-    if (options_.temperature == 0 || options_.top_k == 1) {
-        return best;
-    }
-    select_candidates(logits, n_vocab, logits[best]);
-    return draw(logits[best]);
+    return best;
 }
 
-// top-k, top-p and min-p each keep the best few: what is left is the shortest of the three prefixes of
-// the descending order. Only that prefix is ever sorted.
-void Sampler::select_candidates(const float* logits, int32_t n_vocab, float best) {
-    const float min_logit = options_.min_p > 0 ? best + std::log(options_.min_p) : lowest;
-    double total = 0;
-    if (options_.top_k > 0 && options_.top_k < n_vocab) {
-        candidates_ = top_logits(logits, n_vocab, options_.top_k);
-        for (const auto& candidate : candidates_) {
-            total += weight(candidate.logit, best);
-        }
-        while (candidates_.size() > 1 && !(candidates_.back().logit >= min_logit)) {
-            candidates_.pop_back();
-        }
-    } else {
-        candidates_.clear();
-        for (int32_t token = 0; token < n_vocab; ++token) {
-            if (logits[token] > lowest && logits[token] >= min_logit) {
-                candidates_.push_back({token, logits[token]});
-            }
-            total += options_.top_p < 1 ? weight(logits[token], best) : 0;
-        }
+// Leaves in candidates_ what may be drawn, weighed at the temperature.
+void Sampler::filter(const float* logits, int32_t n_vocab, float best) {
+    if (options_.mirostat == 2) {
+        keep_unsurprising(logits, n_vocab, best);
+        return;
+    }
+    gather(logits, n_vocab, best);
+    if (options_.typical_p < 1) {
+        keep_typical();
     }
     if (options_.top_p < 1) {
-        keep_top_p(total);
+        keep_top_p();
+    }
+    n_out_of_reach_ = 0;
+    if (options_.min_p > 0) {
+        keep_min_p();
+    }
+    if (options_.xtc_probability > 0 && random_fraction() <= static_cast<double>(options_.xtc_probability)) {
+        keep_below_threshold();
+    }
+    for (auto& candidate : candidates_) {
+        candidate.weight = weight_of((candidate.logit - best) / options_.temperature);
     }
 }
 
-// Keeps the fewest best candidates whose weights reach top_p of `total`, at least one.
-void Sampler::keep_top_p(double total) {
-    const auto best = *std::min_element(candidates_.begin(), candidates_.end(), is_better);
+// The top-k tokens, best first, or all. Those that min-p will leave out anyway are only weighed, not kept.
+void Sampler::gather(const float* logits, int32_t n_vocab, float best) {
+    candidates_.clear();
+    n_out_of_reach_ = 0;
+    if (options_.top_k > 0 && options_.top_k < n_vocab) {
+        for (const auto& [token, logit] : top_logits(logits, n_vocab, options_.top_k)) {
+            candidates_.push_back({token, logit, 0});
+        }
+        weigh(best);
+        return;
+    }
+    const bool needs_all = options_.typical_p < 1;
+    const float least = options_.min_p > 0 && !needs_all ? best + std::log(options_.min_p) : best - reach;
+    const float least_weighed = options_.top_p < 1 ? best - reach : least;
+    for_each_from(logits, n_vocab, least_weighed, [&](int32_t token, float logit) {
+        if (logit >= least) {
+            candidates_.push_back({token, logit, 0});
+        } else {
+            n_out_of_reach_ += weight_of(logit - best);
+        }
+    });
+    weigh(best);
+}
+
+void Sampler::weigh(float best) {
+    for (auto& candidate : candidates_) {
+        candidate.weight = weight_of(candidate.logit - best);
+    }
+}
+
+double Sampler::total_weight() const {
+    double total = n_out_of_reach_;
+    for (const auto& candidate : candidates_) {
+        total += candidate.weight;
+    }
+    return total;
+}
+
+// Keeps those whose surprise is nearest to the expected one, until their chances exceed typical_p.
+void Sampler::keep_typical() {
+    const double total = total_weight();
+    double entropy = 0;
+    for (const auto& candidate : candidates_) {
+        const double p = candidate.weight / total;
+        entropy -= p > 0 ? p * std::log(p) : 0;
+    }
+    const auto distance = [&](const Candidate& candidate) {
+        return std::abs(-std::log(candidate.weight / total) - entropy);
+    };
+    std::sort(candidates_.begin(), candidates_.end(),
+              [&](const Candidate& a, const Candidate& b) { return distance(a) < distance(b); });
     double sum = 0;
     size_t n_kept = 0;
-    for (size_t n_sorted = 0; n_sorted < candidates_.size();) {
-        // Sort a little more each time: the nucleus is usually small.
-        const size_t end = std::min(candidates_.size(), std::max<size_t>(64, n_sorted * 4));
-        const auto at = [&](size_t i) { return candidates_.begin() + static_cast<std::ptrdiff_t>(i); };
-        std::partial_sort(at(n_sorted), at(end), candidates_.end(), is_better);
-        for (n_sorted = end; n_kept < n_sorted;) {
-            sum += weight(candidates_[n_kept++].logit, best.logit);
-            if (sum >= static_cast<double>(options_.top_p) * total) {
-                candidates_.resize(n_kept);
-                return;
-            }
+    while (n_kept < candidates_.size() && sum <= static_cast<double>(options_.typical_p) * total) {
+        sum += candidates_[n_kept++].weight;
+    }
+    candidates_.resize(n_kept);
+}
+
+// Keeps the fewest best whose chances reach top_p, at least one. Only those that are about as good as the
+// last one are sorted: the others are told apart by a histogram.
+void Sampler::keep_top_p() {
+    constexpr size_t n_bins = 1024;
+    const float best = std::max_element(candidates_.begin(), candidates_.end(), is_worse)->logit;
+    const auto bin_of = [&](const Candidate& candidate) {
+        const float distance = (best - candidate.logit) * (static_cast<float>(n_bins) / reach);
+        return static_cast<size_t>(std::min(distance, static_cast<float>(n_bins - 1)));
+    };
+    std::array<double, n_bins> bins{};
+    for (const auto& candidate : candidates_) {
+        bins[bin_of(candidate)] += candidate.weight;
+    }
+    const double enough = static_cast<double>(options_.top_p) * total_weight();
+    double sum = 0;
+    size_t last = 0;
+    while (last + 1 < n_bins && sum + bins[last] < enough) {
+        sum += bins[last++];
+    }
+    std::vector<Candidate> edge;
+    const auto leaves = [&](const Candidate& candidate) {
+        const size_t bin = bin_of(candidate);
+        if (bin == last) {
+            edge.push_back(candidate);
         }
+        return bin >= last;
+    };
+    candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(), leaves), candidates_.end());
+    std::sort(edge.begin(), edge.end(), [](const Candidate& a, const Candidate& b) {
+        return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+    });
+    for (size_t i = 0; i < edge.size() && (candidates_.empty() || sum < enough); ++i) {
+        sum += edge[i].weight;
+        candidates_.push_back(edge[i]);
     }
 }
 
-int32_t Sampler::draw(float best) {
-    weights_.clear();
-    double total = 0;
-    for (const auto& candidate : candidates_) {
-        weights_.push_back(std::exp((candidate.logit - best) / options_.temperature));
-        total += static_cast<double>(weights_.back());
+// Keeps those at least min_p times as likely as the best one.
+void Sampler::keep_min_p() {
+    const auto best =
+        std::max_element(candidates_.begin(), candidates_.end(),
+                         [](const Candidate& a, const Candidate& b) { return a.logit < b.logit; });
+    const float least = best->logit + std::log(options_.min_p);
+    candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(),
+                                     [&](const Candidate& candidate) { return candidate.logit < least; }),
+                      candidates_.end());
+}
+
+// XTC: of those at least as likely as the threshold, keeps only the least likely, and all the others.
+void Sampler::keep_below_threshold() {
+    if (options_.xtc_threshold > 0.5F || candidates_.size() < 2) {
+        return;
     }
-    // 53 random bits: the same number from the same seed with every standard library.
-    const double point = static_cast<double>(random_() >> 11) * 0x1.0p-53 * total;
+    const double least = static_cast<double>(options_.xtc_threshold) * total_weight();
+    std::sort(candidates_.begin(), candidates_.end(),
+              [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
+    const auto end = std::find_if(candidates_.begin(), candidates_.end(),
+                                  [&](const Candidate& candidate) { return candidate.weight < least; });
+    if (end - candidates_.begin() > 1) {
+        candidates_.erase(candidates_.begin(), end - 1);
+    }
+}
+
+// Mirostat 2: keeps those whose surprise is at most mu, which follows from what was drawn before.
+void Sampler::keep_unsurprising(const float* logits, int32_t n_vocab, float best) {
+    candidates_.clear();
+    n_out_of_reach_ = 0;
+    const float least = best - reach * options_.temperature;
+    for_each_from(logits, n_vocab, least, [&](int32_t token, float logit) {
+        candidates_.push_back({token, logit, weight_of((logit - best) / options_.temperature)});
+    });
+    const double least_weight = total_weight() * std::exp2(-static_cast<double>(mirostat_mu_));
+    const auto is_left_out = [&](const Candidate& candidate) {
+        return candidate.weight < least_weight && candidate.logit != best;
+    };
+    candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(), is_left_out), candidates_.end());
+}
+
+const Sampler::Candidate& Sampler::draw() {
+    const double point = random_fraction() * total_weight();
     double sum = 0;
-    for (size_t i = 0; i < weights_.size(); ++i) {
-        sum += static_cast<double>(weights_[i]);
+    for (const auto& candidate : candidates_) {
+        sum += candidate.weight;
         if (point < sum) {
-            return candidates_[i].token;
+            return candidate;
         }
     }
-    return candidates_.front().token;  // rounding left `point` at the very end
+    return candidates_.front();  // rounding left `point` at the very end
+}
+
+// 53 random bits: the same number from the same seed with every standard library.
+double Sampler::random_fraction() {
+    return static_cast<double>(random_() >> 11) * 0x1.0p-53;
 }
 
 }  // namespace tea

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <random>
+#include <string_view>
 #include <vector>
 
 #include "engine/options.hpp"
+#include "engine/penalties.hpp"
 
 namespace tea {
 
@@ -15,10 +17,13 @@ struct TokenLogit {
 
 // The `n` best tokens of a row, best first.
 std::vector<TokenLogit> top_logits(const float* logits, int32_t n_vocab, int32_t n);
+// What to subtract from a logit of a row for the token's log-probability.
+double log_total(const float* logits, int32_t n_vocab);
 
-// Picks the next token from one row of logits, in llama.cpp's default order: top-k, top-p, min-p,
-// temperature, draw (common/common.h, `samplers`). Works on the raw row: greedy is an argmax, and a
-// softmax is taken over survivors only.
+// Picks the next token from one row of logits, in llama.cpp's default order (common/common.h, `samplers`):
+// logit bias, penalties, DRY, top-k, typical, top-p, min-p, XTC, temperature, draw; with mirostat 2 instead
+// of the filters: temperature, mirostat. Temperature 0 takes the best token after bias and penalties. Works
+// on the raw row: greedy is an argmax, and a softmax is taken over survivors only.
 //
 // One per request, used by one thread at a time.
 class Sampler {
@@ -26,19 +31,49 @@ class Sampler {
     // Throws Error{invalid_argument} naming an option out of range. `banned` tokens are never picked.
     Sampler(const SamplingOptions& options, std::vector<int32_t> banned);
 
+    // Whether accept() must be called for the prompt's tokens, and for each that was picked.
+    bool has_memory() const { return penalties_.is_active(); }
+    void accept(int32_t token, std::string_view piece) { penalties_.accept(token, piece); }
+
     // `logits` (length n_vocab) may be changed. Throws Error{inference} when no token is possible.
     int32_t sample(float* logits, int32_t n_vocab);
 
+    // What sample() draws from: tokens that are left of a row, with their chances. For tests; not for greedy.
+    struct Chance {
+        int32_t token;
+        double probability;
+    };
+    std::vector<Chance> chances(float* logits, int32_t n_vocab);
+
   private:
-    void select_candidates(const float* logits, int32_t n_vocab, float best);
-    void keep_top_p(double total);
-    int32_t draw(float best);
+    struct Candidate {
+        int32_t token;
+        float logit;
+        double weight;  // exp(logit - best)
+    };
+
+    static bool is_worse(const Candidate& a, const Candidate& b);
+    int32_t prepare(float* logits, int32_t n_vocab);
+    bool is_greedy() const;
+    void filter(const float* logits, int32_t n_vocab, float best);
+    void gather(const float* logits, int32_t n_vocab, float best);
+    void keep_typical();
+    void keep_top_p();
+    void keep_min_p();
+    void keep_below_threshold();
+    void keep_unsurprising(const float* logits, int32_t n_vocab, float best);
+    void weigh(float best);
+    double total_weight() const;
+    const Candidate& draw();
+    double random_fraction();
 
     SamplingOptions options_;
     std::vector<int32_t> banned_;
+    Penalties penalties_;
     std::mt19937_64 random_;
-    std::vector<TokenLogit> candidates_;  // scratch: survivors, best first
-    std::vector<float> weights_;          // scratch
+    float mirostat_mu_;
+    std::vector<Candidate> candidates_;  // scratch: survivors
+    double n_out_of_reach_ = 0;          // scratch: weight of what min-p left out early
 };
 
 // Index of the largest of `n` logits, the first one of equals. -1 when none is finite.

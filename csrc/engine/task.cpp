@@ -37,6 +37,21 @@ int32_t known_limit(const RequestOptions& options, int32_t n_ctx) {
                                 (options.max_tokens < 0 ? n_room : std::min(n_room, options.max_tokens)));
 }
 
+StepLogprobs logprobs_of(const Model& model, const std::vector<float>& row, int32_t token, int32_t n_best) {
+    const double total = log_total(row.data(), model.n_vocab());
+    const auto entry = [&](int32_t id) {
+        const auto logit = static_cast<double>(row[static_cast<size_t>(id)]);
+        return TokenLogprob{tokenizer::piece(model, id), static_cast<float>(logit - total)};
+    };
+    StepLogprobs logprobs{entry(token), {}};
+    if (n_best > 0) {
+        for (const auto& best : top_logits(row.data(), model.n_vocab(), n_best)) {
+            logprobs.best.push_back(entry(best.token));
+        }
+    }
+    return logprobs;
+}
+
 double milliseconds(Request::Clock::duration duration) {
     return std::chrono::duration<double, std::milli>(duration).count();
 }
@@ -49,7 +64,13 @@ Task::Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx, 
       n_limit_(known_limit(request_->options(), n_ctx)),
       sampler_(request_->options().sampling, banned_tokens(model, request_->options().ignore_eos)),
       lookup_(n_guesses),
-      text_(request_->options().stop) {}
+      text_(request_->options().stop) {
+    if (sampler_.has_memory()) {
+        for (const int32_t token : tokens_) {
+            sampler_.accept(token, tokenizer::piece(model, token));
+        }
+    }
+}
 
 double Task::urgency() const {
     const std::chrono::duration<double> submitted = request_->submitted_at().time_since_epoch();
@@ -78,9 +99,13 @@ void Task::guess() {
 }
 
 bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
-    const int32_t n_top = request_->options().n_top_logits;
-    if (n_top > 0) {
-        result_.top_logits.push_back(top_logits(logits, model.n_vocab(), n_top));
+    const RequestOptions& options = request_->options();
+    if (options.n_top_logits > 0) {
+        result_.top_logits.push_back(top_logits(logits, model.n_vocab(), options.n_top_logits));
+    }
+    std::vector<float> raw;  // sampling changes the row
+    if (options.n_logprobs >= 0) {
+        raw.assign(logits, logits + model.n_vocab());
     }
     const int32_t token = sampler_.sample(logits, model.n_vocab());
     last_token_at_ = Request::Clock::now();
@@ -90,9 +115,16 @@ bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
     if (model.is_end_of_generation(token)) {
         return finish(FinishReason::stop, /*is_cut=*/false, wake_ups);
     }
+    if (!raw.empty()) {
+        result_.logprobs.push_back(logprobs_of(model, raw, token, options.n_logprobs));
+    }
     tokens_.push_back(token);
     ++n_generated_;
-    request_->deliver(text_.push(tokenizer::piece(model, token)), wake_ups);
+    const std::string piece = tokenizer::piece(model, token);
+    if (sampler_.has_memory()) {
+        sampler_.accept(token, piece);
+    }
+    request_->deliver(text_.push(piece), wake_ups);
     if (text_.has_stopped()) {
         return finish(FinishReason::stop, /*is_cut=*/false, wake_ups);
     }

@@ -18,7 +18,13 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 SamplingOptions options(float temperature, int32_t top_k, float top_p, float min_p, uint64_t seed = 1) {
-    return {temperature, top_k, top_p, min_p, seed};
+    SamplingOptions options;
+    options.temperature = temperature;
+    options.top_k = top_k;
+    options.top_p = top_p;
+    options.min_p = min_p;
+    options.seed = seed;
+    return options;
 }
 
 template <typename Work>
@@ -106,6 +112,20 @@ TEST_CASE("options out of range are refused") {
     CHECK(throws([] { Sampler(options(1, -1, 1, 0), {}); }));
     CHECK(throws([] { Sampler(options(1, 40, 1.1F, 0), {}); }));
     CHECK(throws([] { Sampler(options(1, 40, 1, -0.1F), {}); }));
+    const auto refuses = [](auto change) {
+        SamplingOptions changed;
+        change(changed);
+        return throws([&] { Sampler(changed, {}); });
+    };
+    CHECK(!refuses([](SamplingOptions&) {}));
+    CHECK(refuses([](SamplingOptions& o) { o.typical_p = 1.5F; }));
+    CHECK(refuses([](SamplingOptions& o) { o.repeat_penalty = 0; }));
+    CHECK(refuses([](SamplingOptions& o) { o.repeat_last_n = -2; }));
+    CHECK(refuses([](SamplingOptions& o) { o.dry_base = 0.5F; }));
+    CHECK(refuses([](SamplingOptions& o) { o.dry_allowed_length = 0; }));
+    CHECK(refuses([](SamplingOptions& o) { o.xtc_probability = -1; }));
+    CHECK(refuses([](SamplingOptions& o) { o.mirostat = 1; }));
+    CHECK(refuses([](SamplingOptions& o) { o.mirostat_tau = infinity; }));
 }
 
 TEST_CASE("temperature 0 is greedy, whatever the other options") {
@@ -119,6 +139,69 @@ TEST_CASE("banned tokens are never picked") {
     auto row = random_row(50, 6);
     const int32_t best = tea::argmax(row.data(), 50);
     CHECK(Sampler(options(0, 0, 1, 0), {best}).sample(row.data(), 50) != best);
+}
+
+TEST_CASE("biases change what is picked, also greedily") {
+    auto row = random_row(50, 6);
+    SamplingOptions biased = options(0, 0, 1, 0);
+    biased.logit_bias = {{17, 100}};
+    CHECK(Sampler(biased, {}).sample(row.data(), 50) == 17);
+}
+
+TEST_CASE("a breaker ends what counts as a repetition") {
+    SamplingOptions dry = options(0, 0, 1, 0);
+    dry.dry_multiplier = 50;
+    dry.dry_allowed_length = 2;
+    dry.dry_sequence_breakers = {"--", "\n"};
+    const auto picks = [&](const std::vector<std::pair<int32_t, const char*>>& text) {
+        std::vector<float> row(10, 0);
+        row[4] = 1;  // what it would pick
+        row[6] = 0.5F;
+        Sampler sampler(dry, {});
+        for (const auto& [token, piece] : text) {
+            sampler.accept(token, piece);
+        }
+        return sampler.sample(row.data(), 10);
+    };
+    CHECK(picks({{1, "a"}, {2, "b"}, {3, "c"}, {4, "d"}, {1, "a"}, {2, "b"}, {3, "c"}}) == 6);
+    CHECK(picks({{1, "a"}, {2, "b"}, {3, "\n"}, {4, "d"}, {1, "a"}, {2, "b"}, {3, "\n"}}) == 4);
+    CHECK(picks({{1, "a"}, {2, "-"}, {3, "-c"}, {4, "d"}, {1, "a"}, {2, "-"}, {3, "-c"}}) ==
+          4);  // over two tokens
+    CHECK(picks({{1, "a"}, {2, "-"}, {3, "c"}, {4, "d"}, {1, "a"}, {2, "-"}, {3, "c"}}) == 6);
+    CHECK(picks({{1, "a"}, {2, "b"}, {3, "c"}, {4, "\n"}, {1, "a"}, {2, "b"}, {3, "c"}}) ==
+          4);  // never a breaker
+}
+
+TEST_CASE("mirostat keeps the surprise near tau") {
+    for (const float tau : {2.0F, 4.0F}) {
+        SamplingOptions o = options(1, 0, 1, 0, 3);
+        o.mirostat = 2;
+        o.mirostat_tau = tau;
+        Sampler sampler(o, {});
+        double surprise = 0;
+        constexpr int n_steps = 400;
+        for (uint32_t i = 0; i < n_steps; ++i) {
+            auto row = random_row(2000, i);
+            const auto raw = row;
+            const int32_t token = sampler.sample(row.data(), 2000);
+            surprise +=
+                (tea::log_total(raw.data(), 2000) - static_cast<double>(raw[static_cast<size_t>(token)])) /
+                std::log(2.0) / n_steps;
+        }
+        // Of what is kept, whose surprise is a little less than in the whole.
+        CHECK(surprise > static_cast<double>(tau) - 0.5);
+        CHECK(surprise < static_cast<double>(tau) + 1.5);
+    }
+}
+
+TEST_CASE("log_total makes probabilities of logits") {
+    const auto row = random_row(500, 4);
+    const double total = tea::log_total(row.data(), 500);
+    double sum = 0;
+    for (const float logit : row) {
+        sum += std::exp(static_cast<double>(logit) - total);
+    }
+    CHECK(std::abs(sum - 1) < 1e-9);
 }
 
 TEST_CASE("the same seed gives the same tokens, another seed others") {

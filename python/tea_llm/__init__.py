@@ -44,6 +44,7 @@ from tea_llm.types import (
     ModelInfo,
     StreamChunk,
     Timings,
+    TokenLogprob,
     ToolCall,
     Usage,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "TemplateError",
     "TextStream",
     "Timings",
+    "TokenLogprob",
     "Tokenizer",
     "ToolCall",
     "Usage",

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,8 @@ class RequestResult:
     @property
     def top_logits(self) -> list[list[tuple[int, float]]]: ...
     @property
+    def logprobs(self) -> list[tuple[tuple[bytes, float], list[tuple[bytes, float]]]]: ...
+    @property
     def queue_ms(self) -> float: ...
     @property
     def prefill_ms(self) -> float: ...
@@ -101,15 +103,13 @@ class Engine:
         prompt: Sequence[int],
         *,
         max_tokens: int,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        min_p: float,
+        sampling: Mapping[str, object],
         seeds: Sequence[int],
         stop: Sequence[str] = (),
         ignore_eos: bool = False,
         timeout_s: float = 0.0,
         priority: int = 0,
+        n_logprobs: int = -1,
         n_top_logits: int = 0,
     ) -> list[Request]: ...
     def close(self) -> None: ...

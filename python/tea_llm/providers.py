@@ -18,8 +18,12 @@ OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://localhost:11434/v1"
 AZURE_VERSION = "2024-02-15-preview"
 
-_LOCAL_OPTIONS = frozenset({"ignore_eos", "min_p", "top_k"})
-"""Options that OpenAI's protocol has not got. Servers of others' may: llama.cpp's and vLLM's do."""
+_LOCAL_OPTIONS = frozenset(
+    {"ignore_eos", "min_p", "top_k", "typical_p", "repeat_penalty", "repeat_last_n", "mirostat", "mirostat_tau"}
+    | {"mirostat_eta", "xtc_probability", "xtc_threshold", "dry_multiplier", "dry_base", "dry_allowed_length"}
+    | {"dry_penalty_last_n", "dry_sequence_breakers"}
+)
+"""Options that OpenAI's protocol has not got. Servers of others' may: llama.cpp's has all of them, vLLM some."""
 
 _LONGEST_MESSAGE = 1000
 

@@ -17,6 +17,7 @@ __all__ = [
     "ModelInfo",
     "StreamChunk",
     "Timings",
+    "TokenLogprob",
     "ToolCall",
     "Usage",
 ]
@@ -113,6 +114,26 @@ class Timings:
     tokens_per_s: float
 
 
+_Bytes: TypeAlias = bytes  # inside the class that name is a field
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and how likely the model found it, before any sampling option.
+
+    Attributes:
+        token: its text; bytes that are not whole UTF-8 characters become U+FFFD.
+        logprob: natural logarithm of its probability.
+        bytes: of its text; None: an API did not say.
+        top_logprobs: of the place where it was generated, the most likely tokens, best first; empty if not asked for.
+    """
+
+    token: str
+    logprob: float
+    bytes: _Bytes | None = None
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One of several answers to the same prompt.
@@ -122,12 +143,14 @@ class Choice:
         content: as ``LlmCallResult``.
         finish_reason: as ``LlmCallResult``.
         tool_calls: as ``LlmCallResult``.
+        logprobs: as ``LlmCallResult``.
     """
 
     index: int
     content: str
     finish_reason: FinishReason
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +166,9 @@ class LlmCallResult:
         timings: durations; None for an API's answer.
         backend: who answered.
         tool_calls: functions that the model wants called.
-        choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason`` and ``tool_calls`` are
-            then the first one's, and ``tokens_used``, ``usage`` and ``timings`` those of all. Else empty.
+        logprobs: of each generated token, if asked for.
+        choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls`` and
+            ``logprobs`` are then the first one's; ``tokens_used``, ``usage`` and ``timings`` those of all. Else empty.
         fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
     """
 
@@ -156,6 +180,7 @@ class LlmCallResult:
     timings: Timings | None = None
     backend: Literal["local", "api"] = "local"
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
     fallback_reason: str | None = None
 

@@ -155,6 +155,34 @@ def test_several_choices(llm: LlmBackend, local: LocalLlmBackend) -> None:
         llm.call("Hello", n=0)
 
 
+def test_logprobs(llm: LlmBackend) -> None:
+    options: dict[str, Any] = {"max_tokens": 6, "temperature": 0, "ignore_eos": True, "logprobs": True}
+    for result in (llm.call("Hello", top_logprobs=3, **options), llm.chat(HI, top_logprobs=3, **options)):
+        assert result.logprobs is not None
+        assert len(result.logprobs) == 6
+        for token in result.logprobs:
+            assert token.logprob <= 0
+            assert len(token.top_logprobs) == 3
+            assert token.top_logprobs[0].token == token.token  # greedy takes the best
+            assert token.top_logprobs[0].logprob == pytest.approx(token.logprob, abs=1e-5)
+            assert [best.logprob for best in token.top_logprobs] == sorted(
+                (best.logprob for best in token.top_logprobs), reverse=True
+            )
+    assert llm.chat(HI, **options).logprobs[0].top_logprobs == ()  # type: ignore[index]
+    assert llm.chat(HI, max_tokens=1).logprobs is None
+    with pytest.raises(ValueError, match="needs logprobs"):
+        llm.chat(HI, top_logprobs=2)
+
+
+def test_options_of_sampling_reach_the_model(llm: LlmBackend, local: LocalLlmBackend) -> None:
+    greedy: dict[str, Any] = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    one, other = local.tokenize("ab", add_special=False)[-1], local.tokenize("xy", add_special=False)[-1]
+    bias = {one: 1000, other: 900}
+    assert llm.call("Hello", logit_bias=bias, **greedy).content.strip() == local.detokenize([one]).strip() * 8
+    both = llm.call("Hello", logit_bias=bias, repeat_penalty=2, repeat_last_n=1, **greedy).content
+    assert both.strip() == (local.detokenize([one]) + local.detokenize([other])).strip() * 4
+
+
 def test_a_stop_string_ends_the_text(llm: LlmBackend, local: LocalLlmBackend) -> None:
     whole = local.call("Hello", **LONG).content
     stop = whole[10:13]
@@ -359,9 +387,9 @@ def test_what_is_sent(server: OpenAiServer) -> None:
         assert server.requests[-1].headers["authorization"] == "Bearer ollama"
 
 
-@pytest.mark.parametrize("name", ["response_format", "presence_penalty", "frequency_penalty"])
+@pytest.mark.parametrize("name", ["response_format"])
 def test_what_the_local_backend_has_not_got_is_refused(local: LocalLlmBackend, name: str) -> None:
-    value = {"type": "json_object"} if name == "response_format" else 0.5
+    value = {"type": "json_object"}
     with pytest.raises(ValueError, match=f"{name} is an option that the local backend has not got"):
         local.chat(HI, **{name: value})  # type: ignore[arg-type]
 

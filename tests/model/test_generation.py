@@ -37,8 +37,9 @@ def test_eight_threads_get_what_they_get_alone(llm: LocalLlmBackend) -> None:
 
 def greedy_steps(llm: LocalLlmBackend, prompt: str, max_tokens: int = 24) -> Steps:
     """The two best (token, logit) of each step of a greedy answer."""
-    options = {"temperature": 0.0, "top_k": 40, "top_p": 1.0, "min_p": 0.0, "seeds": [0]}
-    (request,) = llm._engine.submit(llm.tokenize(prompt), max_tokens=max_tokens, n_top_logits=2, **options)  # type: ignore[arg-type]
+    (request,) = llm._engine.submit(
+        llm.tokenize(prompt), max_tokens=max_tokens, sampling={"temperature": 0}, seeds=[0], n_top_logits=2
+    )
     return request.wait().top_logits
 
 

@@ -23,6 +23,7 @@ from tea_llm import (
     LlmBackend,
     LlmCallResult,
     LlmError,
+    TokenLogprob,
     ToolCall,
 )
 
@@ -38,6 +39,9 @@ _OPTIONS = (
     "stop",
     "n",
     "ignore_eos",
+    "logit_bias",
+    "repeat_penalty",
+    "repeat_last_n",
     "tools",
     "tool_choice",
 )
@@ -174,6 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _generate(self, body: dict[str, Any], *, is_chat: bool) -> None:
         options = {name: body[name] for name in _OPTIONS if name in body} | {"max_tokens": body.get("max_tokens")}
+        if "logprobs" in body:
+            n = body.get("top_logprobs") if is_chat else body["logprobs"]
+            options |= {"logprobs": True, "top_logprobs": n}
         backend = self.owner.backend
         if not body.get("stream"):
             result = backend.chat(body["messages"], **options) if is_chat else backend.call(body["prompt"], **options)
@@ -200,13 +207,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_chunk(b"")
 
     def _answer_of(self, body: dict[str, Any], result: LlmCallResult, *, is_chat: bool) -> dict[str, Any]:
-        alone = Choice(0, result.content, result.finish_reason, result.tool_calls)
+        alone = Choice(0, result.content, result.finish_reason, result.tool_calls, result.logprobs)
         choices = []
         for one in result.choices or (alone,):
             content: dict[str, Any] = {"text": one.content}
             if is_chat:
                 message = {"role": "assistant", "content": one.content, "tool_calls": _calls(one.tool_calls)}
                 content = {"message": message}
+            if one.logprobs is not None:
+                content["logprobs"] = _chat_logprobs(one.logprobs) if is_chat else _raw_logprobs(one.logprobs)
             choices.append({"index": one.index, "finish_reason": one.finish_reason, **content})
         return {"model": body["model"], "choices": choices, "usage": _usage(result)}
 
@@ -235,6 +244,21 @@ def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
         for call in calls
     ]
+
+
+def _chat_logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def entry(one: TokenLogprob) -> dict[str, Any]:
+        return {"token": one.token, "logprob": one.logprob, "bytes": list(one.bytes or b"")}
+
+    return {"content": [{**entry(one), "top_logprobs": [entry(best) for best in one.top_logprobs]} for one in tokens]}
+
+
+def _raw_logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    return {
+        "tokens": [one.token for one in tokens],
+        "token_logprobs": [one.logprob for one in tokens],
+        "top_logprobs": [{best.token: best.logprob for best in one.top_logprobs} for one in tokens],
+    }
 
 
 def _usage(result: LlmCallResult) -> dict[str, Any]:

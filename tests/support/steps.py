@@ -17,8 +17,8 @@ ROUNDING = 1e-2
 def submit(llm: LocalLlmBackend, prompt: str | Sequence[int], n: int, **options: Any) -> _core.Request:
     """A greedy request for ``n`` tokens that keeps the two best logits of each step."""
     tokens = llm.tokenize(prompt) if isinstance(prompt, str) else prompt
-    defaults: dict[str, Any] = {"top_k": 40, "top_p": 1.0, "min_p": 0.0, "seeds": [0], "ignore_eos": True}
-    (request,) = llm._engine.submit(tokens, max_tokens=n, temperature=0.0, n_top_logits=2, **(defaults | options))
+    defaults: dict[str, Any] = {"sampling": {"temperature": 0}, "seeds": [0], "ignore_eos": True, "n_top_logits": 2}
+    (request,) = llm._engine.submit(tokens, max_tokens=n, **(defaults | options))
     return request
 
 

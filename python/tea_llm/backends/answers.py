@@ -11,7 +11,7 @@ from tea_llm._native import _core
 from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.chat.tools import find_calls
-from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, Usage
+from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, TokenLogprob, Usage
 
 __all__ = ["LocalAnswer"]
 
@@ -23,10 +23,19 @@ class LocalAnswer:
         requests: one for each choice; they share the prompt.
         model: its name.
         tools: names of the functions that may be called. With any, texts come whole, to be told from calls.
+        has_logprobs: whether they were asked for.
     """
 
-    def __init__(self, requests: Sequence[_core.Request], model: str, tools: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        requests: Sequence[_core.Request],
+        model: str,
+        tools: frozenset[str] = frozenset(),
+        *,
+        has_logprobs: bool = False,
+    ) -> None:
         self._requests = requests
+        self._has_logprobs = has_logprobs
         self._model = model
         self._tools = tools
         self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
@@ -135,13 +144,25 @@ class LocalAnswer:
             ),
             timings=_timings(results, n_generated),
             tool_calls=choices[0].tool_calls,
+            logprobs=choices[0].logprobs,
             backend="local",
         )
         return replace(whole, choices=choices) if len(choices) > 1 else whole
 
     def _choice(self, index: int, result: _core.RequestResult) -> Choice:
         content, calls = find_calls(result.text, self._tools) if self._tools else (result.text, ())
-        return Choice(index, content, "tool_calls" if calls else result.finish_reason, calls)
+        logprobs = result.logprobs if self._has_logprobs else None
+        return Choice(
+            index=index,
+            content=content,
+            finish_reason="tool_calls" if calls else result.finish_reason,
+            tool_calls=calls,
+            logprobs=None if logprobs is None else tuple(_logprob(*chosen, best) for chosen, best in logprobs),
+        )
+
+
+def _logprob(piece: bytes, logprob: float, best: Sequence[tuple[bytes, float]] = ()) -> TokenLogprob:
+    return TokenLogprob(piece.decode("utf-8", "replace"), logprob, piece, tuple(_logprob(*one) for one in best))
 
 
 def _timings(results: Sequence[_core.RequestResult], n_generated: int) -> Timings:

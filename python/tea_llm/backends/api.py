@@ -12,7 +12,7 @@ from tea_llm._check import check_flag, check_int, check_text
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.portal import Future, Portal
-from tea_llm.backends.protocol import Answer, completion_body, parse_answer, parse_vectors, wire_messages
+from tea_llm.backends.protocol import Answer, completion_body, parse_answer, parse_vectors, raw_body, wire_messages
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.vectors import checked_texts, groups, normalized
 from tea_llm.errors import (
@@ -265,11 +265,12 @@ class ApiLlmBackend(LlmBackend):
 
     async def _ask(self, request: _Request, send: Callable[[str, dict[str, Any]], Awaitable[_T]]) -> _T:
         """Sends a request to the endpoint it belongs to."""
+        self._check_open()  # it may have been closed since the request was made
         if request.prompt is None:
             return await send("/chat/completions", request.body)
         if self._has_completions or not isinstance(request.prompt, str):
             try:
-                return await send("/completions", {**request.body, "prompt": request.prompt})
+                return await send("/completions", raw_body(request.body, request.prompt))
             except ApiResponseError as error:
                 is_missing = error.status_code in _NO_SUCH_ENDPOINT or error.code == "OperationNotSupported"  # Azure's
                 if not is_missing or not isinstance(request.prompt, str):
@@ -286,8 +287,6 @@ class ApiLlmBackend(LlmBackend):
         assert task is not None  # noqa: S101 - the portal starts tasks
         self._tasks.add(task)
         try:
-            if self._is_closed:
-                raise EngineClosedError("the backend was closed")
             return await asyncio.wait_for(work, timeout)
         except asyncio.TimeoutError:
             provider = self._endpoint.provider

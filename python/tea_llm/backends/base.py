@@ -32,12 +32,31 @@ class LlmBackend(ABC):
         top_p: keep the most likely tokens that make up this probability; 1: all. Default 0.95.
         top_k: keep this many of the most likely tokens; 0: all. Default 40.
         min_p: keep tokens at least this likely relative to the most likely one; 0: all. Default 0.05.
+        typical_p: keep the tokens whose surprise is nearest to the expected one, that make up this probability; 1: all.
+            Default 1.
         seed: 0 to 2**64-1; the same seed gives the same text up to float rounding. None (default): random.
         stop: one or several strings; the text ends before the first of them. None (default): none.
         n: answers to give, 1 to 128; they share the prompt's computation. The second one's seed is ``seed + 1``, and
             so on. Default 1.
-        presence_penalty: subtracted from the logits of tokens that came up before, -2 to 2. Default 0. APIs only.
-        frequency_penalty: the same times how often they did. Default 0. APIs only.
+        repeat_penalty: divides the logits of tokens that came up before; 1: none. Default 1.
+        presence_penalty: subtracted from the logits of tokens that came up before, -2 to 2. Default 0.
+        frequency_penalty: the same times how often they did. Default 0.
+        repeat_last_n: tokens that these three look back, the prompt's included; -1: all. Default 64.
+        dry_multiplier: how much less likely a token gets that would go on with a repetition ("DRY"); 0: none. The
+            penalty is ``dry_multiplier * dry_base ** (length - dry_allowed_length)``. Default 0.
+        dry_base: see there. Default 1.75.
+        dry_allowed_length: the longest repetition that costs nothing. Default 2.
+        dry_penalty_last_n: tokens that it looks back; -1: all. Default -1.
+        dry_sequence_breakers: texts over which nothing counts as repeated. Default newline, ``:``, ``"``, ``*``.
+        xtc_probability: how often the likeliest tokens are left out, so that only the least likely of those above
+            ``xtc_threshold`` is kept ("exclude top choices"). Default 0.
+        xtc_threshold: see there; above 0.5: none. Default 0.1.
+        mirostat: 2: instead of the filters above keep the surprise of the text near ``mirostat_tau``. Default 0.
+        mirostat_tau: bits. Default 5.
+        mirostat_eta: how fast it adapts. Default 0.1.
+        logit_bias: numbers to add to logits, by token id. None (default): none.
+        logprobs: report ``LlmCallResult.logprobs``. Default False.
+        top_logprobs: with it, so many of the likeliest tokens at each place, 0 to 20. None (default): none.
         ignore_eos: never end by itself (for measuring). Default False.
         tools: functions that the model may call, in the OpenAI API's form; for ``chat`` and ``stream_chat``. (With
             tools the text of a local stream comes in one piece, at its end.)

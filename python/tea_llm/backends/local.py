@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalLlmBackend"]
 
-_API_ONLY = ("frequency_penalty", "presence_penalty", "response_format")
+_API_ONLY = ("response_format",)
+_SAMPLING = (
+    *("temperature", "top_k", "top_p", "min_p", "typical_p", "xtc_probability", "xtc_threshold"),
+    *("repeat_penalty", "presence_penalty", "frequency_penalty", "repeat_last_n", "dry_multiplier", "dry_base"),
+    *("dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "mirostat", "mirostat_tau", "mirostat_eta"),
+)
+"""Options that the engine knows by the same names."""
 
 _open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
 
@@ -268,7 +274,7 @@ class LocalLlmBackend(LlmBackend):
             tokens = []
         if not tokens:
             raise ValueError("prompt is empty")
-        return LocalAnswer(self._submit(tokens, checked), self._name)
+        return LocalAnswer(self._submit(tokens, checked), self._name, has_logprobs=checked.logprobs)
 
     def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
         checked = _checked(options)
@@ -276,17 +282,18 @@ class LocalLlmBackend(LlmBackend):
         tools = () if checked.tool_choice == "none" else checked.tools
         runs = self._prompt.render(messages, tools=tools)
         names = frozenset(tool["function"]["name"] for tool in tools)
-        return LocalAnswer(self._submit(self._prompt.encode(runs), checked), self._name, names)
+        requests = self._submit(self._prompt.encode(runs), checked)
+        return LocalAnswer(requests, self._name, names, has_logprobs=checked.logprobs)
 
     def _submit(self, tokens: list[int], options: GenerationOptions) -> list[_core.Request]:
         seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
+        sampling = {name: getattr(options, name) for name in _SAMPLING}
+        sampling["logit_bias"] = list((options.logit_bias or {}).items())
         return self._engine.submit(
             tokens,
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
+            sampling=sampling,
+            n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
             seeds=[(seed + index) % 2**64 for index in range(options.n)],
             stop=options.stop,
             ignore_eos=options.ignore_eos,

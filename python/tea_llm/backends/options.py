@@ -15,6 +15,7 @@ __all__ = ["GenerationOptions", "Options", "split_params", "takes_options"]
 
 _MOST_TOKENS = 2**31 - 1
 _MOST_CHOICES = 128  # as OpenAI's API
+_MOST_LOGPROBS = 20  # as OpenAI's API
 _Method = TypeVar("_Method", bound=Callable[..., object])
 
 
@@ -26,11 +27,27 @@ class Options(TypedDict, total=False):
     top_p: float
     top_k: int
     min_p: float
+    typical_p: float
     seed: int | None
     stop: str | Sequence[str] | None
     n: int
+    repeat_penalty: float
     presence_penalty: float
     frequency_penalty: float
+    repeat_last_n: int
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: Sequence[str]
+    xtc_probability: float
+    xtc_threshold: float
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    logit_bias: Mapping[int, float] | None
+    logprobs: bool
+    top_logprobs: int | None
     ignore_eos: bool
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: str | Mapping[str, Any] | None
@@ -48,11 +65,27 @@ class GenerationOptions:
     top_p: float = 0.95
     top_k: int = 40
     min_p: float = 0.05
+    typical_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     n: int = 1
+    repeat_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repeat_last_n: int = 64
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    logit_bias: Mapping[int, float] | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
     ignore_eos: bool = False
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
@@ -77,6 +110,8 @@ class GenerationOptions:
         options = cls(**values)  # type: ignore[arg-type]  # _CHECKS has a check of the right type for each field
         if options.tool_choice is not None and not options.tools:
             raise ValueError(f"tool_choice={options.tool_choice!r} needs tools to choose from")
+        if options.top_logprobs is not None and not options.logprobs:
+            raise ValueError(f"top_logprobs={options.top_logprobs} needs logprobs=True")
         return options
 
 
@@ -107,6 +142,35 @@ def _check_stop(stop: object) -> tuple[str, ...]:
     checked = tuple(check_text(f"stop[{index}]", text) for index, text in enumerate(stop))
     if "" in checked:
         raise ValueError(f"stop[{checked.index('')}] is an empty string")
+    return checked
+
+
+def _check_breakers(breakers: object) -> tuple[str, ...]:
+    if isinstance(breakers, str) or not isinstance(breakers, Sequence):
+        raise TypeError(f"dry_sequence_breakers must be a list of strings, not {type(breakers).__name__}")
+    checked = tuple(check_text(f"dry_sequence_breakers[{index}]", text) for index, text in enumerate(breakers))
+    if "" in checked:
+        raise ValueError(f"dry_sequence_breakers[{checked.index('')}] is an empty string")
+    return checked
+
+
+def _check_mirostat(version: object) -> int:
+    checked = check_int("mirostat", version, 0, 2)
+    if checked == 1:
+        raise ValueError("mirostat=1 is not there: 2 is what became of it, and 0 is none")
+    return checked
+
+
+def _check_bias(biases: object) -> dict[int, float] | None:
+    if biases is None:
+        return None
+    if not isinstance(biases, Mapping):
+        raise TypeError(f"logit_bias must be a dict of token ids and numbers, not {type(biases).__name__}")
+    checked = {}
+    for key, bias in biases.items():
+        token = int(key) if isinstance(key, str) and key.isdecimal() else key  # JSON has no other keys
+        name = f"logit_bias[{key!r}]"
+        checked[check_int(f"the token id of {name}", token, 0, _MOST_TOKENS)] = check_float(name, bias, -1e6, 1e6)
     return checked
 
 
@@ -167,11 +231,27 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "top_p": lambda value: check_float("top_p", value, 0, 1),
     "top_k": lambda value: check_int("top_k", value, 0, _MOST_TOKENS),
     "min_p": lambda value: check_float("min_p", value, 0, 1),
+    "typical_p": lambda value: check_float("typical_p", value, 0, 1),
     "seed": lambda value: None if value is None else check_int("seed", value, 0, 2**64 - 1),
     "stop": _check_stop,
     "n": lambda value: check_int("n", value, 1, _MOST_CHOICES),
+    "repeat_penalty": lambda value: check_float("repeat_penalty", value, 0.01, 100),
     "presence_penalty": lambda value: check_float("presence_penalty", value, -2, 2),
     "frequency_penalty": lambda value: check_float("frequency_penalty", value, -2, 2),
+    "repeat_last_n": lambda value: check_int("repeat_last_n", value, -1, _MOST_TOKENS),
+    "dry_multiplier": lambda value: check_float("dry_multiplier", value, 0, 1e6),
+    "dry_base": lambda value: check_float("dry_base", value, 1, 1e6),
+    "dry_allowed_length": lambda value: check_int("dry_allowed_length", value, 1, _MOST_TOKENS),
+    "dry_penalty_last_n": lambda value: check_int("dry_penalty_last_n", value, -1, _MOST_TOKENS),
+    "dry_sequence_breakers": _check_breakers,
+    "xtc_probability": lambda value: check_float("xtc_probability", value, 0, 1),
+    "xtc_threshold": lambda value: check_float("xtc_threshold", value, 0, 1),
+    "mirostat": _check_mirostat,
+    "mirostat_tau": lambda value: check_float("mirostat_tau", value, 0, 1000),
+    "mirostat_eta": lambda value: check_float("mirostat_eta", value, 0, 1000),
+    "logit_bias": _check_bias,
+    "logprobs": lambda value: check_flag("logprobs", value),
+    "top_logprobs": lambda value: None if value is None else check_int("top_logprobs", value, 0, _MOST_LOGPROBS),
     "ignore_eos": lambda value: check_flag("ignore_eos", value),
     "tools": _check_tools,
     "tool_choice": _check_tool_choice,

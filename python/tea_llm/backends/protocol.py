@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from tea_llm.backends.options import GenerationOptions
@@ -17,9 +18,18 @@ from tea_llm.errors import (
     ContextOverflowError,
     InferenceError,
 )
-from tea_llm.types import Choice, FinishReason, LlmCallResult, Message, StreamChunk, ToolCall, Usage
+from tea_llm.types import (
+    Choice,
+    FinishReason,
+    LlmCallResult,
+    Message,
+    StreamChunk,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 
-__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "parse_vectors", "wire_messages"]
+__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "parse_vectors", "raw_body", "wire_messages"]
 
 logger = logging.getLogger("tea_llm")
 
@@ -34,7 +44,12 @@ _LARGEST = 3e38  # of a float32
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
 _LONGEST_SHOWN = 2000
 """Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
-_AS_GIVEN = ("top_p", "top_k", "min_p", "seed", "n", "presence_penalty", "frequency_penalty", "ignore_eos")
+_OTHERWISE = frozenset({"max_tokens", "temperature", "stop", "tools", "tool_choice", "response_format", "timeout"})
+_AS_GIVEN = tuple(
+    option.name
+    for option in fields(GenerationOptions)
+    if option.name not in _OTHERWISE | {"priority", "logprobs", "top_logprobs"}
+)
 
 
 def completion_body(model: str, options: GenerationOptions, given: Mapping[str, object]) -> dict[str, Any]:
@@ -53,12 +68,21 @@ def completion_body(model: str, options: GenerationOptions, given: Mapping[str, 
     body |= {name: getattr(options, name) for name in _AS_GIVEN if given.get(name) not in (None, False)}
     if options.stop:
         body["stop"] = list(options.stop)
+    if options.logprobs:
+        body["logprobs"] = True
+        body |= {} if options.top_logprobs is None else {"top_logprobs": options.top_logprobs}
     if options.tools:
         body["tools"] = list(options.tools)
     for name in ("tool_choice", "response_format"):
         if getattr(options, name) is not None:
             body[name] = getattr(options, name)
     return body
+
+
+def raw_body(body: Mapping[str, Any], prompt: str | list[int]) -> dict[str, Any]:
+    """The body of a raw completion, which has one number for both options of log-probabilities."""
+    raw = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")} | {"prompt": prompt}
+    return raw | {"logprobs": body.get("top_logprobs", 0)} if "logprobs" in body else raw
 
 
 def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -149,6 +173,7 @@ class Answer:
             usage=self._usage or Usage(0, 0, 0),
             backend="api",
             tool_calls=choices[0].tool_calls,
+            logprobs=choices[0].logprobs,
             choices=tuple(choices) if len(choices) > 1 else (),
         )
 
@@ -159,6 +184,7 @@ class _Choice:
         self._texts: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
         self._latest: dict[int, int] = {}
+        self._logprobs: list[TokenLogprob] | None = None
 
     @property
     def text(self) -> str:
@@ -170,6 +196,8 @@ class _Choice:
             if reason not in _FINISH_REASONS:
                 logger.warning("The API gave an unknown finish_reason %r, which is taken as 'stop'", reason)
             self.finish_reason = _FINISH_REASONS.get(reason, "stop")
+        if choice.get("logprobs") is not None:
+            self._logprobs = [*(self._logprobs or ()), *_logprobs(choice["logprobs"])]
         message = choice.get(part)
         if not isinstance(message, Mapping):
             text = _text(choice.get("text"))
@@ -183,7 +211,13 @@ class _Choice:
     def result(self, index: int) -> Choice:
         finish_reason = self.finish_reason or "stop"
         calls = [_tool_call(call, is_cut=finish_reason == "length") for _, call in sorted(self._calls.items())]
-        return Choice(index, self.text, finish_reason, tuple(call for call in calls if call is not None))
+        return Choice(
+            index=index,
+            content=self.text,
+            finish_reason=finish_reason,
+            tool_calls=tuple(call for call in calls if call is not None),
+            logprobs=None if self._logprobs is None else tuple(self._logprobs),
+        )
 
     def _add_call(self, call: object, index: int) -> None:
         function = call.get("function") if isinstance(call, Mapping) else None
@@ -201,6 +235,30 @@ class _Choice:
         known["name"] += _text(function.get("name"))
         arguments = function.get("arguments")
         known["arguments"] += json.dumps(arguments) if isinstance(arguments, Mapping) else _text(arguments)
+
+
+def _logprobs(given: object) -> list[TokenLogprob]:
+    """Log-probabilities in the form of chats, or in that of raw completions."""
+    try:
+        if isinstance(given, Mapping) and given.get("content") is not None:
+            return [_logprob(token) for token in given["content"]]
+        if isinstance(given, Mapping) and given.get("tokens") is not None:
+            tops = given.get("top_logprobs") or [{}] * len(given["tokens"])
+            return [
+                TokenLogprob(str(token), float(logprob), None, tuple(TokenLogprob(*one) for one in (top or {}).items()))
+                for token, logprob, top in zip(given["tokens"], given["token_logprobs"], tops, strict=True)
+            ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    else:
+        return []
+    raise ApiResponseError(f"not log-probabilities: {_some(given)}")
+
+
+def _logprob(token: Mapping[str, Any]) -> TokenLogprob:
+    data = token.get("bytes")
+    best = tuple(_logprob(one) for one in token.get("top_logprobs") or ())
+    return TokenLogprob(str(token["token"]), float(token["logprob"]), None if data is None else bytes(data), best)
 
 
 def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
