@@ -2,6 +2,8 @@
 
 #include "bindings/py_request.hpp"
 
+#include <pybind11/numpy.h>
+
 #include <string>
 
 namespace tea::bindings {
@@ -31,6 +33,9 @@ void register_request(py::module_& module) {
                 return steps;
             },
             "For each sampled token the best (token, raw logit) of its row, best first.")
+        .def_property_readonly(
+            "scores", [](const RequestResult& self) { return py::array_t<float>(py::cast(self.scores)); },
+            "Log-probabilities of the prompt's tokens but the first.")
         .def_property_readonly(
             "logprobs",
             [](const RequestResult& self) {

@@ -20,7 +20,8 @@ void EngineLoop::admit() {
     }
     for (size_t i = 0; i < std::min(waiting_.size(), most_looked_at);) {
         const Task& task = *waiting_[i];
-        const auto match = pool_->find(task.tokens());
+        // A text that is scored needs the logits of every token: none of it may be skipped.
+        const auto match = task.is_scoring() ? SequencePool::Match{} : pool_->find(task.tokens());
         if (is_being_computed(task, match.n_cached)) {
             ++i;
         } else if (may_start(task, match)) {
@@ -34,7 +35,7 @@ void EngineLoop::admit() {
 // Whether a running request is about to compute more of this one's prompt than anyone holds now. It then
 // waits, and is asked again before each step: if the other ends early, it finds what is there by then.
 bool EngineLoop::is_being_computed(const Task& task, int32_t n_cached) const {
-    return std::any_of(running_.begin(), running_.end(), [&](const TaskPtr& other) {
+    return !task.is_scoring() && std::any_of(running_.begin(), running_.end(), [&](const TaskPtr& other) {
         int32_t n = common_prefix(other->tokens(), task.tokens(), task.n_known() - 1);
         if (!decoder_->keeps_everything()) {
             n = std::min(n, other->n_pause);  // only a checkpoint can be shared for certain

@@ -108,6 +108,15 @@ int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
     return std::min(n_cells, config.n_cells);
 }
 
+// Rows of logits in a step: one a request, more with guesses, and for texts that are scored as many as fit
+// into a little memory. llama.cpp aborts below the number of sequences.
+int32_t n_rows(const Model& model, const EngineConfig& config) {
+    constexpr int32_t little_memory = 16 << 20;
+    const int32_t n_affordable = little_memory / (static_cast<int32_t>(sizeof(float)) * model.n_vocab());
+    const int32_t n_guessing = config.n_parallel * (1 + config.options.prompt_lookup);
+    return std::min(config.n_batch, std::max({config.n_sequences, n_guessing, n_affordable}));
+}
+
 }  // namespace
 
 EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
@@ -136,6 +145,7 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
                                            config.n_parallel + n_kept_sequences(model));
     config.n_threads = options.n_threads == -1 ? machine::usable_cores() : options.n_threads;
     config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_sequences);
+    config.n_rows = n_rows(model, config);
     config.n_cells_at_start = n_cells_at_start(model, config);
     return config;
 }
@@ -154,10 +164,7 @@ void Decoder::make_context(int32_t n_cells) {
     params.n_batch = n_batch;
     params.n_ubatch = n_batch;  // one step is one ubatch: it happens wholly or not at all
     params.n_seq_max = static_cast<uint32_t>(config_.n_sequences);
-    // Rows of logits in a step: one a request, more with guesses. llama.cpp aborts below n_seq_max.
-    params.n_outputs_max = static_cast<uint32_t>(
-        std::max(config_.n_sequences,
-                 std::min(config_.n_batch, config_.n_parallel * (1 + config_.options.prompt_lookup))));
+    params.n_outputs_max = static_cast<uint32_t>(config_.n_rows);
     params.n_threads = config_.n_threads;
     params.n_threads_batch = config_.n_threads;
     params.rope_scaling_type = rope_scaling_type(config_.options.rope_scaling);

@@ -22,6 +22,7 @@ struct EngineConfig {
     int32_t n_sequences;       // they and those kept for reuse
     int32_t n_threads;
     int32_t n_batch;       // tokens of the largest step
+    int32_t n_rows;        // of logits that a step may give
     bool is_n_ctx_capped;  // automatic, and memory did not allow the trained length
     EngineOptions options;
 };

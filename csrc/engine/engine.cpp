@@ -17,6 +17,9 @@ void check_request(const Model& model, const RequestOptions& options) {
         throw Error(ErrorKind::invalid_argument, "the prompt has no tokens");
     }
     tokenizer::check_ids(model, options.prompt);
+    if (options.scores && options.prompt.size() < 2) {
+        throw Error(ErrorKind::invalid_argument, "a text of one token has nothing to score");
+    }
     if (options.max_tokens == 0 || options.max_tokens < -1) {
         throw Error(ErrorKind::invalid_argument,
                     "max_tokens=" + std::to_string(options.max_tokens) + " is not positive");

@@ -72,6 +72,8 @@ class EngineLoop {
     Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
     void commit(const scheduler::StepPlan& plan);
     void deliver(const std::vector<Row>& rows);
+    bool advance(Task& task, const Row& row);
+    bool score(Task& task, const Row& row);
     void make_slot();
     void drop_cancelled(const scheduler::StepPlan& plan);
     void fail_step(const scheduler::StepPlan& plan);

@@ -50,7 +50,8 @@ struct RequestResult {
     RequestUsage usage;
     RequestTimings timings;
     std::vector<std::vector<TokenLogit>> top_logits;  // for each sampled token, when asked for
-    std::vector<StepLogprobs> logprobs;               // for each generated token, when asked for
+    std::vector<float> scores;  // log-probabilities of the prompt's tokens but the first, when asked for
+    std::vector<StepLogprobs> logprobs;  // for each generated token, when asked for
 };
 
 // What a caller holds of a submitted request: its text as it comes, its end, and the means to cancel.

@@ -12,7 +12,8 @@ int32_t n_missing(const SequenceState& state) {
 
 // Tokens a prompt may be computed by in one step.
 int32_t n_next(const SequenceState& state) {
-    return state.n_pause > state.n_computed ? state.n_pause - state.n_computed : n_missing(state);
+    const int32_t n = state.n_pause > state.n_computed ? state.n_pause - state.n_computed : n_missing(state);
+    return std::min(n, state.n_most);
 }
 
 }  // namespace
@@ -34,7 +35,7 @@ StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& 
         n_cells -= count;
     };
     for (size_t i = 0; i < running.size(); ++i) {
-        if (n_missing(running[i]) == 1 && n_budget > 0 && n_cells > 0) {
+        if (n_missing(running[i]) == 1 && running[i].n_most > 0 && n_budget > 0 && n_cells > 0) {
             add(i, 1);
         }
     }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 // What one step computes, decided from integers alone: no llama.cpp, no clocks, no locks.
@@ -16,6 +17,7 @@ struct SequenceState {
     int32_t n_computed;   // of them, in the KV cache; less than n_known
     int32_t n_draft = 0;  // guessed tokens after the known ones, to be computed with the last of those
     int32_t n_pause = 0;  // a step must end here, once; 0: nowhere
+    int32_t n_most = std::numeric_limits<int32_t>::max();  // tokens of it that a step may compute
 };
 
 struct StepLimits {

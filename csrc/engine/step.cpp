@@ -78,9 +78,9 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
             const bool is_guess = i >= item.count;
             const int32_t token = is_guess ? task.draft[static_cast<size_t>(i - item.count)]
                                            : task.tokens()[static_cast<size_t>(item.first + i)];
-            const bool wants_logits = item.wants_logits && i >= item.count - 1;
+            const bool wants_logits = task.is_scoring() || (item.wants_logits && i >= item.count - 1);
             const int32_t index = decoder_->add(token, task.sequence, item.first + i, wants_logits);
-            if (wants_logits && !is_guess) {
+            if (wants_logits && (task.is_scoring() ? i == 0 : !is_guess)) {
                 rows.push_back({&item, index});
             }
         }
@@ -117,32 +117,46 @@ void EngineLoop::commit(const scheduler::StepPlan& plan) {
 void EngineLoop::deliver(const std::vector<Row>& rows) {
     for (const Row& row : rows) {
         TaskPtr& task = running_[row.item->sequence];
-        const int64_t n_before = task->n_generated();
-        bool goes_on = true;
-        int32_t n_right = 0;  // guesses
+        bool goes_on = false;
         try {
-            for (int32_t i = 0; goes_on && i <= n_right; ++i) {
-                goes_on = task->advance(*model_, decoder_->logits(row.batch_index + i), wake_ups_);
-                if (goes_on && i < row.item->n_draft &&
-                    task->tokens().back() == task->draft[static_cast<size_t>(i)]) {
-                    ++n_right;  // its row is that of a true continuation
-                }
-            }
+            goes_on = task->is_scoring() ? score(*task, row) : advance(*task, row);
         } catch (const Error& error) {
             task->fail(error);
-            goes_on = false;
         }
-        if (row.item->n_draft > 0) {
-            task->n_computed += n_right;
-            pool_->truncate(task->sequence, task->n_computed);
-            task->learn(row.item->n_draft, n_right);
-            stats_.n_right_guesses += n_right;
-        }
-        stats_.n_generated_tokens += task->n_generated() - n_before;
         if (!goes_on) {
             end(task);
         }
     }
+}
+
+// Samples from the rows that a step gave for a request. Returns whether it goes on.
+bool EngineLoop::advance(Task& task, const Row& row) {
+    const int64_t n_before = task.n_generated();
+    bool goes_on = true;
+    int32_t n_right = 0;  // guesses
+    for (int32_t i = 0; goes_on && i <= n_right; ++i) {
+        goes_on = task.advance(*model_, decoder_->logits(row.batch_index + i), wake_ups_);
+        if (goes_on && i < row.item->n_draft && task.tokens().back() == task.draft[static_cast<size_t>(i)]) {
+            ++n_right;  // its row is that of a true continuation
+        }
+    }
+    if (row.item->n_draft > 0) {
+        task.n_computed += n_right;
+        pool_->truncate(task.sequence, task.n_computed);
+        task.learn(row.item->n_draft, n_right);
+        stats_.n_right_guesses += n_right;
+    }
+    stats_.n_generated_tokens += task.n_generated() - n_before;
+    return goes_on;
+}
+
+bool EngineLoop::score(Task& task, const Row& row) {
+    bool goes_on = true;
+    for (int32_t i = 0; i < row.item->count; ++i) {
+        goes_on =
+            task.score(row.item->first + i + 1, decoder_->logits(row.batch_index + i), model_->n_vocab());
+    }
+    return goes_on;
 }
 
 // llama.cpp found no cells though the ledger has some: give it more room, by and by.

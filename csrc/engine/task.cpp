@@ -134,6 +134,13 @@ bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
     return true;
 }
 
+bool Task::score(int32_t position, const float* logits, int32_t n_vocab) {
+    const auto logit = static_cast<double>(logits[tokens_[static_cast<size_t>(position)]]);
+    result_.scores.push_back(static_cast<float>(logit - log_total(logits, n_vocab)));
+    first_token_at_ = last_token_at_ = Request::Clock::now();
+    return position < n_known();
+}
+
 bool Task::finish(FinishReason reason, bool is_cut, WakeUps& wake_ups) {
     request_->deliver(text_.finish(is_cut), wake_ups);
     result_.finish_reason = reason;

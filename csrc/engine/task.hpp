@@ -23,7 +23,9 @@ class Task {
     Request& request() { return *request_; }
     const Request& request() const { return *request_; }
     const std::vector<int32_t>& tokens() const { return tokens_; }
-    int32_t n_known() const { return static_cast<int32_t>(tokens_.size()); }
+    // Tokens to compute. The last one of a text that is scored is not: nothing follows it.
+    int32_t n_known() const { return static_cast<int32_t>(tokens_.size()) - (is_scoring() ? 1 : 0); }
+    bool is_scoring() const { return request_->options().scores; }
     int32_t n_missing() const { return n_known() - n_computed; }
     int32_t n_growth() const { return n_limit_ - n_known(); }
     int32_t priority() const { return request_->options().priority; }
@@ -41,6 +43,8 @@ class Task {
     // Samples the next token from a row of logits and gives its text to the request. Returns false
     // when that was the end; announce() then tells the request.
     bool advance(const Model& model, float* logits, WakeUps& wake_ups);
+    // Scores the token at `position` by the row of the one before it. Returns false when that was the last.
+    bool score(int32_t position, const float* logits, int32_t n_vocab);
     // So many guessed tokens were computed, and so many of them were right.
     void learn(int32_t n_guessed, int32_t n_right) { lookup_.learn(n_guessed, n_right); }
 

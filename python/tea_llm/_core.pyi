@@ -58,6 +58,8 @@ class RequestResult:
     @property
     def top_logits(self) -> list[list[tuple[int, float]]]: ...
     @property
+    def scores(self) -> NDArray[np.float32]: ...
+    @property
     def logprobs(self) -> list[tuple[tuple[bytes, float], list[tuple[bytes, float]]]]: ...
     @property
     def queue_ms(self) -> float: ...
@@ -109,6 +111,7 @@ class Engine:
         ignore_eos: bool = False,
         timeout_s: float = 0.0,
         priority: int = 0,
+        scores: bool = False,
         n_logprobs: int = -1,
         n_top_logits: int = 0,
     ) -> list[Request]: ...

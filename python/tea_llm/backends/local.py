@@ -19,6 +19,7 @@ from tea_llm._native import IS_NATIVE, _core
 from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
+from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.state_file import fingerprint, read_state, write_state
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
@@ -196,6 +197,47 @@ class LocalLlmBackend(LlmBackend):
         """What the engine did and does. May be called after ``close()``."""
         return EngineStats(**self._engine.stats())
 
+    def score(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
+        """How likely the model finds a text: the log-probability of each token after those before it.
+
+        Args:
+            text: as ``call``'s prompt, or its token ids.
+            timeout: seconds; None: no limit.
+
+        Returns:
+            float32, shape (tokens,): natural logarithms; the first one, which follows nothing, is NaN. Their sum
+            without it is the text's log-likelihood, and ``exp(-mean)`` its perplexity.
+
+        Raises:
+            ContextOverflowError: the text does not fit.
+            GenerationTimeoutError: out of time.
+            TypeError, ValueError: a wrong argument, an empty text.
+            EngineClosedError, InferenceError: as requests do.
+
+        Example:
+            >>> llm.score("The sky is blue.").shape  # doctest: +SKIP
+            (6,)
+        """
+        import numpy as np
+
+        tokens = self._tokens(text)
+        scores = np.full(len(tokens), np.nan, np.float32)
+        if len(tokens) > 1:
+            scores[1:] = self._submit_score(tokens, timeout).wait().scores
+        return scores
+
+    async def ascore(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
+        """As ``score``. Cancelling the task cancels the request."""
+        import numpy as np
+
+        tokens = self._tokens(text)
+        scores = np.full(len(tokens), np.nan, np.float32)
+        if len(tokens) > 1:
+            request = self._submit_score(tokens, timeout)
+            await LoopMailbox.of_running_loop().wait([request], wants_text=False)
+            scores[1:] = request.wait().scores
+        return scores
+
     def save_state(self, path: str | os.PathLike[str]) -> int:
         """Writes what finished requests left in the KV cache to a file, so that another process need not compute it.
 
@@ -263,6 +305,9 @@ class LocalLlmBackend(LlmBackend):
         checked = _checked(options)
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
+        return LocalAnswer(self._submit(self._tokens(prompt), checked), self._name, has_logprobs=checked.logprobs)
+
+    def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
         model = self._open_model()
         if not isinstance(prompt, str):
             tokens = check_tokens(model, prompt)
@@ -274,7 +319,7 @@ class LocalLlmBackend(LlmBackend):
             tokens = []
         if not tokens:
             raise ValueError("prompt is empty")
-        return LocalAnswer(self._submit(tokens, checked), self._name, has_logprobs=checked.logprobs)
+        return tokens
 
     def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
         checked = _checked(options)
@@ -284,6 +329,11 @@ class LocalLlmBackend(LlmBackend):
         names = frozenset(tool["function"]["name"] for tool in tools)
         requests = self._submit(self._prompt.encode(runs), checked)
         return LocalAnswer(requests, self._name, names, has_logprobs=checked.logprobs)
+
+    def _submit_score(self, tokens: list[int], timeout: float | None) -> _core.Request:
+        limit = GenerationOptions.checked({"timeout": timeout}).timeout or 0.0
+        (request,) = self._engine.submit(tokens, max_tokens=1, sampling={}, seeds=[0], scores=True, timeout_s=limit)
+        return request
 
     def _submit(self, tokens: list[int], options: GenerationOptions) -> list[_core.Request]:
         seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
