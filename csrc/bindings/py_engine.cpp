@@ -77,6 +77,7 @@ py::dict stats_dict(const EngineStats& stats, const StepTimes& times) {
     dict["cells_free"] = stats.n_cells - stats.n_cells_used - stats.n_cells_idle;
     dict["steps"] = stats.n_steps;
     dict["preemptions"] = stats.n_preemptions;
+    dict["threads"] = stats.n_threads;
     dict["wake_ups"] = stats.n_wake_ups;
     dict["step_ms_p50"] = times.percentile(0.50);
     dict["step_ms_p95"] = times.percentile(0.95);

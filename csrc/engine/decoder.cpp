@@ -152,8 +152,12 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
 
 Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
                  ggml_abort_callback should_abort, void* user_data)
-    : model_(std::move(model)), config_(config), should_abort_(should_abort), user_data_(user_data) {
-    threadpool_ = make_threadpool(config.n_threads);
+    : model_(std::move(model)),
+      config_(config),
+      should_abort_(should_abort),
+      user_data_(user_data),
+      n_threads_(config.n_threads) {
+    threadpool_ = make_threadpool(n_threads_);
     make_context(config.n_cells_at_start);
 }
 
@@ -165,8 +169,8 @@ void Decoder::make_context(int32_t n_cells) {
     params.n_ubatch = n_batch;  // one step is one ubatch: it happens wholly or not at all
     params.n_seq_max = static_cast<uint32_t>(config_.n_sequences);
     params.n_outputs_max = static_cast<uint32_t>(config_.n_rows);
-    params.n_threads = config_.n_threads;
-    params.n_threads_batch = config_.n_threads;
+    params.n_threads = n_threads_;
+    params.n_threads_batch = n_threads_;
     params.rope_scaling_type = rope_scaling_type(config_.options.rope_scaling);
     params.flash_attn_type = flash_attn_type(config_.options.flash_attn);
     params.type_k = ggml_type_of(config_.options.cache_type_k);
@@ -210,6 +214,18 @@ int32_t Decoder::add(int32_t token, int32_t sequence, int32_t position, bool wan
     llama_batch_ext_set_pos(batch_.get(), index, &position);
     llama_batch_ext_set_output_logits(batch_.get(), index, wants_logits);
     return index;
+}
+
+void Decoder::set_threads(int32_t n_threads) {
+    if (n_threads == n_threads_) {
+        return;
+    }
+    // A pool of that size: in a larger one the others would be woken, and spin, for nothing.
+    ThreadpoolPtr threadpool = make_threadpool(n_threads);
+    llama_set_n_threads(context_.get(), n_threads, n_threads);
+    llama_attach_threadpool(context_.get(), threadpool.get(), threadpool.get());
+    threadpool_ = std::move(threadpool);
+    n_threads_ = n_threads;
 }
 
 Decoder::Status Decoder::run() {

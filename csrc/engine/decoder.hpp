@@ -49,6 +49,8 @@ class Decoder : public SequenceMemory {
     void clear_batch() { llama_batch_ext_clear(batch_.get()); }
     // Returns the token's index in the batch, for logits().
     int32_t add(int32_t token, int32_t sequence, int32_t position, bool wants_logits);
+    // For the steps to come.
+    void set_threads(int32_t n_threads);
     // Computes the batch. Throws runtime::Aborted: never use or destroy this object again.
     Status run();
     float* logits(int32_t batch_index);
@@ -80,6 +82,7 @@ class Decoder : public SequenceMemory {
     EngineConfig config_;
     ggml_abort_callback should_abort_;
     void* user_data_;
+    int32_t n_threads_;
     ThreadpoolPtr threadpool_;  // outlives the context
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;

@@ -40,6 +40,7 @@ void check_request(const Model& model, const RequestOptions& options) {
 Engine::Engine(std::shared_ptr<const Model> model, const EngineOptions& options)
     : model_(std::move(model)), config_(resolve_config(*model_, options)), inbox_(std::make_shared<Inbox>()) {
     inbox_->stats.n_cells = config_.n_cells_at_start;
+    inbox_->stats.n_threads = config_.n_threads;
 }
 
 Engine::~Engine() {

@@ -15,8 +15,10 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
       config_(config),
       inbox_(std::move(inbox)),
       pace_(config.options.stream_slowdown, config.n_parallel, config.n_batch),
+      threads_(config.n_threads, config.options.n_threads == -1),
       can_grow_(config.n_cells_at_start < config.n_cells) {
     stats_.n_cells = config.n_cells_at_start;
+    stats_.n_threads = config.n_threads;
 }
 
 void EngineLoop::run() {

@@ -9,6 +9,7 @@
 #include "engine/pace.hpp"
 #include "engine/scheduler.hpp"
 #include "engine/sequence_pool.hpp"
+#include "engine/thread_count.hpp"
 
 namespace tea {
 
@@ -69,6 +70,7 @@ class EngineLoop {
     // step.cpp: one step
     void step();
     scheduler::StepPlan plan();
+    void adapt_threads();
     Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
     void commit(const scheduler::StepPlan& plan);
     void deliver(const std::vector<Row>& rows);
@@ -85,6 +87,7 @@ class EngineLoop {
     std::unique_ptr<Decoder> decoder_;
     std::unique_ptr<SequencePool> pool_;
     Pace pace_;
+    ThreadCount threads_;
     std::vector<TaskPtr> waiting_;           // the most urgent first
     std::vector<TaskPtr> running_;           // the most urgent first; null: ended in this step
     std::vector<TaskPtr> ended_;             // their requests hear of it when stats() already show it

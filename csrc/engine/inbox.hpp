@@ -31,6 +31,7 @@ struct EngineStats {
     int64_t n_cells_idle = 0;  // by finished ones, kept for reuse
     int64_t n_steps = 0;
     int64_t n_preemptions = 0;
+    int64_t n_threads = 0;   // that compute now
     int64_t n_wake_ups = 0;  // of event loops
 };
 

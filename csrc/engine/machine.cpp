@@ -1,7 +1,9 @@
 #include "engine/machine.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -14,6 +16,9 @@
 
 #ifdef __linux__
 #include <sched.h>
+#include <unistd.h>
+
+#include <ctime>
 #endif
 
 namespace tea::machine {
@@ -137,6 +142,34 @@ int32_t usable_cores() {
     return std::max(1, static_cast<int32_t>(std::floor(cores + 0.01)));
 }
 
+CpuTime cpu_time() {
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
+        return {0};
+    }
+    CpuTime time{CPU_COUNT(&mask)};
+    std::ifstream file("/proc/stat");  // man proc_stat
+    for (std::string name; file >> name;) {
+        std::array<double, 8> ticks{};  // user nice system idle iowait irq softirq steal
+        for (double& value : ticks) {
+            file >> value;
+        }
+        std::string rest;
+        std::getline(file, rest);
+        if (name.rfind("cpu", 0) != 0) {
+            break;
+        }
+        if (name.size() > 3 && CPU_ISSET(static_cast<size_t>(std::atoi(name.c_str() + 3)), &mask)) {
+            time.busy += ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7];
+        }
+    }
+    time.busy /= static_cast<double>(sysconf(_SC_CLK_TCK));
+    timespec own{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    time.own = static_cast<double>(own.tv_sec) + static_cast<double>(own.tv_nsec) * 1e-9;
+    return time;
+}
+
 int64_t available_memory() {
     int64_t least = machine_available_memory();
     for (const auto& directory : cgroup_directories("")) {
@@ -153,6 +186,10 @@ int64_t available_memory() {
 
 int32_t usable_cores() {
     return std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
+}
+
+CpuTime cpu_time() {
+    return {0};
 }
 
 int64_t available_memory() {

@@ -10,6 +10,14 @@ namespace tea::machine {
 // cgroup's CPU quota (v1 or v2, of any ancestor). At least 1.
 int32_t usable_cores();
 
+// Processor time since some moment in the past, in seconds, on the CPUs that this process may use.
+struct CpuTime {
+    int32_t n_cpus;   // so many; 0: not known, and neither is the rest
+    double busy = 0;  // of anyone, summed over them
+    double own = 0;   // of this process
+};
+CpuTime cpu_time();
+
 // Bytes that can still be allocated without swapping: free memory of the machine and of every
 // enclosing cgroup, whichever is least. -1: not known.
 int64_t available_memory();

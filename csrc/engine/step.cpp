@@ -3,6 +3,7 @@
 #include <string>
 
 #include "engine/engine_loop.hpp"
+#include "engine/machine.hpp"
 
 namespace tea {
 
@@ -13,6 +14,7 @@ void EngineLoop::step() {
     const auto started_at = Request::Clock::now();
     grow_for(pool_->n_pinned_cells() + n_promised_cells() +
              scheduler::growth_reserve * static_cast<int32_t>(running_.size()));
+    adapt_threads();
     const auto planned = plan();
     if (planned.items.empty()) {
         fail_lone();
@@ -40,6 +42,15 @@ void EngineLoop::step() {
     if (config_.options.audits && !is_dead_) {
         decoder_->audit(*pool_);
     }
+}
+
+void EngineLoop::adapt_threads() {
+    const double now = std::chrono::duration<double>(Request::Clock::now().time_since_epoch()).count();
+    if (threads_.is_due(now)) {
+        threads_.observe(now, machine::cpu_time());
+        stats_.n_threads = threads_.current();
+    }
+    decoder_->set_threads(threads_.current());
 }
 
 scheduler::StepPlan EngineLoop::plan() {

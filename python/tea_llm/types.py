@@ -259,6 +259,7 @@ class EngineStats:
         cells_free: by nobody.
         steps: batches computed.
         preemptions: times a running request had to give way to a more urgent one.
+        threads: that compute now; fewer than ``info.n_threads`` while other processes take the processors.
         wake_ups: of event loops: at most one for each loop and step.
         step_ms_p50: of the last 1024 steps, the median time in milliseconds.
         step_ms_p95: of these, what 95 % did not exceed.
@@ -279,6 +280,7 @@ class EngineStats:
     cells_free: int
     steps: int
     preemptions: int
+    threads: int
     wake_ups: int
     step_ms_p50: float
     step_ms_p95: float
