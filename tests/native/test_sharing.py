@@ -14,7 +14,7 @@ import pytest
 import tea_llm
 from support.process import run_python
 from support.steps import EXACT, Steps, assert_equal, steps, submit
-from tea_llm import GenerationCancelledError, GenerationTimeoutError, LocalLlmBackend
+from tea_llm import GenerationCancelledError, GenerationTimeoutError, LocalLlmBackend, _core
 
 KINDS = {"llama": "full", "gemma3": "windowed", "mamba": "recurrent"}
 Tokens = list[int]
@@ -161,15 +161,17 @@ def test_the_ledger_is_exact(tiny_model: Callable[..., Path]) -> None:
 
 def test_the_more_urgent_goes_first(tiny_model: Callable[..., Path]) -> None:
     with tea_llm.load(tiny_model("llama"), n_ctx=512, n_parallel=1, n_threads=1) as llm:
-        order: list[str] = []
+        mailbox = _core.Mailbox()
         first = submit(llm, some_tokens(0, 50), 400)
+        first.notify(mailbox, 0, wants_text=False)
         while llm.stats().running == 0:
             time.sleep(0.0001)
-        low, high, middle = (submit(llm, some_tokens(1, 50), 20, priority=p) for p in (-1, 3, 0))
-        named = {"first": first, "low": low, "high": high, "middle": middle}
-        while len(order) < 4:
-            order += [name for name, request in named.items() if request.is_done and name not in order]
-        assert order == ["high", "first", "middle", "low"]
+        others = [submit(llm, some_tokens(1, 50), 20, priority=priority) for priority in (-1, 3, 0)]
+        for tag, request in enumerate(others, 1):
+            request.notify(mailbox, tag, wants_text=False)
+        for request in (first, *others):
+            request.wait()
+        assert mailbox.take() == [2, 0, 3, 1]  # in the order of their ends
         assert llm.stats().preemptions == 1
         assert_all_given_back(llm)
 
