@@ -5,7 +5,7 @@ BIN    := .venv/bin
 # The C++ tests and warnings-as-errors belong to this checkout's build, not to a user's.
 CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=ON
 
-.PHONY: run test build lint format clean
+.PHONY: run test build lint format bench clean
 
 run: build
 	@$(BIN)/tea-llm pull smollm2-135m
@@ -36,6 +36,10 @@ format: .venv/installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i csrc/*/*.cpp csrc/*/*.hpp
+
+# The same work through tea-llm and its peers; BENCH="single conc8 --rounds 3" for less.
+bench: build
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf build .venv

@@ -146,7 +146,8 @@ void register_engine(py::module_& module) {
         "submit",
         [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, const py::dict& sampling,
            const std::vector<uint64_t>& seeds, std::vector<std::string> stop, bool ignore_eos,
-           double timeout_s, int32_t priority, bool scores, int32_t n_logprobs, int32_t n_top_logits) {
+           double timeout_s, int32_t priority, std::string grammar, bool scores, int32_t n_logprobs,
+           int32_t n_top_logits) {
             RequestOptions options;
             options.prompt = std::move(prompt);
             options.max_tokens = max_tokens;
@@ -155,6 +156,7 @@ void register_engine(py::module_& module) {
             options.ignore_eos = ignore_eos;
             options.timeout_s = timeout_s;
             options.priority = priority;
+            options.grammar = std::move(grammar);
             options.scores = scores;
             options.n_logprobs = n_logprobs;
             options.n_top_logits = n_top_logits;
@@ -167,8 +169,8 @@ void register_engine(py::module_& module) {
         },
         py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("sampling"), py::arg("seeds"),
         py::arg("stop") = std::vector<std::string>{}, py::arg("ignore_eos") = false,
-        py::arg("timeout_s") = 0.0, py::arg("priority") = 0, py::arg("scores") = false,
-        py::arg("n_logprobs") = -1, py::arg("n_top_logits") = 0);
+        py::arg("timeout_s") = 0.0, py::arg("priority") = 0, py::arg("grammar") = "",
+        py::arg("scores") = false, py::arg("n_logprobs") = -1, py::arg("n_top_logits") = 0);
     engine.def("close", &Engine::close, py::call_guard<GilRelease>());
     engine.def("stats", [](const Engine& self) {
         EngineStats stats;

@@ -17,6 +17,7 @@ enum class ErrorKind {
     engine_closed,
     engine_forked,
     embedding_not_supported,
+    grammar,
 };
 
 // The only exception type that leaves the engine.

@@ -76,6 +76,7 @@ struct RequestOptions {
     double timeout_s = 0;           // 0: none
     int32_t priority = 0;           // the higher, the sooner; one more for each 10 s of waiting
     int32_t n_top_logits = 0;       // of each step, the best raw logits to keep for the result
+    std::string grammar;            // GBNF that the answer must match; empty: none
     bool scores = false;      // no answer, but how likely each token of the prompt is after those before
     int32_t n_logprobs = -1;  // of each token its log-probability and of so many best ones; -1: none
 };

@@ -115,10 +115,12 @@ bool Sampler::is_worse(const Candidate& a, const Candidate& b) {
     return a.logit < b.logit;
 }
 
-Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned)
+Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned,
+                 std::unique_ptr<Grammar> grammar)
     : options_(options),
       banned_(std::move(banned)),
       penalties_(options),
+      grammar_(std::move(grammar)),
       random_(options.seed),
       mirostat_mu_(2 * options.mirostat_tau) {
     check_between("temperature", options.temperature, 0, 1e6);
@@ -137,7 +139,17 @@ Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned)
 }
 
 int32_t Sampler::sample(float* logits, int32_t n_vocab) {
-    const int32_t best = prepare(logits, n_vocab);
+    int32_t token = pick(logits, n_vocab, prepare(logits, n_vocab));
+    if (grammar_) {
+        if (!grammar_->allowed({token}).front()) {
+            token = pick_allowed(logits, n_vocab);
+        }
+        grammar_->accept(token);
+    }
+    return token;
+}
+
+int32_t Sampler::pick(const float* logits, int32_t n_vocab, int32_t best) {
     if (is_greedy()) {
         return best;
     }
@@ -148,6 +160,50 @@ int32_t Sampler::sample(float* logits, int32_t n_vocab) {
         mirostat_mu_ -= options_.mirostat_eta * (surprise - options_.mirostat_tau);
     }
     return drawn.token;
+}
+
+// Picks among what the grammar allows. Tokens are tested the best first, and no more of them than can matter.
+int32_t Sampler::pick_allowed(const float* logits, int32_t n_vocab) {
+    std::vector<Candidate> found;
+    const size_t n_wanted = is_greedy()          ? 1
+                            : options_.top_k > 0 ? static_cast<size_t>(options_.top_k)
+                                                 : static_cast<size_t>(n_vocab);
+    size_t n_tested = 0;
+    for (const int32_t n_looked_at : {64, 1024, n_vocab}) {
+        const auto ordered = top_logits(logits, n_vocab, std::min(n_looked_at, n_vocab));
+        std::vector<int32_t> tokens;
+        for (size_t i = n_tested; i < ordered.size(); ++i) {
+            tokens.push_back(ordered[i].token);
+        }
+        const std::vector<bool> allowed = grammar_->allowed(tokens);
+        for (size_t i = 0; i < tokens.size() && found.size() < n_wanted; ++i) {
+            if (allowed[i]) {
+                found.push_back({tokens[i], ordered[n_tested + i].logit, 0});
+            }
+        }
+        n_tested = ordered.size();
+        const bool is_enough =
+            found.size() == n_wanted ||
+            (!found.empty() && !ordered.empty() && ordered.back().logit < found.front().logit - reach);
+        if (is_enough) {
+            break;
+        }
+    }
+    if (found.empty()) {
+        throw Error(ErrorKind::grammar, "the grammar allows no token that the model has, and no end either");
+    }
+    if (is_greedy()) {
+        return found.front().token;
+    }
+    candidates_ = std::move(found);
+    const float best = candidates_.front().logit;
+    n_out_of_reach_ = 0;
+    weigh(best);
+    if (options_.mirostat == 2) {
+        return candidates_.size() == 1 ? candidates_.front().token : draw().token;
+    }
+    filter_gathered(best);
+    return draw().token;
 }
 
 std::vector<Sampler::Chance> Sampler::chances(float* logits, int32_t n_vocab) {
@@ -191,6 +247,10 @@ void Sampler::filter(const float* logits, int32_t n_vocab, float best) {
         return;
     }
     gather(logits, n_vocab, best);
+    filter_gathered(best);
+}
+
+void Sampler::filter_gathered(float best) {
     if (options_.typical_p < 1) {
         keep_typical();
     }

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <string_view>
 #include <vector>
 
+#include "engine/grammar.hpp"
 #include "engine/options.hpp"
 #include "engine/penalties.hpp"
 
@@ -22,20 +24,24 @@ double log_total(const float* logits, int32_t n_vocab);
 
 // Picks the next token from one row of logits, in llama.cpp's default order (common/common.h, `samplers`):
 // logit bias, penalties, DRY, top-k, typical, top-p, min-p, XTC, temperature, draw; with mirostat 2 instead
-// of the filters: temperature, mirostat. Temperature 0 takes the best token after bias and penalties. Works
-// on the raw row: greedy is an argmax, and a softmax is taken over survivors only.
+// of the filters: temperature, mirostat. Temperature 0 takes the best token after bias and penalties. What a
+// grammar does not allow is left out before the filters, as if its logits were -inf; but first a token is
+// drawn without regard to it, and taken if it is allowed: most are, and testing one costs little. Works on
+// the raw row: greedy is an argmax, and a softmax is taken over survivors only.
 //
 // One per request, used by one thread at a time.
 class Sampler {
   public:
     // Throws Error{invalid_argument} naming an option out of range. `banned` tokens are never picked.
-    Sampler(const SamplingOptions& options, std::vector<int32_t> banned);
+    Sampler(const SamplingOptions& options, std::vector<int32_t> banned,
+            std::unique_ptr<Grammar> grammar = nullptr);
 
     // Whether accept() must be called for the prompt's tokens, and for each that was picked.
     bool has_memory() const { return penalties_.is_active(); }
     void accept(int32_t token, std::string_view piece) { penalties_.accept(token, piece); }
 
-    // `logits` (length n_vocab) may be changed. Throws Error{inference} when no token is possible.
+    // `logits` (length n_vocab) may be changed. Throws Error{inference} when no token is possible, and
+    // Error{grammar} when the grammar allows none that is.
     int32_t sample(float* logits, int32_t n_vocab);
 
     // What sample() draws from: tokens that are left of a row, with their chances. For tests; not for greedy.
@@ -53,9 +59,12 @@ class Sampler {
     };
 
     static bool is_worse(const Candidate& a, const Candidate& b);
+    int32_t pick(const float* logits, int32_t n_vocab, int32_t best);
+    int32_t pick_allowed(const float* logits, int32_t n_vocab);
     int32_t prepare(float* logits, int32_t n_vocab);
     bool is_greedy() const;
     void filter(const float* logits, int32_t n_vocab, float best);
+    void filter_gathered(float best);
     void gather(const float* logits, int32_t n_vocab, float best);
     void keep_typical();
     void keep_top_p();
@@ -70,6 +79,7 @@ class Sampler {
     SamplingOptions options_;
     std::vector<int32_t> banned_;
     Penalties penalties_;
+    std::unique_ptr<Grammar> grammar_;  // null: none
     std::mt19937_64 random_;
     float mirostat_mu_;
     std::vector<Candidate> candidates_;  // scratch: survivors

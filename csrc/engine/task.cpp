@@ -22,6 +22,10 @@ std::vector<int32_t> banned_tokens(const Model& model, bool ignore_eos) {
     return banned;
 }
 
+std::unique_ptr<Grammar> grammar_of(const Model& model, const RequestOptions& options) {
+    return options.grammar.empty() ? nullptr : std::make_unique<Grammar>(model, options.grammar);
+}
+
 int32_t known_limit(const RequestOptions& options, int32_t n_ctx) {
     const auto n_prompt = static_cast<int64_t>(options.prompt.size());
     if (n_prompt >= n_ctx) {
@@ -62,7 +66,8 @@ Task::Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx, 
     : request_(std::move(request)),
       tokens_(request_->options().prompt),
       n_limit_(known_limit(request_->options(), n_ctx)),
-      sampler_(request_->options().sampling, banned_tokens(model, request_->options().ignore_eos)),
+      sampler_(request_->options().sampling, banned_tokens(model, request_->options().ignore_eos),
+               grammar_of(model, request_->options())),
       lookup_(n_guesses),
       text_(request_->options().stop) {
     if (sampler_.has_memory()) {

@@ -2,61 +2,20 @@
 
 #include <algorithm>
 
+#include "engine/utf8.hpp"
+
 namespace tea {
 
 namespace {
 
 constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
 
-struct Decoded {
-    size_t n_bytes;      // of `bytes` that were looked at
-    bool is_valid;       // a character; else bytes that never become one
-    bool is_unfinished;  // more bytes are needed to tell
-};
-
-// The character at the start of `bytes`, by the table of well-formed sequences (Unicode 3-7). Invalid
-// bytes are taken in the "maximal subpart" way, as Python's errors="replace" does.
-Decoded decode_one(std::string_view bytes) {
-    const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
-    const unsigned char lead = byte(0);
-    size_t length = 0;
-    unsigned char low = 0x80;
-    unsigned char high = 0xBF;
-    if (lead < 0x80) {
-        return {1, true, false};
-    }
-    if (lead >= 0xC2 && lead <= 0xDF) {
-        length = 2;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-        length = 3;
-        low = lead == 0xE0 ? 0xA0 : 0x80;
-        high = lead == 0xED ? 0x9F : 0xBF;
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-        length = 4;
-        low = lead == 0xF0 ? 0x90 : 0x80;
-        high = lead == 0xF4 ? 0x8F : 0xBF;
-    } else {
-        return {1, false, false};
-    }
-    for (size_t i = 1; i < length; ++i) {
-        if (i == bytes.size()) {
-            return {i, false, true};
-        }
-        if (byte(i) < low || byte(i) > high) {
-            return {i, false, false};
-        }
-        low = 0x80;
-        high = 0xBF;
-    }
-    return {length, true, false};
-}
-
 // Moves whole characters from `bytes` to the end of `text`.
 void move_characters(std::string& bytes, std::string& text) {
     size_t begin = 0;
     while (begin < bytes.size()) {
         const auto rest = std::string_view(bytes).substr(begin);
-        const Decoded decoded = decode_one(rest);
+        const utf8::Decoded decoded = utf8::decode_one(rest);
         if (decoded.is_unfinished) {
             break;
         }

@@ -111,6 +111,7 @@ class Engine:
         ignore_eos: bool = False,
         timeout_s: float = 0.0,
         priority: int = 0,
+        grammar: str = "",
         scores: bool = False,
         n_logprobs: int = -1,
         n_top_logits: int = 0,

@@ -9,6 +9,7 @@
     │   └── LocalBackendUnavailableError
     ├── InferenceError
     │   ├── ContextOverflowError        n_prompt, n_ctx
+    │   ├── GrammarError
     │   ├── TemplateError
     │   ├── GenerationTimeoutError      partial
     │   ├── GenerationCancelledError
@@ -42,6 +43,7 @@ __all__ = [
     "EngineForkedError",
     "GenerationCancelledError",
     "GenerationTimeoutError",
+    "GrammarError",
     "InferenceError",
     "LlmError",
     "LocalBackendUnavailableError",
@@ -91,6 +93,10 @@ class ContextOverflowError(InferenceError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.n_prompt, self.n_ctx)
+
+
+class GrammarError(InferenceError):
+    """A grammar or regular expression that is not valid, or that no text of this model can match."""
 
 
 class TemplateError(InferenceError):

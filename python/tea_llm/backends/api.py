@@ -205,8 +205,9 @@ class ApiLlmBackend(LlmBackend):
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
-        if checked.priority:
-            raise ValueError("priority is an option of local backends")
+        for name in ("priority", "grammar", "regex"):
+            if getattr(checked, name):
+                raise ValueError(f"{name} is an option of local backends")
         for name in sorted(self._endpoint.refused_options.intersection(options)):
             if name == "ignore_eos" and not checked.ignore_eos:
                 continue  # as it is anyway

@@ -64,6 +64,10 @@ class LlmBackend(ABC):
         response_format: ``{"type": "json_object"}`` or a ``json_schema`` in the OpenAI API's form. APIs only.
         priority: -1000 to 1000; requests of a higher one go first, and a running request gives way to them where
             they need its place. Ten seconds of waiting count as one more. Default 0. Local only.
+        grammar: GBNF, as llama.cpp has it, that the answer matches from its first to its last character, unless
+            ``max_tokens`` or a stop string ends it before. Local only.
+        regex: a regular expression that it matches in the same way: Python's syntax without look-around and
+            back-references; ``.`` is anything but a newline, ``\\d``, ``\\w`` and ``\\s`` are ASCII. Local only.
         timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
 
     Raises:

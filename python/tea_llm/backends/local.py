@@ -21,6 +21,7 @@ from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.regex import regex_to_gbnf
 from tea_llm.backends.state_file import fingerprint, read_state, write_state
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.errors import EngineClosedError, StateFileError
@@ -343,6 +344,7 @@ class LocalLlmBackend(LlmBackend):
             tokens,
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             sampling=sampling,
+            grammar=regex_to_gbnf(options.regex) if options.regex is not None else options.grammar or "",
             n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
             seeds=[(seed + index) % 2**64 for index in range(options.n)],
             stop=options.stop,

@@ -52,6 +52,8 @@ class Options(TypedDict, total=False):
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: str | Mapping[str, Any] | None
     response_format: Mapping[str, Any] | None
+    grammar: str | None
+    regex: str | None
     timeout: float | None
     priority: int
 
@@ -90,6 +92,8 @@ class GenerationOptions:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = None
+    grammar: str | None = None
+    regex: str | None = None
     timeout: float | None = None
     priority: int = 0
 
@@ -110,6 +114,9 @@ class GenerationOptions:
         options = cls(**values)  # type: ignore[arg-type]  # _CHECKS has a check of the right type for each field
         if options.tool_choice is not None and not options.tools:
             raise ValueError(f"tool_choice={options.tool_choice!r} needs tools to choose from")
+        constraints = [name for name in ("grammar", "regex", "response_format") if getattr(options, name) is not None]
+        if len(constraints) > 1:
+            raise ValueError(f"{' and '.join(constraints)} exclude each other")
         if options.top_logprobs is not None and not options.logprobs:
             raise ValueError(f"top_logprobs={options.top_logprobs} needs logprobs=True")
         return options
@@ -256,6 +263,8 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "tools": _check_tools,
     "tool_choice": _check_tool_choice,
     "response_format": _check_response_format,
+    "grammar": lambda value: None if value is None else check_text("grammar", value),
+    "regex": lambda value: None if value is None else check_text("regex", value),
     "timeout": _check_timeout,
     "priority": lambda value: check_int("priority", value, -1000, 1000),
 }

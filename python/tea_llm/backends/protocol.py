@@ -48,7 +48,7 @@ _OTHERWISE = frozenset({"max_tokens", "temperature", "stop", "tools", "tool_choi
 _AS_GIVEN = tuple(
     option.name
     for option in fields(GenerationOptions)
-    if option.name not in _OTHERWISE | {"priority", "logprobs", "top_logprobs"}
+    if option.name not in _OTHERWISE | {"priority", "logprobs", "top_logprobs", "grammar", "regex"}
 )
 
 

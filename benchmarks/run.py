@@ -1,0 +1,181 @@
+"""The same work through tea-llm and its peers, alternating: `make bench`. Writes results/*.json and a chart.
+
+Needs the package index the first time (peers, a model) and some minutes to build llama.cpp's own programs. Compare
+ratios, not seconds: machines differ, and this one may be busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from works import WORKS
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "bench"
+RESULTS = Path(__file__).parent / "results"
+PEERS = ("llama-cpp-python==0.3.36", "xllamacpp", "matplotlib")
+ENGINES = ("tea_llm", "llama_server", "llama_cpp_python", "xllamacpp")
+TABLE = ("single", "conc8", "shared32", "turns10", "overhead")
+PAUSE_S = 0.7  # until the threads of the last run have stopped polling
+
+
+def main() -> None:
+    """All that was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; default: {', '.join(TABLE)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engines", default=",".join(ENGINES))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    arguments = parser.parse_args()
+    works = arguments.works or list(TABLE)
+    set_up()
+    groups = [([work for work in works if work != "overhead"], model("smollm2"))]
+    if "overhead" in works:
+        groups.append((["overhead"], model("overhead")))
+    results: dict[str, Any] = {}
+    loads: dict[str, float] = {}
+    for names, path in groups:
+        if names:
+            workers = {name: Worker(name, path, arguments.threads) for name in arguments.engines.split(",")}
+            loads = loads or {name: worker.load_s for name, worker in workers.items()}
+            for name in names:
+                results[name] = measure(name, workers, arguments.rounds)
+                report(name, results[name])
+            for worker in workers.values():
+                worker.stop()
+    RESULTS.mkdir(exist_ok=True)
+    facts = {"cpu": cpu(), "threads": arguments.threads, "date": time.strftime("%Y-%m-%d"), "versions": versions()}
+    target = RESULTS / f"{'-'.join(works) if arguments.works else 'all'}.json"
+    target.write_text(json.dumps({**facts, "load_s": loads, "works": results}, indent=1) + "\n")
+    subprocess.run([python(), Path(__file__).with_name("plot.py"), target], check=True)
+
+
+class Worker:
+    """A library in a process of its own."""
+
+    def __init__(self, engine: str, model: Path, threads: int) -> None:
+        own = sys.executable if engine == "tea_llm" else python()
+        self.process = subprocess.Popen(
+            [own, Path(__file__).with_name("worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        server = str(BUILD / "llama.cpp" / "bin" / "llama-server")
+        self.load_s = self.ask(engine=engine, model=str(model), threads=threads, server=server)["load_s"]
+
+    def ask(self, **line: Any) -> Any:
+        """One line there, one back."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(line) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        """Ends it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(name: str, workers: dict[str, Worker], rounds: int) -> dict[str, Any]:
+    """Seconds of each round, by engine; the first round, which warms up, is left out."""
+    seconds: dict[str, list[float]] = {engine: [] for engine in workers}
+    peaks = {}
+    for index in range(rounds + 1):
+        for engine in list(workers)[index % len(workers) :] + list(workers)[: index % len(workers)]:
+            time.sleep(PAUSE_S)
+            answer = workers[engine].ask(work=name, run=index)
+            peaks[engine] = answer["peak_mib"]
+            if index > 0:
+                seconds[engine].append(answer["seconds"])
+    return {
+        engine: {
+            "median_s": statistics.median(times),
+            "spread_s": [min(times), max(times)],
+            "tokens_per_s": WORKS[name].n_generated() / statistics.median(times),
+            "peak_mib": peaks[engine],
+        }
+        for engine, times in seconds.items()
+    }
+
+
+def report(name: str, result: dict[str, Any]) -> None:
+    """A line for each engine."""
+    print(f"\n{name}: {WORKS[name].what}")
+    ours = result.get("tea_llm", {}).get("median_s")
+    for engine, one in result.items():
+        low, high = one["spread_s"]
+        ratio = f"  tea_llm takes {ours / one['median_s']:.2f} of it" if ours and engine != "tea_llm" else ""
+        print(f"  {engine:17} {one['median_s']:7.2f} s ({low:.2f} to {high:.2f}), {one['peak_mib']:.0f} MiB{ratio}")
+    sys.stdout.flush()
+
+
+def set_up() -> None:
+    """The peers, and llama.cpp's own programs, where they are not there yet."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if not python().exists():
+        subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
+        subprocess.run([python(), "-m", "pip", "install", "--quiet", *PEERS], check=True)
+    if not (BUILD / "llama.cpp" / "bin" / "llama-server").exists():
+        source, build = ROOT / "vendor" / "llama.cpp", BUILD / "llama.cpp"
+        options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_OPENSSL=OFF", "-G", "Ninja"]
+        bin_dir = Path(sys.executable).parent
+        subprocess.run([bin_dir / "cmake", "-S", source, "-B", build, *options], check=True)
+        targets = ["llama-bench", "llama-server"]
+        subprocess.run([bin_dir / "cmake", "--build", build, "--target", *targets], check=True)
+
+
+def model(name: str) -> Path:
+    """The model's file."""
+    if name == "smollm2":
+        from tea_llm.hub import pull
+
+        return pull("smollm2-135m")
+    path = BUILD / "overhead.gguf"
+    if not path.exists():
+        sys.path.insert(0, str(ROOT / "tests"))
+        from support.tiny_gguf import write_tiny_model
+
+        write_tiny_model(path, "llama", n_layer=2, n_vocab=49152, n_ctx_train=8192)
+    return path
+
+
+def python() -> Path:
+    """The peers' interpreter."""
+    return BUILD / "venv" / "bin" / "python"
+
+
+def versions() -> dict[str, str]:
+    """Of all that took part."""
+    found = subprocess.run([python(), "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True)
+    peers = {one["name"]: one["version"] for one in json.loads(found.stdout)}
+    pin = json.loads((ROOT / "vendor" / "llama.cpp.json").read_text())
+    import tea_llm
+
+    return {
+        "tea-llm": tea_llm.__version__,
+        "llama.cpp": pin["upstream"],
+        "llama-cpp-python": peers["llama_cpp_python"],
+        "xllamacpp": peers["xllamacpp"],
+        "python": platform.python_version(),
+    }
+
+
+def cpu() -> str:
+    """Its name."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

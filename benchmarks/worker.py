@@ -1,0 +1,134 @@
+"""Runs works through one library, in a process of its own: one line of JSON in, one out.
+
+First comes ``{"engine", "model", "threads", "server"}``, answered when the model is loaded and has given a token; then
+any number of ``{"work", "run"}``, each answered with the seconds that it took.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from works import N_CTX, N_SLOTS, WORKS, Request
+
+Ask = Callable[[Request], int]
+
+
+def tea_llm(spec: dict[str, Any]) -> Ask:
+    import tea_llm
+
+    llm = tea_llm.load(spec["model"], n_ctx=N_CTX, n_parallel=N_SLOTS, n_threads=spec["threads"])
+    options: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
+    return lambda request: llm.call(request.prompt, max_tokens=request.n_tokens, **options).tokens_used or 0
+
+
+def llama_cpp_python(spec: dict[str, Any]) -> Ask:
+    import llama_cpp
+
+    llm = llama_cpp.Llama(
+        spec["model"], n_ctx=N_CTX, n_threads=spec["threads"], n_threads_batch=spec["threads"], verbose=False
+    )
+
+    def ask(request: Request) -> int:
+        for n_tokens, _ in enumerate(llm.generate(request.prompt, temp=0.0, top_k=1), 1):
+            if n_tokens == request.n_tokens:
+                break
+        return n_tokens
+
+    return ask
+
+
+def xllamacpp(spec: dict[str, Any]) -> Ask:
+    import xllamacpp as xl
+
+    params = xl.CommonParams()
+    params.model.path = spec["model"]
+    params.n_ctx, params.n_parallel, params.warmup = N_CTX, N_SLOTS, False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = spec["threads"]
+    server = xl.Server(params)
+
+    def ask(request: Request) -> int:
+        return server.handle_completions(_body(request))["usage"]["completion_tokens"]
+
+    return ask
+
+
+def llama_server(spec: dict[str, Any]) -> Ask:
+    import http.client
+    import socket
+    import subprocess
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = str(spec["threads"])
+    command = [spec["server"], "-m", spec["model"], "-c", str(N_CTX), "-np", str(N_SLOTS), "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "-t", threads, "-tb", threads, "--no-webui"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    import atexit
+
+    atexit.register(process.kill)
+
+    def post(body: dict[str, Any]) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    while True:
+        try:
+            if post({"prompt": [1], "n_predict": 1})[0] == 200:
+                break
+        except (ConnectionError, http.client.HTTPException):
+            pass
+        time.sleep(0.02)
+    return lambda request: post(_body(request))[1]["tokens_predicted"]
+
+
+def _body(request: Request) -> dict[str, Any]:
+    n = request.n_tokens
+    return {"prompt": request.prompt, "n_predict": n, "max_tokens": n, "temperature": 0, "ignore_eos": True}
+
+
+def run(ask: Ask, name: str, index: int) -> float:
+    """Seconds for one run of a work."""
+    work = WORKS[name]
+    requests = work.requests(index)
+    with ThreadPoolExecutor(len(requests) if work.is_at_once and ask.__name__ != "one_by_one" else 1) as threads:
+        begin = time.perf_counter()
+        n_tokens = sum(threads.map(ask, requests))
+        seconds = time.perf_counter() - begin
+    assert n_tokens == work.n_generated(), f"{name}: {n_tokens} tokens, not {work.n_generated()}"
+    return seconds
+
+
+def main() -> None:
+    """Reads and answers lines."""
+    spec = json.loads(sys.stdin.readline())
+    begin = time.perf_counter()
+    ask = globals()[spec["engine"]](spec)
+    ask(Request([1000], 1))
+    loaded = time.perf_counter() - begin
+    if spec["engine"] == "llama_cpp_python":  # its object is for one thread at a time
+        inner = ask
+
+        def one_by_one(request: Request) -> int:
+            return inner(request)
+
+        ask = one_by_one
+    print(json.dumps({"load_s": loaded}), flush=True)
+    for line in sys.stdin:
+        task = json.loads(line)
+        seconds = run(ask, task["work"], task["run"])
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        print(json.dumps({"seconds": seconds, "peak_mib": peak / 1024}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

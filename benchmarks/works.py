@@ -1,0 +1,83 @@
+"""What is measured: token ids, so that every library computes the same. Imports nothing but the standard library."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+N_CTX = 8192
+N_SLOTS = 8
+WIDTHS = (1, 2, 4, 8, 16, 32)
+LENGTHS = (100, 400, 1600, 6400)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, and how many tokens to generate greedily, whatever the model wants to end."""
+
+    prompt: list[int]
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """Requests that are made at once (or, if they are turns, one after the other).
+
+    Attributes:
+        requests: by an index that differs from run to run, so that no run finds the last one's prompts computed.
+        is_at_once: whether they may be computed together.
+    """
+
+    name: str
+    what: str
+    is_at_once: bool
+
+    def requests(self, run: int) -> list[Request]:
+        """The requests of one run."""
+        return _REQUESTS[self.name](random.Random(f"{self.name} {run}"))
+
+    def n_generated(self) -> int:
+        """Tokens that a run generates."""
+        return sum(request.n_tokens for request in self.requests(0))
+
+
+def _ids(chance: random.Random, n: int) -> list[int]:
+    return [chance.randrange(1000, 40000) for _ in range(n)]
+
+
+def _shared32(chance: random.Random) -> list[Request]:
+    prefix = _ids(chance, 701)
+    return [Request(prefix + _ids(chance, 16), 16) for _ in range(32)]
+
+
+def _turns10(chance: random.Random) -> list[Request]:
+    turns, history = [], _ids(chance, 60)
+    for _ in range(10):
+        turns.append(Request(list(history), 16))
+        history += _ids(chance, 16 + 30)  # an answer and the next question
+    return turns
+
+
+_REQUESTS = {
+    "single": lambda chance: [Request(_ids(chance, 91), 128)],
+    "conc8": lambda chance: [Request(_ids(chance, 91), 64) for _ in range(8)],
+    "shared32": _shared32,
+    "turns10": _turns10,
+    "overhead": lambda chance: [Request(_ids(chance, 8), 1500)],
+    **{f"width{n}": lambda chance, n=n: [Request(_ids(chance, 32), 32) for _ in range(n)] for n in WIDTHS},
+    **{f"prompt{n}": lambda chance, n=n: [Request(_ids(chance, n), 1)] for n in LENGTHS},
+}
+
+WORKS: Mapping[str, Work] = {
+    work.name: work
+    for work in (
+        Work("single", "one request: a prompt of 91 tokens, 128 generated", is_at_once=False),
+        Work("conc8", "8 requests at once: prompts of 91 tokens, 64 generated each", is_at_once=True),
+        Work("shared32", "32 requests at once over one prefix of 701 tokens: 16 own, 16 out each", is_at_once=True),
+        Work("turns10", "a chat of 10 growing turns, 16 tokens generated each", is_at_once=False),
+        Work("overhead", "1500 tokens of a 2-layer model with 49k vocabulary", is_at_once=False),
+        *(Work(f"width{n}", f"{n} requests at once, 32 tokens in and out", is_at_once=True) for n in WIDTHS),
+        *(Work(f"prompt{n}", f"a prompt of {n} tokens", is_at_once=False) for n in LENGTHS),
+    )
+}

@@ -1,0 +1,114 @@
+"""Answers that match a grammar or a regular expression, whatever the model would rather say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import tea_llm
+from support.process import assert_raises_in_child
+from tea_llm import GrammarError, LocalLlmBackend
+from tea_llm.backends.regex import regex_to_gbnf
+
+JSON = r"""
+root ::= object
+object ::= "{" pair ("," pair)* "}"
+pair ::= string ":" value
+value ::= string | number | object
+string ::= "\"" [a-z]{0,8} "\""
+number ::= [1-9] [0-9]{0,3}
+"""
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_model: Callable[..., Path]) -> Iterator[LocalLlmBackend]:
+    with tea_llm.load(tiny_model("llama"), n_ctx=1024, n_parallel=4, n_threads=1) as loaded:
+        yield loaded
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {}, {"temperature": 1.5, "top_k": 0, "top_p": 1, "min_p": 0}])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"yes|no|maybe",
+        r"\d{4}-\d{2}-\d{2}",
+        r"^[A-Z][a-z]{2,9}( [A-Z][a-z]+){1,2}\.$",
+        r"(ab?c*){3}|[^a-z\n]{5,7}",
+        r"\(\+?\d{1,3}\) \"\w+\" \\ \[\]",
+        r"über (naïve|日本語|😀)+",
+        r".{3}\s\S\D",
+        r"(a|b|)c",
+    ],
+)
+def test_a_finished_answer_matches(llm: LocalLlmBackend, pattern: str, options: dict[str, float]) -> None:
+    for seed in range(4):
+        result = llm.call("Hello", regex=pattern, max_tokens=200, seed=seed, **options)  # type: ignore[arg-type]
+        if result.finish_reason == "stop":
+            assert re.fullmatch(pattern, result.content), result.content
+    assert result.finish_reason == "stop" or "+" in pattern or "*" in pattern
+
+
+def test_json_of_a_grammar(llm: LocalLlmBackend) -> None:
+    n_finished = 0
+    for seed in range(10):
+        result = llm.chat([{"role": "user", "content": "x"}], grammar=JSON, max_tokens=300, temperature=1.4, seed=seed)
+        assert result.content.startswith("{")
+        if result.finish_reason == "stop":
+            json.loads(result.content)
+            n_finished += 1
+    assert n_finished > 3
+
+
+def test_requests_keep_their_own_grammar(llm: LocalLlmBackend) -> None:
+    streams = [llm.stream("Hello", regex=f"({digit}){{30}}", max_tokens=100) for digit in "1234"]
+    for digit, stream in zip("1234", streams, strict=True):
+        assert stream.result.content == digit * 30
+    result = llm.call("Hello", regex="[ab]{5}", n=3, temperature=1.5, max_tokens=50)
+    assert all(re.fullmatch("[ab]{5}", choice.content) for choice in result.choices)
+
+
+def test_with_guesses(tiny_model: Callable[..., Path]) -> None:
+    with tea_llm.load(tiny_model("llama"), n_ctx=1024, n_threads=1, prompt_lookup=8) as llm:
+        result = llm.call("abab" * 20, regex="(ab){20}", max_tokens=100, temperature=0)
+        assert result.content == "ab" * 20
+        assert llm.stats().right_guesses > 0
+
+
+def test_an_end_that_is_not_allowed_is_no_answer(llm: LocalLlmBackend) -> None:
+    with pytest.raises(GrammarError, match="allows no token"):
+        llm.call("Hello", regex="ab", ignore_eos=True, max_tokens=50)
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{3000}", r"(a)\1", "(?=a)b", "(?i)a", r"a\bc", "(?i:a)", "[^\\d\\W]"])
+def test_what_no_grammar_can_express(llm: LocalLlmBackend, pattern: str) -> None:
+    with pytest.raises(GrammarError):
+        llm.call("Hello", regex=pattern)
+
+
+def test_constraints_exclude_each_other(llm: LocalLlmBackend) -> None:
+    with pytest.raises(ValueError, match="grammar and regex exclude each other"):
+        llm.call("Hello", grammar=JSON, regex="a")
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    ["", "x ::= 'a'", "root ::= y", "root ::= " + "(" * 20000, 'root ::= "a"{5000}', "root ::= root", "\0"],
+    ids=["empty", "no-root", "undefined", "deep", "repeats", "left-recursive", "nul"],
+)
+def test_a_grammar_that_is_none(tiny_model: Callable[..., Path], grammar: str) -> None:
+    """In a process of its own, which lives on."""
+    code = f"""
+        import sys, tea_llm
+        llm = tea_llm.load(sys.argv[1], n_ctx=256, n_threads=1)
+        llm.call("Hello", grammar={grammar!r} or " ", max_tokens=5)
+    """
+    after = "assert llm.call('Hello', max_tokens=2, ignore_eos=True).tokens_used == 2"
+    assert_raises_in_child(code, "GrammarError", after=after, args=[str(tiny_model("llama"))])
+
+
+def test_gbnf_of_a_pattern() -> None:
+    assert regex_to_gbnf("a+[^b-d]?|é") == 'root ::= (("a")+ ([^b-d])? | "\\u00E9")\n'
