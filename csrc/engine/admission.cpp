@@ -15,6 +15,10 @@ constexpr int32_t worth_a_checkpoint = 32;
 
 // Starts waiting requests, the most urgent first, while there are sequences and cells for them.
 void EngineLoop::admit() {
+    if (is_crowded_ && !running_.empty()) {
+        return;
+    }
+    is_crowded_ = false;
     if (running_.empty()) {
         can_grow_ = pool_->n_cells() < config_.n_cells;  // there may be memory again
     }
@@ -26,19 +30,24 @@ void EngineLoop::admit() {
             ++i;
         } else if (may_start(task, match)) {
             start(i, match);
-        } else if (!preempt_for(task)) {
+        } else if (!preempt_for(task, match)) {
             return;  // the less urgent do not overtake it
         }
     }
 }
 
 // Whether a running request is about to compute more of this one's prompt than anyone holds now. It then
-// waits, and is asked again before each step: if the other ends early, it finds what is there by then.
+// waits, and is asked again before each step: if the other ends early, it finds what is there by then. It
+// does not wait for a less urgent one, which may wait itself.
 bool EngineLoop::is_being_computed(const Task& task, int32_t n_cached) const {
     return !task.is_scoring() && std::any_of(running_.begin(), running_.end(), [&](const TaskPtr& other) {
+        if (other->urgency() < task.urgency()) {
+            return false;
+        }
         int32_t n = common_prefix(other->tokens(), task.tokens(), task.n_known() - 1);
         if (!decoder_->keeps_everything()) {
             n = std::min(n, other->n_pause);  // only a checkpoint can be shared for certain
+            n = n > decoder_->n_shareable() ? 0 : n;
         }
         return n > other->n_computed && n >= n_cached + worth_waiting_for;
     });
@@ -60,26 +69,39 @@ int32_t EngineLoop::branch_point(const Task& task, int32_t n_cached) const {
     std::for_each(running_.begin(), running_.end(), compare);
     const auto n_looked_at = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), most_looked_at));
     std::for_each(waiting_.begin(), waiting_.begin() + n_looked_at, compare);
-    return n >= n_cached + worth_a_checkpoint ? n : 0;
+    return n >= n_cached + worth_a_checkpoint && n <= decoder_->n_shareable() ? n : 0;
 }
 
 bool EngineLoop::may_start(const Task& task, const SequencePool::Match& match) const {
     if (running_.size() >= static_cast<size_t>(config_.n_parallel) || !pool_->has_room()) {
         return false;
     }
+    return scheduler::may_start(admission_state(task, match));
+}
+
+scheduler::AdmissionState EngineLoop::admission_state(const Task& task,
+                                                      const SequencePool::Match& match) const {
     const int32_t n_cells = can_grow_ ? config_.n_cells : pool_->n_cells();
     scheduler::AdmissionState state{};
     state.n_running = static_cast<int32_t>(running_.size());
     state.n_free_cells = n_cells - pool_->n_pinned_cells() - match.n_idle - n_promised_cells();
     state.n_to_compute = task.n_known() - match.n_cached;
     state.n_growth = task.n_growth();
-    return scheduler::may_start(state);
+    return state;
 }
 
-// Sends the least urgent running request back to make room for one of higher priority.
-bool EngineLoop::preempt_for(const Task& task) {
-    if (running_.empty() || running_.back()->priority() >= task.priority() ||
-        running_.back()->urgency() >= task.urgency()) {
+// Sends the least urgent running request back to make room for one of higher priority, if that can help.
+bool EngineLoop::preempt_for(const Task& task, const SequencePool::Match& match) {
+    scheduler::AdmissionState without_others = admission_state(task, match);
+    size_t n_others = 0;
+    for (const auto& other : running_) {
+        if (other->priority() < task.priority() && other->urgency() < task.urgency()) {
+            without_others.n_free_cells += other->n_known();
+            --without_others.n_running;
+            ++n_others;
+        }
+    }
+    if (n_others == 0 || !scheduler::may_start(without_others)) {
         return false;
     }
     preempt(running_.size() - 1);
@@ -89,11 +111,11 @@ bool EngineLoop::preempt_for(const Task& task) {
 void EngineLoop::start(size_t waiting, const SequencePool::Match& match) {
     TaskPtr task = std::move(waiting_[waiting]);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
-    if (!task->is_started()) {
-        stats_.n_cached_tokens += match.n_cached;
-    }
     const int32_t n_pause = branch_point(*task, match.n_cached);
-    task->start(pool_->attach(match), match.n_cached);
+    const int32_t sequence = pool_->attach(match);
+    const auto n_cached = static_cast<int32_t>(pool_->tokens(sequence).size());
+    stats_.n_cached_tokens += task->is_started() ? 0 : n_cached;
+    task->start(sequence, n_cached);
     task->n_pause = n_pause;
     const auto place = std::find_if(running_.begin(), running_.end(),
                                     [&](const TaskPtr& other) { return other->urgency() < task->urgency(); });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -270,11 +271,30 @@ void Decoder::trim(int32_t sequence, int32_t n_kept) {
     guard.check();
 }
 
-void Decoder::copy(int32_t from, int32_t to, int32_t n) {
+bool Decoder::copy(int32_t from, int32_t to, int32_t n) {
+    if (n > n_shareable()) {
+        return false;
+    }
     const runtime::AbortGuard guard;
     // A recurrent state is copied whole: can_resume() has seen to it that n is all there is.
     const bool is_whole = model_->memory_class() == MemoryClass::recurrent;
     llama_memory_seq_cp(memory(), from, to, is_whole ? -1 : 0, is_whole ? -1 : n);
+    guard.check();
+    return true;
+}
+
+int32_t Decoder::n_shareable() const {
+    if (model_->memory_class() != MemoryClass::windowed) {
+        return std::numeric_limits<int32_t>::max();
+    }
+    // llama_kv_cache_iswa's size for the layers with a window.
+    return std::min(config_.n_cells, padded(model_->n_swa() * config_.n_sequences + config_.n_batch)) / 4 * 3;
+}
+
+void Decoder::merge_beginning(int32_t from, int32_t to, int32_t n) {
+    const runtime::AbortGuard guard;
+    llama_memory_seq_rm(memory(), to, 0, n);
+    llama_memory_seq_cp(memory(), from, to, 0, n);
     guard.check();
 }
 
@@ -302,10 +322,16 @@ bool Decoder::grow(int32_t n_cells) {
     const double token_bytes =
         model_->kv_bytes_per_token(config_.options.cache_type_k, config_.options.cache_type_v);
     const runtime::AbortGuard guard;
-    std::vector<uint8_t> state(llama_state_get_size(context_.get()));
+    const size_t n_bytes = llama_state_get_size(context_.get());
     const int64_t available = machine::available_memory();
-    const double needed = n_cells * token_bytes + static_cast<double>(state.size());
-    if (available >= 0 && needed > static_cast<double>(available)) {
+    if (available >= 0 &&
+        n_cells * token_bytes + static_cast<double>(n_bytes) > static_cast<double>(available)) {
+        return false;
+    }
+    std::vector<uint8_t> state;
+    try {
+        state.resize(n_bytes);
+    } catch (const std::bad_alloc&) {
         return false;
     }
     state.resize(llama_state_get_data(context_.get(), state.data(), state.size()));

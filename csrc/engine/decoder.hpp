@@ -56,7 +56,13 @@ class Decoder : public SequenceMemory {
     float* logits(int32_t batch_index);
 
     void trim(int32_t sequence, int32_t n_kept) override;
-    void copy(int32_t from, int32_t to, int32_t n) override;
+    bool copy(int32_t from, int32_t to, int32_t n) override;
+    // The most tokens that two sequences may have in common. Cells of a sliding window are used again when
+    // they have left it, but not if two sequences hold them: shared ones fill the cache with what nobody
+    // sees.
+    int32_t n_shareable() const;
+    // `to` holds the same first n tokens as `from`, in cells of its own: from now on in those of `from`.
+    void merge_beginning(int32_t from, int32_t to, int32_t n);
     bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const override;
     bool keeps_everything() const override { return model_->memory_class() == MemoryClass::full; }
     void clear_memory();

@@ -58,13 +58,17 @@ void Engine::wake(Put put) {
     {
         const std::lock_guard lock(inbox_->mutex);
         check_open();
-        put(*inbox_);
     }
-    inbox_->filled.notify_one();
-    if (!thread_) {
+    if (!thread_) {  // first: it may not be had
         thread_ = std::make_unique<std::thread>(
             [model = model_, config = config_, inbox = inbox_] { EngineLoop(model, config, inbox).run(); });
     }
+    {
+        const std::lock_guard lock(inbox_->mutex);
+        check_open();
+        put(*inbox_);
+    }
+    inbox_->filled.notify_one();
 }
 
 std::vector<std::shared_ptr<Request>> Engine::submit(const RequestOptions& options,

@@ -55,6 +55,7 @@ void EngineLoop::make_decoder() {
 // Takes new tasks, and runs commands; sleeps while there is nothing to do. False: closing.
 bool EngineLoop::collect() {
     std::deque<std::function<void(EngineLoop&)>> commands;
+    std::deque<TaskPtr> tasks;
     {
         std::unique_lock lock(inbox_->mutex);
         if (running_.empty() && waiting_.empty()) {
@@ -62,11 +63,11 @@ bool EngineLoop::collect() {
                 return inbox_->is_closing || !inbox_->tasks.empty() || !inbox_->commands.empty();
             });
         }
-        for (auto& task : inbox_->tasks) {
-            queue(std::move(task));
-        }
-        inbox_->tasks.clear();
+        tasks.swap(inbox_->tasks);
         commands.swap(inbox_->commands);
+    }
+    for (auto& task : tasks) {
+        queue(std::move(task));
     }
     for (const auto& command : commands) {
         command(*this);
@@ -75,8 +76,9 @@ bool EngineLoop::collect() {
 }
 
 void EngineLoop::queue(TaskPtr task) {
-    const auto place = std::find_if(waiting_.begin(), waiting_.end(),
-                                    [&](const TaskPtr& other) { return other->urgency() < task->urgency(); });
+    const auto place =
+        std::upper_bound(waiting_.begin(), waiting_.end(), task->urgency(),
+                         [](double urgency, const TaskPtr& other) { return other->urgency() < urgency; });
     waiting_.insert(place, std::move(task));
 }
 
@@ -180,10 +182,11 @@ void EngineLoop::publish_stats() {
 
 // Polled by llama.cpp after every node of a graph, on this thread.
 bool EngineLoop::should_abort() const {
-    const bool should =
-        inbox_->is_closing ||
-        (!in_flight_.empty() && std::all_of(in_flight_.begin(), in_flight_.end(),
-                                            [](const Request* request) { return request->wants_end(); }));
+    // A recurrent step moves the states of other sequences, too: it is not left half done.
+    const bool may_end = model_->memory_class() != MemoryClass::recurrent && !in_flight_.empty();
+    const bool should = inbox_->is_closing ||
+                        (may_end && std::all_of(in_flight_.begin(), in_flight_.end(),
+                                                [](const Request* request) { return request->wants_end(); }));
     runtime::expect_errors(should);  // llama.cpp reports it as a failure
     return should;
 }
@@ -200,35 +203,46 @@ std::vector<SavedPast> EngineLoop::save_pasts() {
 }
 
 int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
+    const size_t n_ids = static_cast<size_t>(config_.n_sequences - config_.n_parallel);
+    const int32_t n_used = pool_->n_cells() - pool_->n_free_cells();
     int64_t n_tokens = 0;
     size_t n_fitting = 0;
-    for (; n_fitting < pasts.size() &&
-           n_fitting < static_cast<size_t>(config_.n_sequences - config_.n_parallel);
-         ++n_fitting) {
+    for (; n_fitting < std::min(pasts.size(), n_ids); ++n_fitting) {
         const auto n = static_cast<int64_t>(pasts[n_fitting].tokens.size());
-        if (n_tokens + n > config_.n_cells - pool_->n_pinned_cells()) {
+        if (n_used + n_tokens + n > config_.n_cells) {
             break;
         }
         n_tokens += n;
     }
-    grow_for(pool_->n_pinned_cells() + static_cast<int32_t>(n_tokens));
+    grow_for(n_used + static_cast<int32_t>(n_tokens));
+    int64_t n_loaded = 0;
     for (size_t i = n_fitting; i-- > 0;) {  // the last used becomes the last used
-        const auto n = static_cast<int32_t>(pasts[i].tokens.size());
-        pool_->make_room(n);
-        if (!pool_->has_room() || pool_->n_free_cells() < n) {
-            n_tokens -= n;
-            continue;
+        if (pool_->has_room() && static_cast<int32_t>(pasts[i].tokens.size()) <= pool_->n_free_cells()) {
+            load_past(pasts[i]);
+            n_loaded += static_cast<int64_t>(pasts[i].tokens.size());
         }
-        const int32_t sequence = pool_->attach({});
-        if (!decoder_->restore(sequence, n, pasts[i].state)) {
-            pool_->drop(sequence);
-            throw Error(ErrorKind::invalid_argument, "llama.cpp refuses the saved state");
-        }
-        pool_->extend(sequence, pasts[i].tokens.data(), n);
-        pool_->release(sequence);
     }
     publish_stats();  // before the caller hears of it
-    return n_tokens;
+    return n_loaded;
+}
+
+void EngineLoop::load_past(const SavedPast& past) {
+    const auto n = static_cast<int32_t>(past.tokens.size());
+    SequencePool::Match match;
+    if (decoder_->keeps_everything()) {
+        match = pool_->find(past.tokens);
+    }
+    const int32_t sequence = pool_->attach({});
+    if (!decoder_->restore(sequence, n, past.state)) {
+        pool_->drop(sequence);
+        throw Error(ErrorKind::invalid_argument, "llama.cpp refuses the saved state");
+    }
+    if (match.n_cached > 0) {  // what others hold already is held once
+        decoder_->merge_beginning(match.sequence, sequence, match.n_cached);
+        pool_->share_beginning(sequence, match);
+    }
+    pool_->extend(sequence, past.tokens.data() + match.n_cached, n - match.n_cached);
+    pool_->release(sequence);
 }
 
 }  // namespace tea

@@ -54,6 +54,7 @@ class EngineLoop {
     void announce();
     void die(const Error& error);
     void publish_stats();
+    void load_past(const SavedPast& past);
     bool should_abort() const;
 
     // admission.cpp: who starts, and in which cells
@@ -61,7 +62,8 @@ class EngineLoop {
     bool is_being_computed(const Task& task, int32_t n_cached) const;
     int32_t branch_point(const Task& task, int32_t n_cached) const;
     bool may_start(const Task& task, const SequencePool::Match& match) const;
-    bool preempt_for(const Task& task);
+    scheduler::AdmissionState admission_state(const Task& task, const SequencePool::Match& match) const;
+    bool preempt_for(const Task& task, const SequencePool::Match& match);
     void start(size_t waiting, const SequencePool::Match& match);
     void preempt(size_t running);
     int32_t n_promised_cells() const;
@@ -94,9 +96,10 @@ class EngineLoop {
     std::vector<const Request*> in_flight_;  // of the step being computed
     WakeUps wake_ups_;
     EngineStats stats_;
-    double step_ms_ = 0;      // of the last step; 0: none since the last publish_stats()
-    bool can_grow_;           // false: the last try found no memory
-    int n_failed_steps_ = 0;  // in a row
+    double step_ms_ = 0;       // of the last step; 0: none since the last publish_stats()
+    bool can_grow_;            // false: the last try found no memory
+    bool is_crowded_ = false;  // the last step found no cells: nobody starts before one has
+    int n_failed_steps_ = 0;   // in a row
     bool is_dead_ = false;
 };
 

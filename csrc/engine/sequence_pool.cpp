@@ -61,14 +61,14 @@ bool SequencePool::has_room() const {
 
 int32_t SequencePool::attach(const Match& match) {
     int32_t id = match.sequence;
+    const bool is_exact = id >= 0 && at(id).state == State::idle && size_of(at(id).tokens) == match.n_cached;
     // What is continued at its end loses nothing, unless only its very end can be shared with others.
-    const bool is_taken_over = memory_.keeps_everything() && id >= 0 && at(id).state == State::idle &&
-                               size_of(at(id).tokens) == match.n_cached;
-    if (!is_taken_over) {
+    if (!is_exact || !memory_.keeps_everything()) {
         id = unused_id(match.sequence);
-        if (id >= 0) {
-            share(match.sequence, id, match.n_cached);
-        } else {  // nobody else is idle: it loses what follows the match
+        const bool is_copied = id >= 0 && share(match.sequence, id, match.n_cached);
+        if (is_exact && !is_copied) {
+            id = match.sequence;
+        } else if (id < 0) {  // nobody else is idle: it loses what follows the match
             id = match.sequence;
             cut(id, match.n_cached);
         }
@@ -106,9 +106,17 @@ void SequencePool::checkpoint(int32_t sequence) {
     if (id < 0) {
         return;
     }
-    share(sequence, id, size_of(at(sequence).tokens));
-    at(id).state = State::idle;
-    at(id).last_use = ++clock_;
+    if (share(sequence, id, size_of(at(sequence).tokens))) {
+        at(id).state = State::idle;
+        at(id).last_use = ++clock_;
+    }
+}
+
+void SequencePool::share_beginning(int32_t sequence, const Match& match) {
+    hold_beginning(match.sequence, sequence, match.n_cached);
+    for (const int32_t held : at(sequence).cells) {
+        n_pinned_ += cell(held).n_running++ == 0 ? 1 : 0;
+    }
 }
 
 void SequencePool::release(int32_t sequence) {
@@ -220,15 +228,17 @@ int32_t SequencePool::least_recently_used(int32_t except) const {
 }
 
 // The first n tokens of `from` are also held by `to`, which is empty and does not run.
-void SequencePool::share(int32_t from, int32_t to, int32_t n) {
-    if (n == 0) {
-        return;
+bool SequencePool::share(int32_t from, int32_t to, int32_t n) {
+    if (n == 0 || !memory_.copy(from, to, n)) {
+        return false;
     }
-    memory_.copy(from, to, n);
-    Sequence& target = at(to);
-    const Sequence& source = at(from);
+    hold_beginning(from, to, n);
+    return true;
+}
+
+void SequencePool::hold_beginning(int32_t from, int32_t to, int32_t n) {
     for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
-        hold(target, source.tokens[i], source.cells[i]);
+        hold(at(to), at(from).tokens[i], at(from).cells[i]);
     }
 }
 

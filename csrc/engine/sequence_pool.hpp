@@ -12,8 +12,9 @@ class SequenceMemory {
     virtual ~SequenceMemory() = default;
     // Drops all but the first n_kept tokens of a sequence.
     virtual void trim(int32_t sequence, int32_t n_kept) = 0;
-    // Makes `to`, which is empty, hold the first n tokens of `from`, in the same cells.
-    virtual void copy(int32_t from, int32_t to, int32_t n) = 0;
+    // Makes `to`, which is empty, hold the first n tokens of `from`, in the same cells. Returns false, and
+    // leaves it empty, when that cannot be done now.
+    virtual bool copy(int32_t from, int32_t to, int32_t n) = 0;
     // Whether a sequence of n_held tokens can be continued after its first n_kept.
     virtual bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const = 0;
     // Whether that is so for every sequence and length.
@@ -45,8 +46,12 @@ class SequencePool {
     int32_t n_common(const std::vector<int32_t>& tokens) const;
     // Whether attach() has a sequence to give: one that is free or idle.
     bool has_room() const;
-    // Takes a sequence that holds match.n_cached tokens. It runs until release() or drop().
+    // Takes a sequence that holds match.n_cached tokens, or none if they cannot be had after all. It runs
+    // until release() or drop().
     int32_t attach(const Match& match);
+    // The same for tokens that were put into the memory of a sequence from elsewhere: the first
+    // match.n_cached of them are in the cells of match.sequence now.
+    void share_beginning(int32_t sequence, const Match& match);
     // A running sequence now holds `n_new` tokens more, in free cells.
     void extend(int32_t sequence, const int32_t* tokens, int32_t n_new);
     // A running sequence holds its first n_kept tokens only.
@@ -90,7 +95,8 @@ class SequencePool {
 
     int32_t unused_id(int32_t except);
     int32_t least_recently_used(int32_t except) const;  // idle; -1: none
-    void share(int32_t from, int32_t to, int32_t n);
+    bool share(int32_t from, int32_t to, int32_t n);
+    void hold_beginning(int32_t from, int32_t to, int32_t n);
     void hold(Sequence& sequence, int32_t token, int32_t cell);
     void cut(int32_t sequence, int32_t n_kept);
     void shrink(int32_t sequence, int32_t n_wanted);

@@ -24,6 +24,7 @@ void EngineLoop::step() {
     switch (compute(planned, rows)) {
         case Decoder::Status::ok:
             n_failed_steps_ = 0;
+            is_crowded_ = false;
             commit(planned);
             deliver(rows);
             break;
@@ -39,7 +40,7 @@ void EngineLoop::step() {
     }
     erase_ended();
     step_ms_ = std::chrono::duration<double, std::milli>(Request::Clock::now() - started_at).count();
-    if (config_.options.audits && !is_dead_) {
+    if (config_.options.audits && !is_dead_ && !inbox_->is_closing) {
         decoder_->audit(*pool_);
     }
 }
@@ -172,10 +173,12 @@ bool EngineLoop::score(Task& task, const Row& row) {
 
 // llama.cpp found no cells though the ledger has some: give it more room, by and by.
 void EngineLoop::make_slot() {
+    is_crowded_ = true;
     if (pool_->n_idle_cells() > 0) {
         pool_->make_room(pool_->n_cells());
     } else if (running_.size() > 1) {
         preempt(running_.size() - 1);
+        pool_->make_room(pool_->n_cells());  // of what that left behind
     } else {
         fail_lone();
     }

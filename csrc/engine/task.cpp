@@ -152,7 +152,16 @@ bool Task::finish(FinishReason reason, bool is_cut, WakeUps& wake_ups) {
     return false;
 }
 
+Task::~Task() {
+    if (!is_announced_) {
+        WakeUps wake_ups;
+        request_->fail(Error(ErrorKind::inference, "the engine lost this request"), wake_ups);
+        wake_ups.send();
+    }
+}
+
 void Task::announce(WakeUps& wake_ups) {
+    is_announced_ = true;
     if (error_) {
         request_->fail(*error_, wake_ups);
         return;

@@ -19,6 +19,10 @@ class Task {
   public:
     // `n_guesses`: most tokens to guess a step.
     Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx, int32_t n_guesses);
+    // A request that was told nothing fails: nobody waits forever.
+    ~Task();
+    Task(const Task&) = delete;
+    Task& operator=(const Task&) = delete;
 
     Request& request() { return *request_; }
     const Request& request() const { return *request_; }
@@ -72,6 +76,7 @@ class Task {
     TextStream text_;
     RequestResult result_;  // as far as it is known
     std::optional<Error> error_;
+    bool is_announced_ = false;
     int64_t n_cached_ = 0;
     int64_t n_generated_ = 0;
     Request::Clock::time_point started_at_{};

@@ -35,13 +35,19 @@ class FakeMemory : public SequenceMemory {
         }
         cells.resize(static_cast<size_t>(n_kept));
     }
-    void copy(int32_t from, int32_t to, int32_t n) override {
+    bool fails = false;
+
+    bool copy(int32_t from, int32_t to, int32_t n) override {
+        if (fails) {
+            return false;
+        }
         CHECK(cells_[to].empty());
         CHECK(n <= n_held(from));
         CHECK(can_go_back || n == n_held(from));
         for (int32_t i = 0; i < n; ++i) {
             put(to, cells_[from][static_cast<size_t>(i)]);
         }
+        return true;
     }
     bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const override {
         CHECK(cells_.count(sequence) == 0 || n_held == static_cast<int32_t>(cells_.at(sequence).size()));
@@ -190,6 +196,19 @@ TEST_CASE("a checkpoint lets others begin where memory cannot go back") {
     CHECK(match.n_cached == 20);
     CHECK(match.sequence != running);
     CHECK(match.n_idle == 0);  // the first one pins them
+    fixture.check();
+}
+
+TEST_CASE("a past that cannot be copied is computed again") {
+    Fixture fixture;
+    const int32_t one = fixture.start(count_up(0, 30));
+    fixture.memory.fails = true;
+    fixture.pool.checkpoint(one);
+    CHECK(fixture.pool.idle_sequences().empty());
+    Tokens other = count_up(0, 25);
+    other.push_back(99);
+    const int32_t two = fixture.pool.attach(fixture.pool.find(other));
+    CHECK(fixture.n_held(two) == 0);
     fixture.check();
 }
 

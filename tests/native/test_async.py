@@ -73,6 +73,24 @@ def test_a_loop_is_woken_once_a_step(llm: LocalLlmBackend) -> None:
     assert n_chunks > 2 * n_wake_ups
 
 
+def test_several_tasks_may_wait_for_one_stream(llm: LocalLlmBackend) -> None:
+    async def ask() -> None:
+        async with llm.astream("Hello", max_tokens=60, ignore_eos=True) as stream:
+            results = [asyncio.create_task(stream.result()) for _ in range(2)]
+            text = "".join([chunk.text async for chunk in stream])
+            assert [(await result).content for result in results] == [text, text]
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
+
+
+def test_a_stream_keeps_its_model(tiny_model: Callable[..., Path]) -> None:
+    def texts() -> tea_llm.TextStream:
+        return tea_llm.load(tiny_model("llama"), n_ctx=256, n_threads=1).stream("x", max_tokens=5, ignore_eos=True)
+
+    stream = texts()
+    assert stream.result.tokens_used == 5
+
+
 def test_cancelling_the_task_cancels_the_request(llm: LocalLlmBackend) -> None:
     async def ask() -> None:
         task = asyncio.create_task(llm.acall("Hello", max_tokens=None, ignore_eos=True))

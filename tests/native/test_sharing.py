@@ -293,3 +293,73 @@ def test_a_step_that_is_cut_short_leaves_nothing(tiny_model: Callable[..., Path]
                     request.wait()
         assert llm.call(some_tokens(1, 100), max_tokens=5, ignore_eos=True).tokens_used == 5
         assert_all_given_back(llm)
+
+
+@pytest.mark.parametrize("n_prefix", [400, 1000, 1300, 3000])
+def test_windows_do_not_fill_the_cache(tiny_model: Callable[..., Path], n_prefix: int) -> None:
+    """Long prompts that share a prefix, in a model whose cache has room for one window a sequence."""
+    prefix = some_tokens(0, n_prefix)
+    prompts = [prefix + some_tokens(i, 30) for i in range(1, 7)]
+    with (
+        tea_llm.load(tiny_model("gemma3"), n_ctx=8192, n_threads=1, **EXACT) as llm,
+        tea_llm.load(tiny_model("gemma3"), n_ctx=8192, n_parallel=1, n_threads=1, **EXACT) as alone,
+    ):
+        requests = [submit(llm, prompt, 20, timeout_s=60.0) for prompt in prompts]
+        for prompt, request in zip(prompts, requests, strict=True):
+            result = request.wait()
+            assert_equal(result.top_logits, submit(alone, prompt, 20, timeout_s=60.0).wait().top_logits)
+        if n_prefix == 400:  # of longer ones the shared cells would fill the cache for windows
+            assert llm.stats().cached_tokens >= 4 * n_prefix
+        assert llm.stats().preemptions < 10
+        assert len(llm.call(prefix, n=3, max_tokens=5, ignore_eos=True, timeout=60).choices) == 3
+        submit(llm, prefix, 1).wait()
+        for turn in range(3):  # a chat goes on while others are kept
+            n_before = len(prefix)
+            prefix += some_tokens(50 + turn, 40)
+            result = submit(llm, prefix, 1, timeout_s=60.0).wait()
+            assert result.n_cached == n_before
+        assert_all_given_back(llm)
+
+
+def test_who_is_cut_short_spoils_nobody(tiny_model: Callable[..., Path]) -> None:
+    """A recurrent step moves the states of others: what is kept must be as it was, whatever is cancelled."""
+    with tea_llm.load(tiny_model("mamba", n_embd=256, n_layer=4), n_ctx=4096, n_parallel=4, n_threads=1) as llm:
+        for i in range(3):
+            submit(llm, some_tokens(i, 60), 3).wait()
+        for round_ in range(8):
+            before = {tuple(tokens): state[8:] for tokens, state in llm._engine.save_pasts()}  # 8: magic, sequence
+            late = [submit(llm, some_tokens(100 * round_ + i, 150 + 90 * i), 5, timeout_s=0.02) for i in range(3)]
+            for request in late:
+                with contextlib.suppress(GenerationTimeoutError):
+                    request.wait()
+            after = {tuple(tokens): state[8:] for tokens, state in llm._engine.save_pasts()}
+            for tokens, state in after.items():
+                assert before.get(tokens, state) == state
+
+
+def test_the_urgent_do_not_wait_for_those_who_wait(tiny_model: Callable[..., Path]) -> None:
+    """A prefix that a request of low priority computes, behind others that overtake it."""
+    prefix = some_tokens(0, 1500)
+    with tea_llm.load(tiny_model("llama"), n_ctx=8192, n_parallel=4, n_threads=1) as llm:
+        low = submit(llm, [*prefix, 5], 5, priority=-50)
+        crowd = [submit(llm, some_tokens(i, 300), 200) for i in range(1, 12)]
+        high = submit(llm, [*prefix, 6], 5, priority=5)
+        high.wait()
+        assert sum(request.is_done for request in crowd) < 6
+        for request in (low, *crowd):
+            request.wait()
+        assert_all_given_back(llm)
+
+
+def test_nobody_gives_way_in_vain(tiny_model: Callable[..., Path]) -> None:
+    with tea_llm.load(tiny_model("llama"), n_ctx=1024, n_parallel=4, n_threads=1) as llm:
+        big = submit(llm, some_tokens(0, 600), 300, priority=2)
+        small = submit(llm, some_tokens(1, 50), 100)
+        while llm.stats().running < 2:
+            time.sleep(0.0001)
+        newcomer = submit(llm, some_tokens(2, 500), 10, priority=1)  # fits beside neither
+        small.wait()
+        assert not newcomer.is_done
+        assert llm.stats().preemptions == 0
+        big.wait()
+        newcomer.wait()

@@ -72,6 +72,42 @@ def test_what_has_no_room_is_left_out(tiny_model: Callable[..., Path], saved: Pa
         assert llm.call("Hello", max_tokens=3, ignore_eos=True).tokens_used == 3
 
 
+def test_shared_prefixes_are_held_once_again(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    prefix = list(range(20, 270))
+    prompts = [[*prefix, *range(300 + 10 * i, 310 + 10 * i)] for i in range(8)]
+    with tea_llm.load(tiny_model("llama", n_ctx_train=4096), n_ctx=1024, n_threads=1, **EXACT) as llm:
+        expected = [steps(llm, [*prompt, 7], 10) for prompt in prompts]
+    with tea_llm.load(tiny_model("llama", n_ctx_train=4096), n_ctx=1024, n_threads=1, **EXACT) as llm:
+        for prompt in prompts:
+            llm.call(prompt, max_tokens=1)
+        used = llm.stats().cells_idle
+        assert used < 600
+        llm.save_state(tmp_path / "state")
+    with tea_llm.load(tiny_model("llama", n_ctx_train=4096), n_ctx=4096, n_threads=1, **EXACT) as llm:
+        kept = list(range(400, 300, -1))
+        llm.call(kept, max_tokens=1)
+        assert llm.load_state(tmp_path / "state") == 8 * 260
+        assert llm.stats().cells_idle == used + 100
+        for prompt, one in zip(prompts, expected, strict=True):
+            result = submit(llm, [*prompt, 7], 10).wait()
+            assert result.n_cached == 260
+            assert_equal(result.top_logits, one)
+        assert submit(llm, [*kept, 7], 1).wait().n_cached == 100  # what was there was not forgotten for it
+
+
+def test_a_model_file_that_was_replaced(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(tiny_model("llama").read_bytes())
+    with tea_llm.load(model, n_ctx=256, n_threads=1) as llm:
+        llm.call(PROMPT, max_tokens=1)
+        other = tmp_path / "other.gguf"
+        other.write_bytes(tiny_model("llama", seed=5).read_bytes())
+        other.replace(model)
+        for use in (llm.save_state, llm.load_state):
+            with pytest.raises(StateFileError, match="not the file any more"):
+                use(tmp_path / "state")
+
+
 def test_a_foreign_file_is_refused(tiny_model: Callable[..., Path], saved: Path, tmp_path: Path) -> None:
     for path in (tiny_model("llama", seed=5), tiny_model("qwen2")):
         with tea_llm.load(path, n_ctx=512, n_threads=1) as other, pytest.raises(StateFileError, match="another model"):

@@ -23,6 +23,7 @@ class LocalAnswer:
         requests: one for each choice; they share the prompt.
         model: its name.
         tools: names of the functions that may be called. With any, texts come whole, to be told from calls.
+        owner: what must not be closed while somebody holds the answer.
         has_logprobs: whether they were asked for.
     """
 
@@ -32,8 +33,10 @@ class LocalAnswer:
         model: str,
         tools: frozenset[str] = frozenset(),
         *,
+        owner: object = None,
         has_logprobs: bool = False,
     ) -> None:
+        self._owner = owner
         self._requests = requests
         self._has_logprobs = has_logprobs
         self._model = model
@@ -57,7 +60,8 @@ class LocalAnswer:
         mailbox = LoopMailbox.of_running_loop()
         try:
             for request in self._requests:
-                await mailbox.wait([request], wants_text=False)
+                while not request.is_done:  # somebody else may wait for its text
+                    await mailbox.wait([request], wants_text=False)
         except BaseException:
             self.cancel()
             raise
@@ -124,7 +128,9 @@ class LocalAnswer:
             self._mailbox = _core.Mailbox()
         for index, request in self._unread.items():
             request.notify(self._mailbox, index, wants_text=not self._tools)
-        select.select([self._mailbox.fileno()], [], [])
+        waiter = select.poll()  # select() takes no descriptor above 1023
+        waiter.register(self._mailbox.fileno(), select.POLLIN)
+        waiter.poll()
         self._mailbox.take()
 
     def _result(self, results: Sequence[_core.RequestResult]) -> LlmCallResult:

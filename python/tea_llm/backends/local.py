@@ -22,7 +22,7 @@ from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.regex import regex_to_gbnf
-from tea_llm.backends.state_file import fingerprint, read_state, write_state
+from tea_llm.backends.state_file import fingerprint, identity, read_state, write_state
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.tokenizer import check_tokens, decode, encode
@@ -65,6 +65,7 @@ class LocalLlmBackend(LlmBackend):
         self._embedder = LocalEmbedder(model, n_threads=engine.n_threads)
         self._prompt = prompt
         self._path = path
+        self._identity = identity(path)
         self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
@@ -261,6 +262,8 @@ class LocalLlmBackend(LlmBackend):
     def load_state(self, path: str | os.PathLike[str]) -> int:
         """Takes what ``save_state`` wrote into the KV cache, beside what is there. What has no room is left out.
 
+        A model with a sliding window or a recurrent state goes on from where a saved text ended, not from before.
+
         Args:
             path: of a file that a program of yours wrote: what it holds is not checked beyond its checksum.
 
@@ -281,6 +284,8 @@ class LocalLlmBackend(LlmBackend):
 
     def _facts(self) -> dict[str, str]:
         """What must be the same for a saved state to mean the same."""
+        if identity(self._path) != self._identity:
+            raise StateFileError(f"{self._path} is not the file any more that was loaded")
         if self._fingerprint is None:
             self._fingerprint = fingerprint(self._path)
         return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
@@ -306,7 +311,8 @@ class LocalLlmBackend(LlmBackend):
         checked = _checked(options)
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
-        return LocalAnswer(self._submit(self._tokens(prompt), checked), self._name, has_logprobs=checked.logprobs)
+        requests = self._submit(self._tokens(prompt), checked)
+        return LocalAnswer(requests, self._name, owner=self, has_logprobs=checked.logprobs)
 
     def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
         model = self._open_model()
@@ -329,7 +335,7 @@ class LocalLlmBackend(LlmBackend):
         runs = self._prompt.render(messages, tools=tools)
         names = frozenset(tool["function"]["name"] for tool in tools)
         requests = self._submit(self._prompt.encode(runs), checked)
-        return LocalAnswer(requests, self._name, names, has_logprobs=checked.logprobs)
+        return LocalAnswer(requests, self._name, names, owner=self, has_logprobs=checked.logprobs)
 
     def _submit_score(self, tokens: list[int], timeout: float | None) -> _core.Request:
         limit = GenerationOptions.checked({"timeout": timeout}).timeout or 0.0

@@ -19,7 +19,7 @@ import numpy as np
 
 from tea_llm.errors import StateFileError
 
-__all__ = ["Past", "fingerprint", "read_state", "write_state"]
+__all__ = ["Past", "fingerprint", "identity", "read_state", "write_state"]
 
 Past = tuple[list[int], bytes]
 """Token ids, and llama.cpp's state of them."""
@@ -29,6 +29,12 @@ _N_DIGEST = hashlib.sha256().digest_size
 _N_SAMPLES = 64
 _SAMPLE_SIZE = 1 << 16
 _HEAD_SIZE = 1 << 20
+
+
+def identity(model: Path) -> list[tuple[int, int, int, int]]:
+    """What changes when one of a model's files is replaced or written to."""
+    stats = [part.stat() for part in _parts(model)]
+    return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in stats]
 
 
 def fingerprint(model: Path) -> str:
