@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tea_llm
+from support.process import run_python
 from support.steps import EXACT, assert_equal, steps, submit
 from tea_llm import (
     ContextOverflowError,
@@ -217,6 +218,24 @@ def test_what_came_before_a_deadline_is_kept(tiny_model: Callable[..., Path]) ->
         with pytest.raises(GenerationTimeoutError) as caught:
             llm.stream("Hello", texts.append, max_tokens=None, ignore_eos=True, timeout=0.5)
         assert caught.value.partial == "".join(texts) != ""
+
+
+def test_nothing_is_printed(tiny_model: Callable[..., Path]) -> None:
+    """Not while a model is loaded, grows, is cancelled, saved and closed; what there is to say goes to logging."""
+    code = """
+        import logging, sys, tea_llm
+        logging.basicConfig(level=logging.WARNING)
+        with tea_llm.load(sys.argv[1], n_threads=1) as llm:
+            llm.call([5] * 3000, max_tokens=2, n=2)
+            try:
+                llm.call([6] * 8000, timeout=0.01)
+            except tea_llm.GenerationTimeoutError:
+                pass
+            llm.save_state(sys.argv[2])
+    """
+    path = tiny_model("llama", n_ctx_train=16384)
+    child = run_python(code, args=[str(path), str(path.with_suffix(".state"))])
+    assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
 
 
 def test_stats_count(tiny: LocalLlmBackend) -> None:

@@ -83,6 +83,15 @@ def test_an_end_that_is_not_allowed_is_no_answer(llm: LocalLlmBackend) -> None:
         llm.call("Hello", regex="ab", ignore_eos=True, max_tokens=50)
 
 
+def test_a_dead_end_harms_nobody_else(llm: LocalLlmBackend) -> None:
+    with llm.stream("Hello", max_tokens=300, ignore_eos=True) as beside:
+        next(beside)
+        for _ in range(5):
+            with pytest.raises(GrammarError):
+                llm.call("Hello", regex="ab", ignore_eos=True, max_tokens=50)
+        assert beside.result.tokens_used == 300
+
+
 @pytest.mark.parametrize("pattern", ["(", "a{3000}", r"(a)\1", "(?=a)b", "(?i)a", r"a\bc", "(?i:a)", "[^\\d\\W]"])
 def test_what_no_grammar_can_express(llm: LocalLlmBackend, pattern: str) -> None:
     with pytest.raises(GrammarError):
