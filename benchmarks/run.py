@@ -65,7 +65,11 @@ class Worker:
     def __init__(self, engine: str, model: Path, threads: int) -> None:
         own = sys.executable if engine == "tea_llm" else python()
         self.process = subprocess.Popen(
-            [own, Path(__file__).with_name("worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [own, Path(__file__).with_name("worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         server = str(BUILD / "llama.cpp" / "bin" / "llama-server")
         self.load_s = self.ask(engine=engine, model=str(model), threads=threads, server=server)["load_s"]

@@ -69,7 +69,9 @@ def llama_server(spec: dict[str, Any]) -> Ask:
     threads = str(spec["threads"])
     command = [spec["server"], "-m", spec["model"], "-c", str(N_CTX), "-np", str(N_SLOTS), "--port", str(port)]
     process = subprocess.Popen(
-        [*command, "-t", threads, "-tb", threads, "--no-webui"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "-t", threads, "-tb", threads, "--no-webui", "--log-disable"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     import atexit
 

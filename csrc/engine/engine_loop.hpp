@@ -72,6 +72,7 @@ class EngineLoop {
     // step.cpp: one step
     void step();
     scheduler::StepPlan plan();
+    int32_t n_earlier() const;
     void adapt_threads();
     Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
     void commit(const scheduler::StepPlan& plan);

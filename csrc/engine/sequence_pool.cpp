@@ -146,6 +146,16 @@ void SequencePool::make_room(int32_t n_cells) {
     }
 }
 
+void SequencePool::forget_old(size_t n_recent, int32_t n_cells) {
+    if (n_idle_cells() <= n_cells) {
+        return;
+    }
+    std::vector<int32_t> idle = idle_sequences();
+    for (; idle.size() > n_recent && n_idle_cells() > n_cells; idle.pop_back()) {
+        drop(idle.back());
+    }
+}
+
 void SequencePool::grow(int32_t n_cells) {
     for (int32_t id = n_cells - 1; id >= this->n_cells(); --id) {
         free_cells_.push_back(id);

@@ -64,6 +64,9 @@ class SequencePool {
     void drop(int32_t sequence);
     // Forgets idle tokens, the longest unused first, until `n_cells` are free or nothing idle is left.
     void make_room(int32_t n_cells);
+    // Forgets idle sequences but the n_recent last used ones, until no more than `n_cells` are idle:
+    // attention passes over idle cells, which takes time.
+    void forget_old(size_t n_recent, int32_t n_cells);
     // The cache has `n_cells` now, no less than before.
     void grow(int32_t n_cells);
     // Forgets everything, as after the KV cache was cleared; all sequences are free.

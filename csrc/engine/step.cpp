@@ -67,13 +67,30 @@ scheduler::StepPlan EngineLoop::plan() {
             n_generating += task->n_missing() == 1 ? 1 : 0;
         }
         const bool has_prompts = n_generating < static_cast<int32_t>(running_.size());
-        const int32_t n_chunk = has_prompts ? pace_.prompt_chunk(n_generating) : config_.n_batch;
+        const int32_t n_chunk =
+            has_prompts ? std::max(pace_.prompt_chunk(n_generating), n_earlier()) : config_.n_batch;
         auto planned = scheduler::plan_step(states, {config_.n_batch, n_chunk, pool_->n_available_cells()});
         if (!planned.must_preempt) {
             return planned;
         }
         preempt(running_.size() - 1);
     }
+}
+
+// Prompt tokens of requests that were there before any of those that generate had its first token. They are
+// not slowed down for them, unless they are longer than a step.
+int32_t EngineLoop::n_earlier() const {
+    auto first_token_at = Request::Clock::time_point::max();
+    for (const auto& task : running_) {
+        first_token_at = std::min(first_token_at, task->first_token_at());
+    }
+    int32_t n = 0;
+    for (const auto& task : running_) {
+        const bool is_earlier = task->request().submitted_at() <= first_token_at;
+        n += is_earlier && task->n_missing() > 1 && task->n_missing() <= config_.n_batch ? task->n_missing()
+                                                                                         : 0;
+    }
+    return n;
 }
 
 Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector<Row>& rows) {

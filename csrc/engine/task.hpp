@@ -35,6 +35,10 @@ class Task {
     int32_t priority() const { return request_->options().priority; }
     // The greater goes first. It does not change with time: all requests age alike.
     double urgency() const;
+    // When its first token came; none: the end of time.
+    Request::Clock::time_point first_token_at() const {
+        return n_generated_ > 0 ? first_token_at_ : Request::Clock::time_point::max();
+    }
     bool is_started() const { return started_at_ != Request::Clock::time_point{}; }
 
     // Gets a sequence whose first n_cached tokens are computed. Again after a preemption.
