@@ -15,12 +15,6 @@ namespace tea {
 
 namespace {
 
-constexpr int32_t n_ctx_unknown = 4096;  // for a model that does not say its trained length
-constexpr int32_t most_tokens_per_step = 512;
-constexpr int32_t cell_padding = 256;  // llama.cpp pads n_ctx to it
-constexpr int32_t cells_at_start = 2048;
-constexpr int32_t most_guesses = 64;
-
 llama_flash_attn_type flash_attn_type(FlashAttention choice) {
     switch (choice) {
         case FlashAttention::off:
@@ -49,107 +43,7 @@ llama_rope_scaling_type rope_scaling_type(RopeScaling choice) {
     return LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED;
 }
 
-std::string gigabytes(double bytes) {
-    std::string text = std::to_string(bytes / (1 << 30));
-    return text.substr(0, text.find('.') + 2) + " GiB";
-}
-
-struct ContextSize {
-    int64_t n_ctx;
-    bool is_capped;
-};
-
-ContextSize context_size(const Model& model, const EngineOptions& options) {
-    const int64_t n_trained = model.n_ctx_train() > 0 ? model.n_ctx_train() : n_ctx_unknown;
-    const double token_bytes = model.kv_bytes_per_token(options.cache_type_k, options.cache_type_v);
-    const int64_t available = machine::available_memory();
-    if (options.n_ctx != -1) {
-        check_between("n_ctx", options.n_ctx, 1, std::numeric_limits<int32_t>::max() - cell_padding);
-        const double needed = static_cast<double>(options.n_ctx) * token_bytes;
-        if (model.memory_class() != MemoryClass::recurrent && available >= 0 &&
-            needed > static_cast<double>(available)) {
-            throw Error(ErrorKind::invalid_argument,
-                        "n_ctx=" + std::to_string(options.n_ctx) + " needs a KV cache of " +
-                            gigabytes(needed) + ", but only " + gigabytes(static_cast<double>(available)) +
-                            " of memory are free");
-        }
-        return {options.n_ctx, false};
-    }
-    if (available < 0 || token_bytes <= 0) {
-        return {n_trained, false};
-    }
-    // A cache that cannot grow is resident as soon as it is made: an automatic size takes a quarter of
-    // the memory at most. One that grows needs its size twice, while it moves for the last time.
-    const double share = model.memory_class() == MemoryClass::full ? 0.5 : 0.25;
-    const auto n_affordable = static_cast<int64_t>(static_cast<double>(available) * share / token_bytes);
-    const int64_t n_ctx = std::max<int64_t>(cell_padding, n_affordable / cell_padding * cell_padding);
-    return n_ctx < n_trained ? ContextSize{n_ctx, true} : ContextSize{n_trained, false};
-}
-
-int32_t padded(int32_t n_cells) {
-    return (n_cells + cell_padding - 1) / cell_padding * cell_padding;
-}
-
-// Sequence ids beside those that run, for pasts that are kept.
-int32_t n_kept_sequences(const Model& model) {
-    // Where a sequence costs a state or a window of its own, few; else they cost nothing but cells.
-    return model.memory_class() == MemoryClass::full ? 24 : 4;
-}
-
-int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
-    if (model.memory_class() != MemoryClass::full) {
-        return config.n_cells;  // its state cannot be moved into one of another size
-    }
-    int32_t n_cells = std::max(cells_at_start, padded(config.n_batch));
-    // LongRoPE has other factors for contexts longer than the original one (llama_model::get_rope_factors):
-    // the first context must be on the same side of that as the last.
-    if (config.n_cells > model.n_ctx_original()) {
-        n_cells = std::max(n_cells, padded(model.n_ctx_original() + 1));
-    }
-    return std::min(n_cells, config.n_cells);
-}
-
-// Rows of logits in a step: one a request, more with guesses, and for texts that are scored as many as fit
-// into a little memory. llama.cpp aborts below the number of sequences.
-int32_t n_rows(const Model& model, const EngineConfig& config) {
-    constexpr int32_t little_memory = 16 << 20;
-    const int32_t n_affordable = little_memory / (static_cast<int32_t>(sizeof(float)) * model.n_vocab());
-    const int32_t n_guessing = config.n_parallel * (1 + config.options.prompt_lookup);
-    return std::min(config.n_batch, std::max({config.n_sequences, n_guessing, n_affordable}));
-}
-
 }  // namespace
-
-EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
-    check_between("n_parallel", options.n_parallel, 1, static_cast<int64_t>(llama_max_parallel_sequences()));
-    if (options.n_threads != -1) {
-        check_between("n_threads", options.n_threads, 1, GGML_MAX_N_THREADS);
-    }
-    if (!(options.stream_slowdown >= 1 && options.stream_slowdown <= 1000)) {
-        throw Error(
-            ErrorKind::invalid_argument,
-            "stream_slowdown=" + std::to_string(options.stream_slowdown) + " is not between 1 and 1000");
-    }
-    check_between("prompt_lookup", options.prompt_lookup, 0, most_guesses);
-    if (options.prompt_lookup > 0 && model.memory_class() != MemoryClass::full) {
-        throw Error(ErrorKind::invalid_argument,
-                    "prompt_lookup needs a memory that can go back, and this model's cannot");
-    }
-    const ContextSize size = context_size(model, options);
-    EngineConfig config{};
-    config.options = options;
-    config.n_ctx = static_cast<int32_t>(size.n_ctx);
-    config.is_n_ctx_capped = size.is_capped;
-    config.n_cells = padded(config.n_ctx);
-    config.n_parallel = options.n_parallel;
-    config.n_sequences = std::min<int32_t>(static_cast<int32_t>(llama_max_parallel_sequences()),
-                                           config.n_parallel + n_kept_sequences(model));
-    config.n_threads = options.n_threads == -1 ? machine::usable_cores() : options.n_threads;
-    config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_sequences);
-    config.n_rows = n_rows(model, config);
-    config.n_cells_at_start = n_cells_at_start(model, config);
-    return config;
-}
 
 Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
                  ggml_abort_callback should_abort, void* user_data)
@@ -167,7 +61,8 @@ void Decoder::make_context(int32_t n_cells) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<uint32_t>(n_cells);
     params.n_batch = n_batch;
-    params.n_ubatch = n_batch;  // one step is one ubatch: it happens wholly or not at all
+    params.n_ubatch =
+        n_batch;  // one step is one ubatch, and happens wholly or not at all, but with recurrent states
     params.n_seq_max = static_cast<uint32_t>(config_.n_sequences);
     params.n_outputs_max = static_cast<uint32_t>(config_.n_rows);
     params.n_threads = n_threads_;
@@ -288,7 +183,8 @@ int32_t Decoder::n_shareable() const {
         return std::numeric_limits<int32_t>::max();
     }
     // llama_kv_cache_iswa's size for the layers with a window.
-    return std::min(config_.n_cells, padded(model_->n_swa() * config_.n_sequences + config_.n_batch)) / 4 * 3;
+    return std::min(config_.n_cells, padded_cells(model_->n_swa() * config_.n_sequences + config_.n_batch)) /
+           4 * 3;
 }
 
 void Decoder::merge_beginning(int32_t from, int32_t to, int32_t n) {

@@ -4,31 +4,14 @@
 #include <memory>
 #include <vector>
 
+#include "engine/engine_config.hpp"
 #include "engine/model.hpp"
-#include "engine/options.hpp"
 #include "engine/sequence_pool.hpp"
 #include "engine/threadpool.hpp"
 #include "ggml.h"
 #include "llama-cpp.h"
 
 namespace tea {
-
-// EngineOptions with every "choose for me" decided.
-struct EngineConfig {
-    int32_t n_ctx;             // tokens of the longest request
-    int32_t n_cells;           // most the KV cache may have, shared by all sequences
-    int32_t n_cells_at_start;  // what it has at first
-    int32_t n_parallel;        // requests that run at once
-    int32_t n_sequences;       // they and those kept for reuse
-    int32_t n_threads;
-    int32_t n_batch;       // tokens of the largest step
-    int32_t n_rows;        // of logits that a step may give
-    bool is_n_ctx_capped;  // automatic, and memory did not allow the trained length
-    EngineOptions options;
-};
-
-// Throws Error{invalid_argument} naming the option that is out of range or does not fit into memory.
-EngineConfig resolve_config(const Model& model, const EngineOptions& options);
 
 // llama.cpp's context with its thread pool and its batch: one step is add() for each token, run(), and
 // logits() for each that wanted them. One engine thread makes, uses and destroys it.

@@ -206,7 +206,9 @@ std::vector<SavedPast> EngineLoop::save_pasts() {
 }
 
 int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
-    const size_t n_ids = static_cast<size_t>(config_.n_sequences - config_.n_parallel);
+    // Others are not forgotten for them, neither now nor by the requests to come.
+    const auto n_to_run = config_.n_parallel - static_cast<int32_t>(running_.size());
+    const auto n_ids = static_cast<size_t>(std::max(0, pool_->n_free_sequences() - n_to_run));
     const int32_t n_used = pool_->n_cells() - pool_->n_free_cells();
     int64_t n_tokens = 0;
     size_t n_fitting = 0;
@@ -220,7 +222,7 @@ int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
     grow_for(n_used + static_cast<int32_t>(n_tokens));
     int64_t n_loaded = 0;
     for (size_t i = n_fitting; i-- > 0;) {  // the last used becomes the last used
-        if (pool_->has_room() && static_cast<int32_t>(pasts[i].tokens.size()) <= pool_->n_free_cells()) {
+        if (static_cast<int32_t>(pasts[i].tokens.size()) <= pool_->n_free_cells()) {
             load_past(pasts[i]);
             n_loaded += static_cast<int64_t>(pasts[i].tokens.size());
         }
@@ -231,14 +233,14 @@ int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
 
 void EngineLoop::load_past(const SavedPast& past) {
     const auto n = static_cast<int32_t>(past.tokens.size());
-    SequencePool::Match match;
-    if (decoder_->keeps_everything()) {
-        match = pool_->find(past.tokens);
-    }
     const int32_t sequence = pool_->attach({});
     if (!decoder_->restore(sequence, n, past.state)) {
         pool_->drop(sequence);
         throw Error(ErrorKind::invalid_argument, "llama.cpp refuses the saved state");
+    }
+    SequencePool::Match match;
+    if (decoder_->keeps_everything()) {
+        match = pool_->find(past.tokens);
     }
     if (match.n_cached > 0) {  // what others hold already is held once
         decoder_->merge_beginning(match.sequence, sequence, match.n_cached);

@@ -72,7 +72,7 @@ class EngineLoop {
     // step.cpp: one step
     void step();
     scheduler::StepPlan plan();
-    int32_t n_earlier() const;
+    std::vector<scheduler::SequenceState> sequence_states();
     void adapt_threads();
     Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
     void commit(const scheduler::StepPlan& plan);

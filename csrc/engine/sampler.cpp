@@ -15,101 +15,13 @@ namespace {
 
 constexpr float lowest = -std::numeric_limits<float>::infinity();
 // What is so far below the best logit weighs nothing: a million such tokens together change no float's sum.
-constexpr float reach = 32;
-
-bool is_better(const TokenLogit& a, const TokenLogit& b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
+constexpr float weightless = 32;
 
 double weight_of(float log_weight) {
     return static_cast<double>(std::exp(log_weight));
 }
 
-// Calls visit(token, logit) for each logit that is at least `least`. Most are not: they are passed over in
-// blocks, with vector registers.
-template <typename Visit>
-void for_each_from(const float* logits, int32_t n_vocab, float least, Visit visit) {
-    constexpr int32_t n_block = 32;
-    int32_t i = 0;
-    for (; i + n_block <= n_vocab; i += n_block) {
-        int32_t n_found = 0;
-        for (int32_t j = 0; j < n_block; ++j) {
-            n_found += logits[i + j] >= least ? 1 : 0;
-        }
-        for (int32_t j = i; n_found > 0 && j < i + n_block; ++j) {
-            if (logits[j] >= least) {
-                visit(j, logits[j]);
-            }
-        }
-    }
-    for (; i < n_vocab; ++i) {
-        if (logits[i] >= least) {
-            visit(i, logits[i]);
-        }
-    }
-}
-
 }  // namespace
-
-std::vector<TokenLogit> top_logits(const float* logits, int32_t n_vocab, int32_t n) {
-    // A heap with the worst survivor on top: after the first few hundred, one comparison a token.
-    std::vector<TokenLogit> best;
-    float threshold = lowest;
-    for (int32_t token = 0; token < n_vocab; ++token) {
-        if (!(logits[token] > threshold)) {
-            continue;
-        }
-        if (best.size() == static_cast<size_t>(n)) {
-            std::pop_heap(best.begin(), best.end(), is_better);
-            best.back() = {token, logits[token]};
-        } else {
-            best.push_back({token, logits[token]});
-        }
-        std::push_heap(best.begin(), best.end(), is_better);
-        if (best.size() == static_cast<size_t>(n)) {
-            threshold = best.front().logit;
-        }
-    }
-    std::sort_heap(best.begin(), best.end(), is_better);  // best first
-    return best;
-}
-
-double log_total(const float* logits, int32_t n_vocab) {
-    const int32_t best = argmax(logits, n_vocab);
-    if (best < 0) {
-        return 0;
-    }
-    double total = 0;
-    for (int32_t token = 0; token < n_vocab; ++token) {
-        const double weight =
-            std::exp(static_cast<double>(logits[token]) - static_cast<double>(logits[best]));
-        total += weight >= 0 ? weight : 0;  // NaN
-    }
-    return static_cast<double>(logits[best]) + std::log(total);
-}
-
-int32_t argmax(const float* logits, int32_t n) {
-    // Lanes without a dependency between them, so that the compiler can use vector registers.
-    constexpr int32_t n_lanes = 16;
-    std::array<float, n_lanes> lanes;
-    lanes.fill(lowest);
-    int32_t i = 0;
-    for (; i + n_lanes <= n; i += n_lanes) {
-        for (int32_t lane = 0; lane < n_lanes; ++lane) {
-            const float value = logits[i + lane];
-            float& best = lanes[static_cast<size_t>(lane)];
-            best = value > best ? value : best;
-        }
-    }
-    float best = *std::max_element(lanes.begin(), lanes.end());
-    for (; i < n; ++i) {
-        best = logits[i] > best ? logits[i] : best;
-    }
-    if (!std::isfinite(best)) {
-        return -1;
-    }
-    return static_cast<int32_t>(std::find(logits, logits + n, best) - logits);
-}
 
 bool Sampler::is_worse(const Candidate& a, const Candidate& b) {
     return a.logit < b.logit;
@@ -139,35 +51,49 @@ Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned,
 }
 
 int32_t Sampler::sample(float* logits, int32_t n_vocab) {
-    int32_t token = pick(logits, n_vocab, prepare(logits, n_vocab));
+    Candidate picked = pick(logits, n_vocab, prepare(logits, n_vocab));
     if (grammar_) {
-        if (!grammar_->allowed({token}).front()) {
-            token = pick_allowed(logits, n_vocab);
+        if (!grammar_->allowed({picked.token}).front()) {
+            picked = pick_allowed(logits, n_vocab);
         }
-        grammar_->accept(token);
+        grammar_->accept(picked.token);
     }
-    return token;
+    if (options_.mirostat == 2 && !is_greedy()) {
+        const auto surprise = static_cast<float>(-std::log2(picked.weight / total_weight()));
+        mirostat_mu_ -= options_.mirostat_eta * (surprise - options_.mirostat_tau);
+    }
+    return picked.token;
 }
 
-int32_t Sampler::pick(const float* logits, int32_t n_vocab, int32_t best) {
+Sampler::Candidate Sampler::pick(const float* logits, int32_t n_vocab, int32_t best) {
+    if (is_greedy()) {
+        return {best, logits[best], 1};
+    }
+    gather(logits, n_vocab, logits[best]);
+    filter(logits[best]);
+    return draw();
+}
+
+Sampler::Candidate Sampler::pick_allowed(const float* logits, int32_t n_vocab) {
+    candidates_ = find_allowed(logits, n_vocab);
+    if (candidates_.empty()) {
+        throw Error(ErrorKind::grammar, "the grammar allows no token that the model has, and no end either");
+    }
+    const Candidate best = candidates_.front();
     if (is_greedy()) {
         return best;
     }
-    filter(logits, n_vocab, logits[best]);
-    const Candidate& drawn = draw();
-    if (options_.mirostat == 2) {
-        const auto surprise = static_cast<float>(-std::log2(drawn.weight / total_weight()));
-        mirostat_mu_ -= options_.mirostat_eta * (surprise - options_.mirostat_tau);
-    }
-    return drawn.token;
+    n_out_of_reach_ = 0;
+    weigh(best.logit, 1);
+    filter(best.logit);
+    return draw();
 }
 
-// Picks among what the grammar allows. Tokens are tested the best first, and no more of them than can matter.
-int32_t Sampler::pick_allowed(const float* logits, int32_t n_vocab) {
+// Gathers from what the grammar allows, the best first. No more tokens are tested than can matter.
+std::vector<Sampler::Candidate> Sampler::find_allowed(const float* logits, int32_t n_vocab) const {
     std::vector<Candidate> found;
-    const size_t n_wanted = is_greedy()          ? 1
-                            : options_.top_k > 0 ? static_cast<size_t>(options_.top_k)
-                                                 : static_cast<size_t>(n_vocab);
+    const bool has_top_k = options_.top_k > 0 && options_.mirostat == 0;
+    const auto n_wanted = static_cast<size_t>(is_greedy() ? 1 : has_top_k ? options_.top_k : n_vocab);
     size_t n_tested = 0;
     for (const int32_t n_looked_at : {64, 1024, n_vocab}) {
         const auto ordered = top_logits(logits, n_vocab, std::min(n_looked_at, n_vocab));
@@ -184,31 +110,18 @@ int32_t Sampler::pick_allowed(const float* logits, int32_t n_vocab) {
         n_tested = ordered.size();
         const bool is_enough =
             found.size() == n_wanted ||
-            (!found.empty() && !ordered.empty() && ordered.back().logit < found.front().logit - reach);
+            (!found.empty() && !ordered.empty() && ordered.back().logit < found.front().logit - reach());
         if (is_enough) {
             break;
         }
     }
-    if (found.empty()) {
-        throw Error(ErrorKind::grammar, "the grammar allows no token that the model has, and no end either");
-    }
-    if (is_greedy()) {
-        return found.front().token;
-    }
-    candidates_ = std::move(found);
-    const float best = candidates_.front().logit;
-    n_out_of_reach_ = 0;
-    weigh(best);
-    if (options_.mirostat == 2) {
-        return candidates_.size() == 1 ? candidates_.front().token : draw().token;
-    }
-    filter_gathered(best);
-    return draw().token;
+    return found;
 }
 
 std::vector<Sampler::Chance> Sampler::chances(float* logits, int32_t n_vocab) {
     const int32_t best = prepare(logits, n_vocab);
-    filter(logits, n_vocab, logits[best]);
+    gather(logits, n_vocab, logits[best]);
+    filter(logits[best]);
     const double total = total_weight();
     std::vector<Chance> chances;
     for (const auto& candidate : candidates_) {
@@ -240,17 +153,17 @@ int32_t Sampler::prepare(float* logits, int32_t n_vocab) {
     return best;
 }
 
-// Leaves in candidates_ what may be drawn, weighed at the temperature.
-void Sampler::filter(const float* logits, int32_t n_vocab, float best) {
-    if (options_.mirostat == 2) {
-        keep_unsurprising(logits, n_vocab, best);
-        return;
-    }
-    gather(logits, n_vocab, best);
-    filter_gathered(best);
+// How far below the best logit a token may be drawn, if no filter says otherwise.
+float Sampler::reach() const {
+    return weightless * std::max(1.0F, options_.temperature);
 }
 
-void Sampler::filter_gathered(float best) {
+// Leaves in candidates_ what may be drawn, weighed at the temperature.
+void Sampler::filter(float best) {
+    if (options_.mirostat == 2) {
+        keep_unsurprising(best);
+        return;
+    }
     if (options_.typical_p < 1) {
         keep_typical();
     }
@@ -264,25 +177,23 @@ void Sampler::filter_gathered(float best) {
     if (options_.xtc_probability > 0 && random_fraction() <= static_cast<double>(options_.xtc_probability)) {
         keep_below_threshold();
     }
-    for (auto& candidate : candidates_) {
-        candidate.weight = weight_of((candidate.logit - best) / options_.temperature);
-    }
+    weigh(best, options_.temperature);
 }
 
 // The top-k tokens, best first, or all. Those that min-p will leave out anyway are only weighed, not kept.
 void Sampler::gather(const float* logits, int32_t n_vocab, float best) {
     candidates_.clear();
     n_out_of_reach_ = 0;
-    if (options_.top_k > 0 && options_.top_k < n_vocab) {
+    if (options_.top_k > 0 && options_.top_k < n_vocab && options_.mirostat == 0) {
         for (const auto& [token, logit] : top_logits(logits, n_vocab, options_.top_k)) {
             candidates_.push_back({token, logit, 0});
         }
-        weigh(best);
+        weigh(best, 1);
         return;
     }
-    const bool needs_all = options_.typical_p < 1;
-    const float least = options_.min_p > 0 && !needs_all ? best + std::log(options_.min_p) : best - reach;
-    const float least_weighed = options_.top_p < 1 ? best - reach : least;
+    const bool needs_all = options_.typical_p < 1 || options_.mirostat == 2;
+    const float least = options_.min_p > 0 && !needs_all ? best + std::log(options_.min_p) : best - reach();
+    const float least_weighed = options_.top_p < 1 ? best - reach() : least;
     for_each_from(logits, n_vocab, least_weighed, [&](int32_t token, float logit) {
         if (logit >= least) {
             candidates_.push_back({token, logit, 0});
@@ -290,12 +201,12 @@ void Sampler::gather(const float* logits, int32_t n_vocab, float best) {
             n_out_of_reach_ += weight_of(logit - best);
         }
     });
-    weigh(best);
+    weigh(best, 1);
 }
 
-void Sampler::weigh(float best) {
+void Sampler::weigh(float best, float temperature) {
     for (auto& candidate : candidates_) {
-        candidate.weight = weight_of(candidate.logit - best);
+        candidate.weight = weight_of((candidate.logit - best) / temperature);
     }
 }
 
@@ -334,7 +245,7 @@ void Sampler::keep_top_p() {
     constexpr size_t n_bins = 1024;
     const float best = std::max_element(candidates_.begin(), candidates_.end(), is_worse)->logit;
     const auto bin_of = [&](const Candidate& candidate) {
-        const float distance = (best - candidate.logit) * (static_cast<float>(n_bins) / reach);
+        const float distance = (best - candidate.logit) * (static_cast<float>(n_bins) / weightless);
         return static_cast<size_t>(std::min(distance, static_cast<float>(n_bins - 1)));
     };
     std::array<double, n_bins> bins{};
@@ -367,10 +278,8 @@ void Sampler::keep_top_p() {
 
 // Keeps those at least min_p times as likely as the best one.
 void Sampler::keep_min_p() {
-    const auto best =
-        std::max_element(candidates_.begin(), candidates_.end(),
-                         [](const Candidate& a, const Candidate& b) { return a.logit < b.logit; });
-    const float least = best->logit + std::log(options_.min_p);
+    const float best = std::max_element(candidates_.begin(), candidates_.end(), is_worse)->logit;
+    const float least = best + std::log(options_.min_p);
     candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(),
                                      [&](const Candidate& candidate) { return candidate.logit < least; }),
                       candidates_.end());
@@ -392,13 +301,8 @@ void Sampler::keep_below_threshold() {
 }
 
 // Mirostat 2: keeps those whose surprise is at most mu, which follows from what was drawn before.
-void Sampler::keep_unsurprising(const float* logits, int32_t n_vocab, float best) {
-    candidates_.clear();
-    n_out_of_reach_ = 0;
-    const float least = best - reach * options_.temperature;
-    for_each_from(logits, n_vocab, least, [&](int32_t token, float logit) {
-        candidates_.push_back({token, logit, weight_of((logit - best) / options_.temperature)});
-    });
+void Sampler::keep_unsurprising(float best) {
+    weigh(best, options_.temperature);
     const double least_weight = total_weight() * std::exp2(-static_cast<double>(mirostat_mu_));
     const auto is_left_out = [&](const Candidate& candidate) {
         return candidate.weight < least_weight && candidate.logit != best;

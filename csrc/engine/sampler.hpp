@@ -7,20 +7,11 @@
 #include <vector>
 
 #include "engine/grammar.hpp"
+#include "engine/logits.hpp"
 #include "engine/options.hpp"
 #include "engine/penalties.hpp"
 
 namespace tea {
-
-struct TokenLogit {
-    int32_t token;
-    float logit;
-};
-
-// The `n` best tokens of a row, best first.
-std::vector<TokenLogit> top_logits(const float* logits, int32_t n_vocab, int32_t n);
-// What to subtract from a logit of a row for the token's log-probability.
-double log_total(const float* logits, int32_t n_vocab);
 
 // Picks the next token from one row of logits, in llama.cpp's default order (common/common.h, `samplers`):
 // logit bias, penalties, DRY, top-k, typical, top-p, min-p, XTC, temperature, draw; with mirostat 2 instead
@@ -59,19 +50,20 @@ class Sampler {
     };
 
     static bool is_worse(const Candidate& a, const Candidate& b);
-    int32_t pick(const float* logits, int32_t n_vocab, int32_t best);
-    int32_t pick_allowed(const float* logits, int32_t n_vocab);
     int32_t prepare(float* logits, int32_t n_vocab);
+    Candidate pick(const float* logits, int32_t n_vocab, int32_t best);
+    Candidate pick_allowed(const float* logits, int32_t n_vocab);
+    std::vector<Candidate> find_allowed(const float* logits, int32_t n_vocab) const;
     bool is_greedy() const;
-    void filter(const float* logits, int32_t n_vocab, float best);
-    void filter_gathered(float best);
+    float reach() const;
     void gather(const float* logits, int32_t n_vocab, float best);
+    void filter(float best);
     void keep_typical();
     void keep_top_p();
     void keep_min_p();
     void keep_below_threshold();
-    void keep_unsurprising(const float* logits, int32_t n_vocab, float best);
-    void weigh(float best);
+    void keep_unsurprising(float best);
+    void weigh(float best, float temperature);
     double total_weight() const;
     const Candidate& draw();
     double random_fraction();
@@ -85,8 +77,5 @@ class Sampler {
     std::vector<Candidate> candidates_;  // scratch: survivors
     double n_out_of_reach_ = 0;          // scratch: weight of what min-p left out early
 };
-
-// Index of the largest of `n` logits, the first one of equals. -1 when none is finite.
-int32_t argmax(const float* logits, int32_t n);
 
 }  // namespace tea

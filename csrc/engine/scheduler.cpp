@@ -40,18 +40,19 @@ StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& 
         }
     }
     const size_t n_decodes = plan.items.size();
-    if (n_decodes > 0) {
-        n_budget = std::min(n_budget, limits.n_prompt_chunk);
-    }
+    int32_t n_chunk = n_decodes > 0 ? limits.n_prompt_chunk : limits.n_batch;
     for (size_t i = 0; i < running.size(); ++i) {
-        const int32_t count = std::min({n_next(running[i]), n_budget, n_cells});
+        const int32_t n_allowed = running[i].is_paced ? std::min(n_chunk, n_budget) : n_budget;
+        const int32_t count = std::min({n_next(running[i]), n_allowed, n_cells});
         if (n_missing(running[i]) > 1 && count > 0) {
             add(i, count);
+            n_chunk -= running[i].is_paced ? count : 0;
         }
     }
     for (size_t i = 0; i < n_decodes; ++i) {
         StepItem& item = plan.items[i];
-        item.n_draft = std::max(0, std::min({running[item.sequence].n_draft, n_budget, n_cells}));
+        item.n_draft = std::max(0, std::min({running[item.sequence].n_draft, n_chunk, n_budget, n_cells}));
+        n_chunk -= item.n_draft;
         n_budget -= item.n_draft;
         n_cells -= item.n_draft;
     }

@@ -18,11 +18,12 @@ struct SequenceState {
     int32_t n_draft = 0;  // guessed tokens after the known ones, to be computed with the last of those
     int32_t n_pause = 0;  // a step must end here, once; 0: nowhere
     int32_t n_most = std::numeric_limits<int32_t>::max();  // tokens of it that a step may compute
+    bool is_paced = true;  // its prompt came after others had begun to generate: they are not held up by it
 };
 
 struct StepLimits {
     int32_t n_batch;         // tokens a step may compute
-    int32_t n_prompt_chunk;  // prompt tokens a step may compute while others generate: keeps steps short
+    int32_t n_prompt_chunk;  // tokens of paced prompts a step may compute while others generate
     int32_t n_free_cells;    // KV cells that are free or can be freed
 };
 
@@ -41,8 +42,8 @@ struct StepPlan {
 };
 
 // `running` is ordered, the most urgent first. Sequences with one token left (those that generate) come
-// first, one token each; then prompts, in their order; drafts take what is left. With at least one
-// sequence running, the plan has items or says must_preempt, unless a lone sequence has no cell left.
+// first, one token each; then prompts, in their order; drafts take what is left of the chunk. With at least
+// one sequence running, the plan has items or says must_preempt, unless a lone sequence has no cell left.
 StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& limits);
 
 // Whether a waiting request may start beside `n_running` others. Besides its prompt it needs cells to

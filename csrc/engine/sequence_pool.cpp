@@ -59,6 +59,12 @@ bool SequencePool::has_room() const {
                        [](const Sequence& sequence) { return sequence.state != State::running; });
 }
 
+int32_t SequencePool::n_free_sequences() const {
+    return static_cast<int32_t>(
+        std::count_if(sequences_.begin(), sequences_.end(),
+                      [](const Sequence& sequence) { return sequence.state == State::free; }));
+}
+
 int32_t SequencePool::attach(const Match& match) {
     int32_t id = match.sequence;
     const bool is_exact = id >= 0 && at(id).state == State::idle && size_of(at(id).tokens) == match.n_cached;

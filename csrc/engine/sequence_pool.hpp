@@ -78,6 +78,7 @@ class SequencePool {
     int32_t n_idle_cells() const { return n_cells() - n_free_cells() - n_pinned_; }
     int32_t n_available_cells() const { return n_cells() - n_pinned_; }  // free, or can be freed
     int32_t n_sequences() const { return static_cast<int32_t>(sequences_.size()); }
+    int32_t n_free_sequences() const;
     const std::vector<int32_t>& tokens(int32_t sequence) const { return at(sequence).tokens; }
     std::vector<int32_t> idle_sequences() const;  // the last used first
     // Counts everything anew. Throws std::logic_error when that differs from the books.

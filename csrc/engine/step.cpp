@@ -56,19 +56,11 @@ void EngineLoop::adapt_threads() {
 
 scheduler::StepPlan EngineLoop::plan() {
     for (;;) {
-        std::vector<scheduler::SequenceState> states;
-        int32_t n_generating = 0;
-        for (const auto& task : running_) {
-            if (config_.options.prompt_lookup > 0) {
-                task->guess();
-            }
-            states.push_back(
-                {task->n_known(), task->n_computed, static_cast<int32_t>(task->draft.size()), task->n_pause});
-            n_generating += task->n_missing() == 1 ? 1 : 0;
-        }
+        const auto states = sequence_states();
+        const auto n_generating = static_cast<int32_t>(std::count_if(
+            running_.begin(), running_.end(), [](const TaskPtr& task) { return task->n_missing() == 1; }));
         const bool has_prompts = n_generating < static_cast<int32_t>(running_.size());
-        const int32_t n_chunk =
-            has_prompts ? std::max(pace_.prompt_chunk(n_generating), n_earlier()) : config_.n_batch;
+        const int32_t n_chunk = has_prompts ? pace_.prompt_chunk(n_generating) : config_.n_batch;
         auto planned = scheduler::plan_step(states, {config_.n_batch, n_chunk, pool_->n_available_cells()});
         if (!planned.must_preempt) {
             return planned;
@@ -77,20 +69,32 @@ scheduler::StepPlan EngineLoop::plan() {
     }
 }
 
-// Prompt tokens of requests that were there before any of those that generate had its first token. They are
-// not slowed down for them, unless they are longer than a step.
-int32_t EngineLoop::n_earlier() const {
+// What the scheduler has to know of those that run. Whoever came before any of those that generate had its
+// first token is not slowed down for them, unless its prompt is longer than a step. Texts that are scored
+// need a row of logits for each token: they share the rows of a step that are beyond everyone's own.
+std::vector<scheduler::SequenceState> EngineLoop::sequence_states() {
     auto first_token_at = Request::Clock::time_point::max();
     for (const auto& task : running_) {
         first_token_at = std::min(first_token_at, task->first_token_at());
     }
-    int32_t n = 0;
+    const int32_t n_own_rows = 1 + config_.options.prompt_lookup;
+    int32_t n_spare_rows = std::max(0, config_.n_rows - n_own_rows * static_cast<int32_t>(running_.size()));
+    std::vector<scheduler::SequenceState> states;
     for (const auto& task : running_) {
-        const bool is_earlier = task->request().submitted_at() <= first_token_at;
-        n += is_earlier && task->n_missing() > 1 && task->n_missing() <= config_.n_batch ? task->n_missing()
-                                                                                         : 0;
+        scheduler::SequenceState state{task->n_known(), task->n_computed};
+        state.n_pause = task->n_pause;
+        state.is_paced =
+            task->request().submitted_at() > first_token_at || task->n_missing() > config_.n_batch;
+        if (task->is_scoring()) {
+            state.n_most = std::min(task->n_missing(), n_own_rows + n_spare_rows);
+            n_spare_rows -= std::max(0, state.n_most - n_own_rows);
+        } else if (config_.options.prompt_lookup > 0) {
+            task->guess();
+            state.n_draft = static_cast<int32_t>(task->draft.size());
+        }
+        states.push_back(state);
     }
-    return n;
+    return states;
 }
 
 Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector<Row>& rows) {

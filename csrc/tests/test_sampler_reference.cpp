@@ -123,7 +123,7 @@ TEST_CASE("random options: the same tokens with the same chances as llama.cpp") 
     int n_nontrivial = 0;
     for (int round = 0; round < 3000; ++round) {
         SamplingOptions o;
-        o.temperature = 0.2F + 2 * chance();
+        o.temperature = 0.2F + (below(4) == 0 ? 20 : 2) * chance();
         o.top_k = below(2) == 0 ? 0 : 1 + below(100);
         o.top_p = below(2) == 0 ? 1 : chance();
         o.min_p = below(2) == 0 ? 0 : chance() / 4;

@@ -187,3 +187,24 @@ TEST_CASE("random states: every plan keeps the limits and makes progress") {
 }
 
 TEST_MAIN
+
+TEST_CASE("prompts that are not paced take what they need, and leave the chunk to those that are") {
+    std::vector<SequenceState> states{{900, 0}, {10, 9}, {100, 0}, {50, 0}};
+    states[2].is_paced = false;
+    const auto plan = plan_step(states, {512, 8, 100000});
+    CHECK(item_of(plan, 0)->count == 8);  // a long and urgent one does not take the others' room
+    CHECK(item_of(plan, 1)->count == 1);
+    CHECK(item_of(plan, 2)->count == 100);
+    CHECK(item_of(plan, 3) == nullptr);
+}
+
+TEST_CASE("no more of a sequence is computed than it may be") {
+    std::vector<SequenceState> states{{900, 0}, {800, 0}, {10, 9}};
+    states[0].n_most = 30;
+    states[1].n_most = 0;
+    const auto plan = plan_step(states, roomy);
+    CHECK(item_of(plan, 0)->count == 30);
+    CHECK(!item_of(plan, 0)->wants_logits);
+    CHECK(item_of(plan, 1) == nullptr);
+    CHECK(item_of(plan, 2)->count == 1);
+}

@@ -201,13 +201,16 @@ def test_a_deadline_inside_a_prompt(
     with tea_llm.load(tiny_model(arch, n_embd=256, n_layer=4), n_ctx=16384, n_threads=1) as llm:
         tokens = [random.Random(1).randrange(10, 200) for _ in range(8000)]
         begin = time.monotonic()
+        llm.call(tokens[::-1][:512], max_tokens=1)
+        step = time.monotonic() - begin
+        begin = time.monotonic()
         with pytest.raises(GenerationTimeoutError) as caught:
             llm.call(tokens, timeout=0.05)
-        assert time.monotonic() - begin < 5  # a step, and a sanitizer may make it slow
+        assert time.monotonic() - begin < 0.05 + max(0.3, 2 * step)  # 2: the machine is not ours alone
         assert caught.value.partial == ""
         stats = llm.stats()
         assert (stats.running, stats.cells_used) == (0, 0)
-        assert stats.prompt_tokens < 8000
+        assert stats.prompt_tokens < 8000 + 512
         assert [llm.call(tokens[:n], max_tokens=3, ignore_eos=True).tokens_used for n in (500, 600)] == [3, 3]
 
 

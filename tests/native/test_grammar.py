@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_requests_keep_their_own_grammar(llm: LocalLlmBackend) -> None:
         assert stream.result.content == digit * 30
     result = llm.call("Hello", regex="[ab]{5}", n=3, temperature=1.5, max_tokens=50)
     assert all(re.fullmatch("[ab]{5}", choice.content) for choice in result.choices)
+
+
+def test_mirostat_chooses_from_what_is_allowed(llm: LocalLlmBackend) -> None:
+    """With next to no surprise wanted, the best of those, though another one is hardly less likely."""
+    a, b, c = (llm.tokenize("b" + letter)[-1] for letter in "abc")
+    chance_a, chance_b = (float(llm.score([*llm.tokenize("Hello"), letter])[-1]) for letter in (a, b))
+    bias = {a: 1001.0, b: 1000.0 + chance_a - chance_b, c: 1020.0}
+
+    def texts(**options: Any) -> set[str]:
+        return {llm.call("Hello", regex="[ab]", logit_bias=bias, seed=i, **options).content for i in range(40)}
+
+    assert texts(mirostat=2, mirostat_tau=0.01) == {"a"}
+    assert texts(temperature=1) == {"a", "b"}
 
 
 def test_with_guesses(tiny_model: Callable[..., Path]) -> None:

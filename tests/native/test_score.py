@@ -22,13 +22,13 @@ def some_tokens(seed: int, n: int) -> list[int]:
     return [chance.randrange(10, 200) for _ in range(n)]
 
 
-@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba"])
+@pytest.mark.parametrize(("arch", "n_vocab"), [("llama", None), ("llama", 49152), ("gemma3", None), ("mamba", None)])
 def test_a_score_is_what_generation_reports(
-    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, arch: str
+    tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, arch: str, n_vocab: int | None
 ) -> None:
     """An answer's tokens, scored as a text, have the log-probabilities that they had when they were generated."""
     monkeypatch.setenv("TEA_LLM_AUDIT", "1")
-    with tea_llm.load(tiny_model(arch), n_ctx=1024, n_threads=1, **EXACT) as llm:
+    with tea_llm.load(tiny_model(arch, n_vocab=n_vocab), n_ctx=1024, n_threads=1, **EXACT) as llm:
         prompt = some_tokens(0, 150)
         (request,) = llm._engine.submit(
             prompt, max_tokens=40, sampling={"temperature": 0}, seeds=[0], ignore_eos=True, n_logprobs=0, n_top_logits=1
@@ -46,9 +46,10 @@ def test_a_score_is_what_generation_reports(
         assert stats.running == stats.cells_used == 0
 
 
-def test_many_at_once_beside_answers(tiny_model: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("n_vocab", [None, 49152])
+def test_many_at_once_beside_answers(tiny_model: Callable[..., Path], n_vocab: int | None) -> None:
     """More rows than a step gives: each text gets its own numbers, whatever is computed beside it."""
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, prompt_lookup=4, **EXACT) as llm:
+    with tea_llm.load(tiny_model("llama", n_vocab=n_vocab), n_ctx=2048, n_threads=1, prompt_lookup=4, **EXACT) as llm:
         texts = [some_tokens(i, n) for i, n in enumerate((2, 3, 40, 300, 7, 150, 90, 500, 2, 64))]
         alone = [llm.score(text) for text in texts]
         with ThreadPoolExecutor(14) as threads:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from typing_extensions import Self
 
 from tea_llm import (
+    ApiLlmBackend,
     Choice,
     ContextOverflowError,
     EmbeddingNotSupportedError,
@@ -84,6 +85,10 @@ class OpenAiServer:
     def url(self) -> str:
         """What goes into ``api_url``."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def client(self) -> ApiLlmBackend:
+        """A backend that asks this server."""
+        return ApiLlmBackend({"llm": {"api_url": self.url, "model": "tiny", "api_key": "a-key", "timeout": 60}})
 
     def fail_next(self, status: int, headers: dict[str, str] | None = None, body: object = None) -> None:
         """The next request that has no such fate yet gets this instead of an answer; a dict is sent as JSON."""
