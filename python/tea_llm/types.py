@@ -144,6 +144,7 @@ class Choice:
         finish_reason: as ``LlmCallResult``.
         tool_calls: as ``LlmCallResult``.
         logprobs: as ``LlmCallResult``.
+        parsed: as ``LlmCallResult``.
     """
 
     index: int
@@ -151,6 +152,7 @@ class Choice:
     finish_reason: FinishReason
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
+    parsed: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,11 @@ class LlmCallResult:
         backend: who answered.
         tool_calls: functions that the model wants called.
         logprobs: of each generated token, if asked for.
-        choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls`` and
-            ``logprobs`` are then the first one's; ``tokens_used``, ``usage`` and ``timings`` those of all. Else empty.
+        parsed: with ``response_format``, what ``content`` holds: an object of the pydantic class, or plain lists and
+            dicts; None when the answer was cut off, and for a JSON null.
+        choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls``,
+            ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and ``timings`` those of
+            all. Else empty.
         fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
     """
 
@@ -181,6 +186,7 @@ class LlmCallResult:
     backend: Literal["local", "api"] = "local"
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
+    parsed: Any = None
     choices: tuple[Choice, ...] = ()
     fallback_reason: str | None = None
 

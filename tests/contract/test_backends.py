@@ -318,8 +318,16 @@ def test_a_closed_one_says_so(tiny_model: Callable[..., Path], server: OpenAiSer
                 ask()
 
 
-@pytest.mark.parametrize("name", ["response_format"])
-def test_what_the_local_backend_has_not_got_is_refused(local: LocalLlmBackend, name: str) -> None:
-    value = {"type": "json_object"}
-    with pytest.raises(ValueError, match=f"{name} is an option that the local backend has not got"):
-        local.chat(HI, **{name: value})  # type: ignore[arg-type]
+def test_an_answer_in_a_form(llm: LlmBackend) -> None:
+    form = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    options: dict[str, Any] = {"response_format": form, "temperature": 0}
+    result = llm.chat(HI, **options)
+    assert result.parsed in ({"a": 1}, {"a": 2})
+    with llm.stream_chat(HI, n=2, **options) as stream:
+        assert [choice.parsed for choice in stream.result.choices] == [result.parsed] * 2
+    assert llm.chat(HI, max_tokens=2, **options).parsed is None
+
+    async def ask() -> object:
+        return (await llm.achat(HI, **options)).parsed
+
+    assert asyncio.run(ask()) == result.parsed

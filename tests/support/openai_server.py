@@ -44,6 +44,7 @@ _OPTIONS = (
     "repeat_penalty",
     "repeat_last_n",
     "tools",
+    "response_format",
     "tool_choice",
 )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.mailbox import LoopMailbox
+from tea_llm.backends.options import GenerationOptions
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.chat.tools import find_calls
 from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, TokenLogprob, Usage
@@ -23,8 +24,8 @@ class LocalAnswer:
         requests: one for each choice; they share the prompt.
         model: its name.
         tools: names of the functions that may be called. With any, texts come whole, to be told from calls.
+        options: of the call.
         owner: what must not be closed while somebody holds the answer.
-        has_logprobs: whether they were asked for.
     """
 
     def __init__(
@@ -33,12 +34,12 @@ class LocalAnswer:
         model: str,
         tools: frozenset[str] = frozenset(),
         *,
-        owner: object = None,
-        has_logprobs: bool = False,
+        options: GenerationOptions,
+        owner: object,
     ) -> None:
         self._owner = owner
         self._requests = requests
-        self._has_logprobs = has_logprobs
+        self._options = options
         self._model = model
         self._tools = tools
         self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
@@ -153,11 +154,14 @@ class LocalAnswer:
             logprobs=choices[0].logprobs,
             backend="local",
         )
-        return replace(whole, choices=choices) if len(choices) > 1 else whole
+        if len(choices) > 1:
+            whole = replace(whole, choices=choices)
+        form = self._options.response_format
+        return whole if form is None else form.read(whole)
 
     def _choice(self, index: int, result: _core.RequestResult) -> Choice:
         content, calls = find_calls(result.text, self._tools) if self._tools else (result.text, ())
-        logprobs = result.logprobs if self._has_logprobs else None
+        logprobs = result.logprobs if self._options.logprobs else None
         return Choice(
             index=index,
             content=content,

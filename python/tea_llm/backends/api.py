@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from tea_llm.backends.options import Options
     from tea_llm.backends.transport import Transport
+    from tea_llm.chat.response_format import ResponseFormat
 
 __all__ = ["ApiLlmBackend"]
 
@@ -51,6 +52,11 @@ class _Request:
     timeout: float
     given: Mapping[str, object]  # the caller's options
     prompt: str | list[int] | None = None
+    form: ResponseFormat | None = None
+
+    def read(self, result: LlmCallResult) -> LlmCallResult:
+        """The result, with what its form makes of it."""
+        return result if self.form is None else self.form.read(result)
 
 
 class ApiLlmBackend(LlmBackend):
@@ -196,12 +202,13 @@ class ApiLlmBackend(LlmBackend):
         if not given:
             raise ValueError("prompt is empty")
         body = completion_body(self._endpoint.model, checked, options)
-        return _Request(body, checked.timeout or self._timeout, options, given)
+        return _Request(body, checked.timeout or self._timeout, options, prompt=given)
 
     def _chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _Request:
         checked = self._checked(options)
         body = completion_body(self._endpoint.model, checked, options) | {"messages": wire_messages(messages)}
-        return _Request(self._endpoint.adapt(body, options), checked.timeout or self._timeout, options)
+        form = checked.response_format
+        return _Request(self._endpoint.adapt(body, options), checked.timeout or self._timeout, options, form=form)
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
@@ -228,7 +235,7 @@ class ApiLlmBackend(LlmBackend):
         async def post(path: str, body: dict[str, Any]) -> LlmCallResult:
             return parse_answer(await self._transport().post(path, body), self._endpoint.model, body.get("n", 1))
 
-        return await self._limited(self._ask(request, post), request.timeout)
+        return request.read(await self._limited(self._ask(request, post), request.timeout))
 
     async def _vectors(self, texts: list[str]) -> list[Sequence[float]]:
         async def post() -> list[Sequence[float]]:
@@ -260,7 +267,7 @@ class ApiLlmBackend(LlmBackend):
             return answer.result()
 
         try:
-            return await self._limited(self._ask(request, stream), request.timeout, lambda: answer.text)
+            return request.read(await self._limited(self._ask(request, stream), request.timeout, lambda: answer.text))
         finally:
             chunks.put_nowait(None)
 

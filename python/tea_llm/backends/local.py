@@ -21,10 +21,10 @@ from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
-from tea_llm.backends.regex import regex_to_gbnf
 from tea_llm.backends.state_file import fingerprint, identity, read_state, write_state
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.errors import EngineClosedError, StateFileError
+from tea_llm.grammar.regex import regex_to_gbnf
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalLlmBackend"]
 
-_API_ONLY = ("response_format",)
 _SAMPLING = (
     *("temperature", "top_k", "top_p", "min_p", "typical_p", "xtc_probability", "xtc_threshold"),
     *("repeat_penalty", "presence_penalty", "frequency_penalty", "repeat_last_n", "dry_multiplier", "dry_base"),
@@ -312,7 +311,7 @@ class LocalLlmBackend(LlmBackend):
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
         requests = self._submit(self._tokens(prompt), checked)
-        return LocalAnswer(requests, self._name, owner=self, has_logprobs=checked.logprobs)
+        return LocalAnswer(requests, self._name, options=checked, owner=self)
 
     def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
         model = self._open_model()
@@ -335,7 +334,7 @@ class LocalLlmBackend(LlmBackend):
         runs = self._prompt.render(messages, tools=tools)
         names = frozenset(tool["function"]["name"] for tool in tools)
         requests = self._submit(self._prompt.encode(runs), checked)
-        return LocalAnswer(requests, self._name, names, owner=self, has_logprobs=checked.logprobs)
+        return LocalAnswer(requests, self._name, names, options=checked, owner=self)
 
     def _submit_score(self, tokens: list[int], timeout: float | None) -> _core.Request:
         limit = GenerationOptions.checked({"timeout": timeout}).timeout or 0.0
@@ -350,7 +349,7 @@ class LocalLlmBackend(LlmBackend):
             tokens,
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             sampling=sampling,
-            grammar=regex_to_gbnf(options.regex) if options.regex is not None else options.grammar or "",
+            grammar=_grammar(options),
             n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
             seeds=[(seed + index) % 2**64 for index in range(options.n)],
             stop=options.stop,
@@ -362,12 +361,15 @@ class LocalLlmBackend(LlmBackend):
 
 def _checked(options: Mapping[str, object]) -> GenerationOptions:
     checked = GenerationOptions.checked(options)
-    for name in _API_ONLY:
-        if options.get(name):
-            raise ValueError(f"{name} is an option that the local backend has not got yet")
     if checked.tool_choice not in (None, "auto", "none"):
         raise ValueError(f"tool_choice={checked.tool_choice!r} cannot be enforced by the local backend yet")
     return checked
+
+
+def _grammar(options: GenerationOptions) -> str:
+    if options.response_format is not None:
+        return options.response_format.grammar()
+    return regex_to_gbnf(options.regex) if options.regex is not None else options.grammar or ""
 
 
 def _close_all_at_exit() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar
 
 from tea_llm._check import check_flag, check_float, check_int, check_text
+from tea_llm.chat.response_format import ResponseFormat
 from tea_llm.types import LlmCallParams
 
 __all__ = ["GenerationOptions", "Options", "split_params", "takes_options"]
@@ -51,7 +52,7 @@ class Options(TypedDict, total=False):
     ignore_eos: bool
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: str | Mapping[str, Any] | None
-    response_format: Mapping[str, Any] | None
+    response_format: Mapping[str, Any] | type | None
     grammar: str | None
     regex: str | None
     timeout: float | None
@@ -91,7 +92,7 @@ class GenerationOptions:
     ignore_eos: bool = False
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
-    response_format: Mapping[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     grammar: str | None = None
     regex: str | None = None
     timeout: float | None = None
@@ -220,18 +221,6 @@ def _check_tool_choice(choice: object) -> str | Mapping[str, Any] | None:
     )
 
 
-def _check_response_format(form: object) -> Mapping[str, Any] | None:
-    if form is None:
-        return None
-    if not isinstance(form, Mapping):
-        raise TypeError(f"response_format must be a dict, not {type(form).__name__}")
-    if form.get("type") not in ("text", "json_object", "json_schema"):
-        raise ValueError(
-            f"response_format has the type {form.get('type')!r}: allowed are 'text', 'json_object', 'json_schema'"
-        )
-    return form
-
-
 _CHECKS: dict[str, Callable[[object], object]] = {
     "max_tokens": lambda value: None if value is None else check_int("max_tokens", value, 1, _MOST_TOKENS),
     "temperature": lambda value: check_float("temperature", value, 0, 1e6),
@@ -262,7 +251,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "ignore_eos": lambda value: check_flag("ignore_eos", value),
     "tools": _check_tools,
     "tool_choice": _check_tool_choice,
-    "response_format": _check_response_format,
+    "response_format": ResponseFormat.checked,
     "grammar": lambda value: None if value is None else check_text("grammar", value),
     "regex": lambda value: None if value is None else check_text("regex", value),
     "timeout": _check_timeout,

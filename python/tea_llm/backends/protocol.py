@@ -73,9 +73,10 @@ def completion_body(model: str, options: GenerationOptions, given: Mapping[str, 
         body |= {} if options.top_logprobs is None else {"top_logprobs": options.top_logprobs}
     if options.tools:
         body["tools"] = list(options.tools)
-    for name in ("tool_choice", "response_format"):
-        if getattr(options, name) is not None:
-            body[name] = getattr(options, name)
+    if options.tool_choice is not None:
+        body["tool_choice"] = options.tool_choice
+    if options.response_format is not None:
+        body["response_format"] = dict(options.response_format.wire)
     return body
 
 

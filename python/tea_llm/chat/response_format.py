@@ -1,0 +1,126 @@
+"""The ``response_format`` option: what an answer must be, and reading it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from tea_llm.errors import ApiResponseError, InferenceError
+from tea_llm.grammar.keywords import KNOWN
+from tea_llm.grammar.schema import schema_to_gbnf
+from tea_llm.types import Choice, LlmCallResult
+
+__all__ = ["ResponseFormat"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseFormat:
+    """A form of JSON.
+
+    Attributes:
+        wire: the option as OpenAI's API has it.
+        schema: of the answer.
+        model: a pydantic class that it becomes; None: plain lists and dicts.
+    """
+
+    wire: Mapping[str, Any]
+    schema: Mapping[str, Any]
+    model: Any = None
+
+    @classmethod
+    def checked(cls, form: object) -> ResponseFormat | None:
+        """The form that a caller asks for. None: any text.
+
+        Raises:
+            TypeError: not a pydantic class or a dict, or one of other values than JSON has.
+            ValueError: a dict that is neither a schema nor one of OpenAI's forms, or that is nested too deep.
+        """
+        if form is None:
+            return None
+        if isinstance(form, type) and hasattr(form, "model_json_schema") and hasattr(form, "model_validate_json"):
+            schema = form.model_json_schema()
+            return cls(wire=_wire(schema, form.__name__), schema=schema, model=form)
+        if not isinstance(form, Mapping):
+            raise TypeError(f"response_format must be a pydantic class or a dict, not {_name_of(form)}")
+        if form.get("type") == "text":
+            return None
+        if form.get("type") == "json_object":
+            return cls(wire=form, schema={"type": "object"})
+        if form.get("type") == "json_schema":
+            inner = form.get("json_schema")
+            schema = inner.get("schema") if isinstance(inner, Mapping) else None
+            if not isinstance(schema, Mapping):
+                raise ValueError("response_format has no 'schema' in its 'json_schema'")
+            return cls(wire=form, schema=schema)
+        if not KNOWN & form.keys():
+            raise ValueError(
+                f"response_format={dict(form)!r} is neither a JSON schema nor of type 'text', 'json_object' or "
+                "'json_schema'"
+            )
+        try:
+            schema = json.loads(json.dumps(form, allow_nan=False))
+        except RecursionError:
+            raise ValueError("response_format is a schema that is nested too deep, or holds itself") from None
+        return cls(wire=_wire(schema, schema.get("title")), schema=schema)
+
+    def grammar(self) -> str:
+        """GBNF of such answers.
+
+        Raises:
+            GrammarError: the schema says what a grammar cannot enforce.
+        """
+        return _grammar(json.dumps(self.schema))
+
+    def read(self, result: LlmCallResult) -> LlmCallResult:
+        """The result with what its texts hold in ``parsed``.
+
+        Raises:
+            ApiResponseError: an API's answer has another form.
+            InferenceError: the pydantic class does not take the answer.
+        """
+        choices = tuple(replace(choice, parsed=self._parsed(choice, result.backend)) for choice in result.choices)
+        parsed = choices[0].parsed if choices else self._parsed(result, result.backend)
+        return replace(result, choices=choices, parsed=parsed)
+
+    def _parsed(self, answer: Choice | LlmCallResult, backend: str) -> Any:
+        if answer.finish_reason != "stop" or answer.tool_calls:
+            return None
+        try:
+            return json.loads(answer.content) if self.model is None else self.model.model_validate_json(answer.content)
+        except (ValueError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
+            kind = ApiResponseError if backend == "api" else InferenceError
+            raise kind(f"the answer has not the response_format: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _grammar(schema: str) -> str:
+    return schema_to_gbnf(json.loads(schema))
+
+
+def _wire(schema: Mapping[str, Any], name: object) -> dict[str, Any]:
+    usable_name = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)[:64] if isinstance(name, str) and name else "answer"
+    strict = {"strict": True} if _is_strict(schema) else {}
+    return {"type": "json_schema", "json_schema": {"name": usable_name, "schema": schema, **strict}}
+
+
+def _is_strict(schema: object) -> bool:
+    """Whether OpenAI's strict mode takes it: every property is required, and there are no others."""
+    parts = [schema]
+    for part in parts:  # it grows
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            names = part.get("properties", {})
+            is_object = "properties" in part or part.get("type") == "object"
+            if is_object and (part.get("additionalProperties") is not False or {*part.get("required", ())} != {*names}):
+                return False
+            parts += part.values()
+    return True
+
+
+def _name_of(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -1,0 +1,128 @@
+"""What JSON schemas mean together: as one that allows what both allow, or as alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tea_llm.errors import GrammarError
+from tea_llm.grammar.keywords import KNOWN, TYPES
+
+__all__ = ["Schema", "exclude_each_other", "is_of", "merged", "same_json", "types_of"]
+
+Schema = Mapping[str, Any]
+
+_LARGER = ("minLength", "minItems", "minimum", "minProperties")
+_SMALLER = ("maxLength", "maxItems", "maximum", "maxProperties")
+
+
+def merged(one: Schema, other: Schema) -> dict[str, Any]:
+    """A schema of what both allow.
+
+    Raises:
+        GrammarError: that cannot be told from their keywords alone.
+    """
+    result = dict(one)
+    for key, value in other.items():
+        if key not in KNOWN or key not in result or same_json(result[key], value):
+            result[key] = value
+        elif key == "type":
+            result[key] = _common_types(types_of(result), types_of(other))
+        elif key == "enum":
+            result[key] = [item for item in result[key] if any(same_json(item, allowed) for allowed in value)]
+        elif key == "required":
+            result[key] = [*result[key], *(name for name in value if name not in result[key])]
+        elif key in _LARGER:
+            result[key] = max(result[key], value)
+        elif key in _SMALLER:
+            result[key] = min(result[key], value)
+        elif key == "properties":
+            result[key] = _merged_properties(result[key], value)
+        elif key in ("items", "additionalProperties") and isinstance(value, Mapping | bool):
+            result[key] = _merged_or_bool(result[key], value)
+        else:
+            raise GrammarError(f"two different {key} that must both hold")
+    if _is_closed(one, other) or _is_closed(other, one):
+        raise GrammarError("additionalProperties of one schema and properties of another that must both hold")
+    return result
+
+
+def types_of(schema: Schema) -> list[str]:
+    """The types that ``type`` allows; those that are not ruled out if there is none."""
+    types = schema.get("type", TYPES)
+    return [types] if isinstance(types, str) else list(types)
+
+
+def same_json(one: object, other: object) -> bool:
+    """Equality as JSON Schema has it: 1 is 1.0, but true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, Sequence) and isinstance(other, Sequence) and not isinstance(one, str):
+        return not isinstance(other, str) and len(one) == len(other) and all(map(same_json, one, other))
+    return one == other
+
+
+def is_of(value: object, kind: str) -> bool:
+    """Whether a JSON value is of a type."""
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer":
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    types: dict[str, type | tuple[type, ...]] = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "number": (int, float),
+        "null": type(None),
+    }
+    return kind in types and isinstance(value, types[kind])
+
+
+def exclude_each_other(schemas: Sequence[Schema]) -> bool:
+    """Whether no value is valid under two of them, as far as types and constants tell."""
+    return all(_are_disjoint(one, other) for i, one in enumerate(schemas) for other in schemas[:i])
+
+
+def _common_types(one: list[str], other: list[str]) -> list[str]:
+    common = [name for name in one if name in other]
+    if "integer" not in common and {"integer", "number"} <= {*one, *other}:
+        common.append("integer")
+    return common
+
+
+def _merged_properties(one: Schema, other: Schema) -> dict[str, Any]:
+    both = {name: _merged_or_bool(one[name], other[name]) for name in one if name in other}
+    return {**one, **other, **both}
+
+
+def _merged_or_bool(one: Any, other: Any) -> Any:
+    if isinstance(one, bool):
+        return other if one else False
+    if isinstance(other, bool):
+        return one if other else False
+    return merged(one, other)
+
+
+def _is_closed(one: Schema, other: Schema) -> bool:
+    """Whether ``one`` has something to say of properties that only ``other`` names."""
+    return one.get("additionalProperties", True) is not True and not (
+        other.get("properties", {}).keys() <= one.get("properties", {}).keys()
+    )
+
+
+def _are_disjoint(one: Any, other: Any) -> bool:
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return False
+    kinds = [{*types_of(schema)} | ({"integer"} if "number" in types_of(schema) else set()) for schema in (one, other)]
+    if not kinds[0] & kinds[1]:
+        return True
+    constants = [schema.get("enum", [schema["const"]] if "const" in schema else None) for schema in (one, other)]
+    if None not in constants:
+        return not any(same_json(a, b) for a in constants[0] for b in constants[1])
+    if kinds[0] & kinds[1] != {"object"}:
+        return False
+    both = set(one.get("required", ())) & set(other.get("required", ()))
+    parts = [schema.get("properties", {}) for schema in (one, other)]
+    return any(_are_disjoint(parts[0].get(name), parts[1].get(name)) for name in both)

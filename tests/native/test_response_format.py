@@ -1,0 +1,221 @@
+"""Answers that are valid under a schema, whatever the model would rather say; and schemas that are refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonschema
+import pytest
+from pydantic import BaseModel, Field, field_validator
+
+import tea_llm
+from support.schemas import random_schema
+from tea_llm import GrammarError, InferenceError, LocalLlmBackend
+
+HI = [{"role": "user", "content": "x"}]
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_model: Callable[..., Path]) -> Iterator[LocalLlmBackend]:
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_parallel=4, n_threads=1) as loaded:
+        yield loaded
+
+
+def check(schema: Any, value: Any) -> None:
+    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    validator(schema, format_checker=validator.FORMAT_CHECKER).validate(value)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_schemas(llm: LocalLlmBackend, seed: int) -> None:
+    schema = random_schema(random.Random(seed))
+    for again in range(3):
+        result = llm.chat(HI, response_format=schema, max_tokens=800, temperature=1.0, top_k=0, seed=again)
+        assert result.finish_reason == "stop", schema  # all of them are short
+        check(schema, json.loads(result.content))
+        assert result.parsed == json.loads(result.content)
+
+
+class Person(BaseModel):
+    name: str = Field(min_length=1, max_length=8)
+    score: float = Field(ge=0, lt=1)
+    kind: Literal["a", "b"]
+    born: date
+    seen: datetime | None = None
+    place: tuple[int, bool]
+    friends: list[Person] = Field(max_length=1)
+    notes: dict[str, Literal[1, 2]] = {}
+
+
+def test_a_pydantic_class(llm: LocalLlmBackend) -> None:
+    n_read = 0
+    for seed in range(10):
+        result = llm.chat(HI, response_format=Person, max_tokens=900, seed=seed)
+        if result.finish_reason == "stop":
+            assert isinstance(result.parsed, Person)
+            n_read += 1
+        else:
+            assert result.parsed is None
+    assert n_read > 5
+
+
+def test_any_object(llm: LocalLlmBackend) -> None:
+    result = llm.chat(HI, response_format={"type": "json_object"}, max_tokens=900, n=4, seed=1)
+    for choice in result.choices:
+        if choice.finish_reason == "stop":
+            assert isinstance(choice.parsed, dict)
+            assert choice.parsed == json.loads(choice.content)
+    assert result.parsed == result.choices[0].parsed
+    assert any(choice.parsed is not None for choice in result.choices)
+
+
+def test_streams_and_raw_prompts(llm: LocalLlmBackend) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": [["x", 1]]}}}
+    with llm.stream("Hello", response_format=form) as stream:
+        text = "".join(chunk.text for chunk in stream)
+        assert stream.result.parsed == json.loads(text) == ["x", 1]
+
+
+def test_what_is_cut_off_is_not_read(llm: LocalLlmBackend) -> None:
+    result = llm.chat(HI, response_format={"const": "a long text"}, max_tokens=3)
+    assert (result.finish_reason, result.parsed) == ("length", None)
+    assert '"a long text"'.startswith(result.content)
+
+
+def test_a_class_that_takes_no_answer(llm: LocalLlmBackend) -> None:
+    class Never(BaseModel):
+        value: bool
+
+        @field_validator("value")
+        @classmethod
+        def refuse(cls, value: bool) -> bool:
+            raise ValueError(f"not {value}")
+
+    with pytest.raises(InferenceError, match=r"has not the response_format(.|\n)*not (True|False)"):
+        llm.chat(HI, response_format=Never)
+
+
+EDGES: list[Any] = [
+    {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"type": "integer", "minimum": 5, "maximum": 7}}},
+    {"$defs": {"n": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}}}}
+    | {"$ref": "#/$defs/n"},
+    {"type": "object", "properties": {"a": {"type": "null"}}, "additionalProperties": {"type": "boolean"}},
+    {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 2, "minProperties": 1},
+    {"type": "object", "propertyNames": {"pattern": "^[a-c]{2}$"}, "additionalProperties": {"type": "null"}}
+    | {"maxProperties": 3},
+    {"required": ["x"], "properties": {"y": {"type": "null"}}, "type": "object", "additionalProperties": {"const": 1}},
+    {"allOf": [{"properties": {"a": {"minimum": 3, "type": "integer"}}}, {"properties": {"a": {"maximum": 4}}}]}
+    | {"required": ["a"], "type": "object"},
+    {"type": ["string", "number"], "maxLength": 2, "minimum": 1, "maximum": 1.5},
+    {"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}}, "additionalProperties": False}
+    | {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+    {
+        "oneOf": [
+            {"type": "object", "properties": {"t": {"const": 1}, "v": {"const": "x"}}, "required": ["t"]},
+            {"type": "object", "properties": {"t": {"const": 2}, "v": {"const": "y"}}, "required": ["t", "v"]},
+            {"type": "null"},
+        ]
+    },
+    {"enum": [1, 2.0, True, "x", None], "type": ["integer", "null"]},
+    {"type": "array", "prefixItems": [{"const": 1}], "items": {"const": 2}, "minItems": 2, "maxItems": 4},
+    {"type": "array", "items": [{"const": 1}, {"const": 2}], "$schema": "http://json-schema.org/draft-07/schema#"}
+    | {"additionalItems": {"const": 3}, "maxItems": 3},
+    {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "boolean"}, "uniqueItems": False},
+    {"minimum": 1, "maximum": 2},
+    {"type": "string", "pattern": "^a|b$|(^c$)|[dD]\\d+"},
+    {"type": "integer", "multipleOf": 1, "exclusiveMaximum": 3, "exclusiveMinimum": 1},
+    {"type": "string", "format": "uri"},
+    {"type": "string", "format": "hostname"},
+    {"type": "string", "format": "password", "maxLength": 3},
+    {"title": "T", "x-vendor": 1, "type": "null"},
+    {"items": {"$ref": "#"}, "maxItems": 1, "type": "array"},
+]
+
+
+@pytest.mark.parametrize("schema", EDGES, ids=lambda schema: json.dumps(schema)[:60])
+def test_edges(llm: LocalLlmBackend, schema: Any) -> None:
+    n_finished = 0
+    quote = llm.tokenize('b"')[-1]  # likelier, so that texts come to an end
+    for seed in range(6):
+        result = llm.chat(
+            HI, response_format=schema, max_tokens=600, temperature=1.2, seed=seed, logit_bias={quote: 6.0}
+        )
+        if result.finish_reason == "stop":
+            n_finished += 1
+            check(schema, result.parsed)
+    assert n_finished > 2
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"not": {"type": "null"}, "if": {}, "type": "object"}, r"#: 'if' is not supported; #: 'not' is not supported"),
+    ({"type": "array", "uniqueItems": True}, "'uniqueItems'"),
+    ({"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.5}}}, "#/properties/a: 'multipleOf'"),
+    ({"type": "string", "pattern": "^a", "maxLength": 3}, "pattern and maxLength together"),
+    ({"type": "string", "pattern": "(?=a)b"}, "assert"),
+    ({"type": "string", "pattern": "a("}, "not a regular expression"),
+    ({"type": "string", "format": "regex"}, "the format 'regex'"),
+    ({"type": "string", "maxLength": 5000}, "more than 2000"),
+    ({"type": "integer", "minimum": 5, "maximum": 4}, "no integer between"),
+    ({"type": "number", "exclusiveMinimum": 1, "maximum": 1}, "no number between"),
+    ({"type": "integer", "exclusiveMinimum": True}, "a bound must be a number"),
+    ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "do not exclude each other"),
+    ({"anyOf": []}, "'anyOf' is empty"),
+    ({"allOf": [{"pattern": "a"}, {"pattern": "b"}]}, "two different pattern"),
+    ({"allOf": [{"additionalProperties": False}, {"properties": {"a": {}}}]}, "additionalProperties"),
+    ({"$ref": "https://example.com/x"}, "leads out of the schema"),
+    ({"$ref": "#/$defs/none"}, "leads nowhere"),
+    ({"$ref": "#"}, "itself"),
+    ({"allOf": [{"$ref": "#"}]}, "itself"),
+    ({"type": "thing"}, "there is no type 'thing'"),
+    ({"type": "array", "items": 5}, "is no schema"),
+    ({"type": "object", "required": ["a"], "properties": {"a": False}}, "allows nothing"),
+    ({"enum": []}, "no constant"),
+    ({"enum": ["x"], "maxLength": 1}, "maxLength beside constants"),
+    ({"type": "object", "minProperties": 2}, "'minProperties'"),
+    ({"type": "object", "properties": {"a": {}}, "maxProperties": 2}, "'maxProperties' beside"),
+    ({"type": "array", "minItems": "2"}, "not valid"),
+    ({"type": "object", "properties": [1]}, "not valid"),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), REFUSED, ids=lambda value: json.dumps(value)[:60])
+def test_what_cannot_be_enforced_is_refused(llm: LocalLlmBackend, schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(GrammarError, match=message):
+        llm.chat(HI, response_format=schema)
+
+
+@pytest.mark.parametrize("depth", [40, 400, 5000])
+def test_deep_schemas(llm: LocalLlmBackend, depth: int) -> None:
+    schema: dict[str, Any] = {"const": 1}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": 1}
+    try:
+        result = llm.chat(HI, response_format=schema, max_tokens=2000, temperature=0)
+    except ValueError:
+        assert depth == 5000
+    except GrammarError:
+        assert depth == 400
+    else:
+        assert depth == 40
+        assert result.finish_reason == "stop"
+        check(schema, result.parsed)
+
+
+@pytest.mark.parametrize(
+    ("form", "error", "message"),
+    [
+        ("json", TypeError, "must be a pydantic class or a dict, not str"),
+        (int, TypeError, "not the class int"),
+        ({"type": "json_schema"}, ValueError, "no 'schema'"),
+        ({"typ": "object"}, ValueError, "neither a JSON schema nor"),
+    ],
+)
+def test_what_is_no_form(llm: LocalLlmBackend, form: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        llm.chat(HI, response_format=form)
+    assert llm.chat(HI, response_format={"type": "text"}, max_tokens=2).parsed is None
