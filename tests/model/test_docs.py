@@ -23,7 +23,7 @@ def test_examples_run(page: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
-        exec(compile(block, str(page), "exec"), namespace)  # noqa: S102 - our own pages
+        exec(compile(block, str(page), "exec", dont_inherit=True), namespace)  # noqa: S102 - our own pages
 
 
 def test_workflows_are_valid() -> None:
