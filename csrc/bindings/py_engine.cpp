@@ -74,6 +74,7 @@ py::dict stats_dict(const EngineStats& stats, const StepTimes& times) {
     dict["cells"] = stats.n_cells;
     dict["cells_used"] = stats.n_cells_used;
     dict["cells_idle"] = stats.n_cells_idle;
+    dict["parked_tokens"] = stats.n_parked_tokens;
     dict["cells_free"] = stats.n_cells - stats.n_cells_used - stats.n_cells_idle;
     dict["steps"] = stats.n_steps;
     dict["preemptions"] = stats.n_preemptions;
@@ -123,7 +124,7 @@ void register_engine(py::module_& module) {
     engine.def(py::init([](std::shared_ptr<Model> model, int64_t n_ctx, int32_t n_parallel, int32_t n_threads,
                            const std::string& cache_type_k, const std::string& cache_type_v,
                            const std::string& flash_attn, const std::string& rope_scaling,
-                           double stream_slowdown, int32_t prompt_lookup, bool audits) {
+                           double stream_slowdown, int32_t prompt_lookup, int64_t cache_ram, bool audits) {
                    EngineOptions options;
                    options.n_ctx = n_ctx;
                    options.n_parallel = n_parallel;
@@ -134,6 +135,7 @@ void register_engine(py::module_& module) {
                    options.rope_scaling = by_name(rope_scalings, "rope_scaling", rope_scaling);
                    options.stream_slowdown = stream_slowdown;
                    options.prompt_lookup = prompt_lookup;
+                   options.cache_ram = cache_ram;
                    options.audits = audits;
                    const GilRelease released;
                    return std::unique_ptr<Engine, CloseWithoutGil>(new Engine(std::move(model), options));
@@ -141,7 +143,8 @@ void register_engine(py::module_& module) {
                py::arg("model"), py::kw_only(), py::arg("n_ctx") = -1, py::arg("n_parallel") = 8,
                py::arg("n_threads") = -1, py::arg("cache_type_k") = "f16", py::arg("cache_type_v") = "f16",
                py::arg("flash_attn") = "auto", py::arg("rope_scaling") = "auto",
-               py::arg("stream_slowdown") = 2.0, py::arg("prompt_lookup") = 0, py::arg("audits") = false);
+               py::arg("stream_slowdown") = 2.0, py::arg("prompt_lookup") = 0, py::arg("cache_ram") = -1,
+               py::arg("audits") = false);
     engine.def(
         "submit",
         [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, const py::dict& sampling,

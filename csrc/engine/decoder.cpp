@@ -252,9 +252,16 @@ bool Decoder::grow(int32_t n_cells) {
     return false;
 }
 
-std::vector<uint8_t> Decoder::save(int32_t sequence) {
+size_t Decoder::state_size(int32_t sequence) {
     const runtime::AbortGuard guard;
-    std::vector<uint8_t> state(llama_state_seq_get_size(context_.get(), sequence));
+    const size_t n_bytes = llama_state_seq_get_size(context_.get(), sequence);
+    guard.check();
+    return n_bytes;
+}
+
+std::vector<uint8_t> Decoder::save(int32_t sequence) {
+    std::vector<uint8_t> state(state_size(sequence));
+    const runtime::AbortGuard guard;
     state.resize(llama_state_seq_get_data(context_.get(), state.data(), state.size(), sequence));
     guard.check();
     return state;

@@ -56,6 +56,8 @@ class Decoder : public SequenceMemory {
 
     // What the memory holds of a sequence, in llama.cpp's format; empty: it could not be had.
     std::vector<uint8_t> save(int32_t sequence);
+    // Bytes of that.
+    size_t state_size(int32_t sequence);
     // Fills an empty sequence from what save() gave for n_tokens tokens. Returns false, and leaves it
     // empty, when the memory does not take it.
     bool restore(int32_t sequence, int32_t n_tokens, const std::vector<uint8_t>& state);

@@ -90,6 +90,23 @@ int32_t padded_cells(int32_t n_cells) {
     return (n_cells + cell_padding - 1) / cell_padding * cell_padding;
 }
 
+namespace {
+
+// By default as much as the full KV cache, but no more than an eighth of the memory that is free.
+size_t n_parked_bytes(const Model& model, const EngineConfig& config) {
+    const EngineOptions& options = config.options;
+    if (options.cache_ram != -1) {
+        check_between("cache_ram", options.cache_ram, 0, std::numeric_limits<int64_t>::max());
+        return static_cast<size_t>(options.cache_ram);
+    }
+    const double cache =
+        model.kv_bytes_per_token(options.cache_type_k, options.cache_type_v) * config.n_cells;
+    const int64_t available = machine::available_memory();
+    return static_cast<size_t>(available < 0 ? cache : std::min(cache, static_cast<double>(available) / 8));
+}
+
+}  // namespace
+
 EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     check_between("n_parallel", options.n_parallel, 1, static_cast<int64_t>(llama_max_parallel_sequences()));
     if (options.n_threads != -1) {
@@ -113,6 +130,7 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     config.n_threads = options.n_threads == -1 ? machine::usable_cores() : options.n_threads;
     config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_sequences);
     config.n_rows = n_rows(model, config);
+    config.n_parked_bytes = n_parked_bytes(model, config);
     config.n_cells_at_start = n_cells_at_start(model, config);
     return config;
 }

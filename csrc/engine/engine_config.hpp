@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "engine/model.hpp"
@@ -15,9 +16,10 @@ struct EngineConfig {
     int32_t n_parallel;        // requests that run at once
     int32_t n_sequences;       // they and those kept for reuse
     int32_t n_threads;
-    int32_t n_batch;       // tokens of the largest step
-    int32_t n_rows;        // of logits that a step may give
-    bool is_n_ctx_capped;  // automatic, and memory did not allow the trained length
+    int32_t n_batch;        // tokens of the largest step
+    int32_t n_rows;         // of logits that a step may give
+    size_t n_parked_bytes;  // of pasts outside of the KV cache
+    bool is_n_ctx_capped;   // automatic, and memory did not allow the trained length
     EngineOptions options;
 };
 

@@ -16,6 +16,7 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
       inbox_(std::move(inbox)),
       pace_(config.options.stream_slowdown, config.n_parallel, config.n_batch),
       threads_(config.n_threads, config.options.n_threads == -1),
+      parked_(config.n_parked_bytes),
       can_grow_(config.n_cells_at_start < config.n_cells) {
     stats_.n_cells = config.n_cells_at_start;
     stats_.n_threads = config.n_threads;
@@ -115,10 +116,7 @@ bool EngineLoop::must_end(Task& task) {
 
 // A running request is over: its sequence becomes idle.
 void EngineLoop::end(TaskPtr& task) {
-    constexpr int32_t n_kept_cells =
-        1024;  // measured: 4,000 idle ones slow 8 streams of a small model by 40 %
     pool_->release(task->sequence);
-    pool_->forget_old(static_cast<size_t>(config_.n_parallel), n_kept_cells);
     ended_.push_back(std::move(task));
 }
 
@@ -171,6 +169,7 @@ void EngineLoop::publish_stats() {
         stats_.n_cells = pool_->n_cells();
         stats_.n_cells_idle = pool_->n_idle_cells();
         stats_.n_cells_used = pool_->n_pinned_cells();
+        stats_.n_parked_tokens = parked_.n_tokens();
     }
     const std::lock_guard lock(inbox_->mutex);
     stats_.n_requests = inbox_->stats.n_requests;              // counted by those who submit
@@ -192,62 +191,6 @@ bool EngineLoop::should_abort() const {
                                                 [](const Request* request) { return request->wants_end(); }));
     runtime::expect_errors(should);  // llama.cpp reports it as a failure
     return should;
-}
-
-std::vector<SavedPast> EngineLoop::save_pasts() {
-    std::vector<SavedPast> pasts;
-    for (const int32_t sequence : pool_->idle_sequences()) {
-        SavedPast past{pool_->tokens(sequence), decoder_->save(sequence)};
-        if (!past.state.empty()) {
-            pasts.push_back(std::move(past));
-        }
-    }
-    return pasts;
-}
-
-int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
-    // Others are not forgotten for them, neither now nor by the requests to come.
-    const auto n_to_run = config_.n_parallel - static_cast<int32_t>(running_.size());
-    const auto n_ids = static_cast<size_t>(std::max(0, pool_->n_free_sequences() - n_to_run));
-    const int32_t n_used = pool_->n_cells() - pool_->n_free_cells();
-    int64_t n_tokens = 0;
-    size_t n_fitting = 0;
-    for (; n_fitting < std::min(pasts.size(), n_ids); ++n_fitting) {
-        const auto n = static_cast<int64_t>(pasts[n_fitting].tokens.size());
-        if (n_used + n_tokens + n > config_.n_cells) {
-            break;
-        }
-        n_tokens += n;
-    }
-    grow_for(n_used + static_cast<int32_t>(n_tokens));
-    int64_t n_loaded = 0;
-    for (size_t i = n_fitting; i-- > 0;) {  // the last used becomes the last used
-        if (static_cast<int32_t>(pasts[i].tokens.size()) <= pool_->n_free_cells()) {
-            load_past(pasts[i]);
-            n_loaded += static_cast<int64_t>(pasts[i].tokens.size());
-        }
-    }
-    publish_stats();  // before the caller hears of it
-    return n_loaded;
-}
-
-void EngineLoop::load_past(const SavedPast& past) {
-    const auto n = static_cast<int32_t>(past.tokens.size());
-    const int32_t sequence = pool_->attach({});
-    if (!decoder_->restore(sequence, n, past.state)) {
-        pool_->drop(sequence);
-        throw Error(ErrorKind::invalid_argument, "llama.cpp refuses the saved state");
-    }
-    SequencePool::Match match;
-    if (decoder_->keeps_everything()) {
-        match = pool_->find(past.tokens);
-    }
-    if (match.n_cached > 0) {  // what others hold already is held once
-        decoder_->merge_beginning(match.sequence, sequence, match.n_cached);
-        pool_->share_beginning(sequence, match);
-    }
-    pool_->extend(sequence, past.tokens.data() + match.n_cached, n - match.n_cached);
-    pool_->release(sequence);
 }
 
 }  // namespace tea

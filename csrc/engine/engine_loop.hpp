@@ -7,17 +7,12 @@
 #include "engine/decoder.hpp"
 #include "engine/inbox.hpp"
 #include "engine/pace.hpp"
+#include "engine/past_store.hpp"
 #include "engine/scheduler.hpp"
 #include "engine/sequence_pool.hpp"
 #include "engine/thread_count.hpp"
 
 namespace tea {
-
-// A past as it is kept in a file: what llama.cpp's memory holds of these tokens.
-struct SavedPast {
-    std::vector<int32_t> tokens;
-    std::vector<uint8_t> state;
-};
 
 // The engine thread: owns the llama_context and every running request, and never touches Python. A
 // step reads as collect -> reap -> admit -> plan -> compute -> deliver -> announce.
@@ -30,7 +25,7 @@ class EngineLoop {
 
     // --- for commands, which run between steps ---
 
-    // The pasts that are kept for reuse, the last used first.
+    // The pasts that are kept for reuse, the last used first, those in the KV cache before the others.
     std::vector<SavedPast> save_pasts();
     // Keeps them as if they had been computed here, the first ones when not all have room. Returns how
     // many of their tokens are held now. Throws Error{invalid_argument} when one does not fit the memory.
@@ -54,7 +49,6 @@ class EngineLoop {
     void announce();
     void die(const Error& error);
     void publish_stats();
-    void load_past(const SavedPast& past);
     bool should_abort() const;
 
     // admission.cpp: who starts, and in which cells
@@ -68,6 +62,12 @@ class EngineLoop {
     void preempt(size_t running);
     int32_t n_promised_cells() const;
     void grow_for(int32_t n_cells);
+
+    // pasts.cpp: what finished requests left, also outside of the KV cache
+    void park(int32_t n_idle);
+    SequencePool::Match fetch(const Task& task);
+    void make_room(int32_t n_cells);
+    bool load_past(const SavedPast& past);
 
     // step.cpp: one step
     void step();
@@ -91,6 +91,7 @@ class EngineLoop {
     std::unique_ptr<SequencePool> pool_;
     Pace pace_;
     ThreadCount threads_;
+    PastStore parked_;
     std::vector<TaskPtr> waiting_;           // the most urgent first
     std::vector<TaskPtr> running_;           // the most urgent first; null: ended in this step
     std::vector<TaskPtr> ended_;             // their requests hear of it when stats() already show it

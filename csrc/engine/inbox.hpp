@@ -26,9 +26,10 @@ struct EngineStats {
     int64_t n_generated_tokens = 0;
     int64_t n_guessed_tokens = 0;  // by prompt lookup
     int64_t n_right_guesses = 0;
-    int64_t n_cells = 0;       // of the KV cache as it is now
-    int64_t n_cells_used = 0;  // by running requests
-    int64_t n_cells_idle = 0;  // by finished ones, kept for reuse
+    int64_t n_cells = 0;          // of the KV cache as it is now
+    int64_t n_cells_used = 0;     // by running requests
+    int64_t n_cells_idle = 0;     // by finished ones, kept for reuse
+    int64_t n_parked_tokens = 0;  // of finished ones, kept outside of the KV cache
     int64_t n_steps = 0;
     int64_t n_preemptions = 0;
     int64_t n_threads = 0;   // that compute now

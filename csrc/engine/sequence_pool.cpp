@@ -65,6 +65,12 @@ int32_t SequencePool::n_free_sequences() const {
                       [](const Sequence& sequence) { return sequence.state == State::free; }));
 }
 
+int32_t SequencePool::n_alone(int32_t sequence) const {
+    const auto& cells = at(sequence).cells;
+    return static_cast<int32_t>(
+        std::count_if(cells.begin(), cells.end(), [&](int32_t id) { return cell(id).n_holders == 1; }));
+}
+
 int32_t SequencePool::attach(const Match& match) {
     int32_t id = match.sequence;
     const bool is_exact = id >= 0 && at(id).state == State::idle && size_of(at(id).tokens) == match.n_cached;
@@ -149,16 +155,6 @@ void SequencePool::make_room(int32_t n_cells) {
             return;
         }
         shrink(oldest, n_cells - n_free_cells());
-    }
-}
-
-void SequencePool::forget_old(size_t n_recent, int32_t n_cells) {
-    if (n_idle_cells() <= n_cells) {
-        return;
-    }
-    std::vector<int32_t> idle = idle_sequences();
-    for (; idle.size() > n_recent && n_idle_cells() > n_cells; idle.pop_back()) {
-        drop(idle.back());
     }
 }
 

@@ -60,13 +60,10 @@ class SequencePool {
     void checkpoint(int32_t sequence);
     // A running sequence becomes idle. Its tokens stay until their cells or its id are needed.
     void release(int32_t sequence);
-    // A running sequence becomes free.
+    // A running or idle sequence becomes free.
     void drop(int32_t sequence);
     // Forgets idle tokens, the longest unused first, until `n_cells` are free or nothing idle is left.
     void make_room(int32_t n_cells);
-    // Forgets idle sequences but the n_recent last used ones, until no more than `n_cells` are idle:
-    // attention passes over idle cells, which takes time.
-    void forget_old(size_t n_recent, int32_t n_cells);
     // The cache has `n_cells` now, no less than before.
     void grow(int32_t n_cells);
     // Forgets everything, as after the KV cache was cleared; all sequences are free.
@@ -79,6 +76,8 @@ class SequencePool {
     int32_t n_available_cells() const { return n_cells() - n_pinned_; }  // free, or can be freed
     int32_t n_sequences() const { return static_cast<int32_t>(sequences_.size()); }
     int32_t n_free_sequences() const;
+    // Cells that nobody else holds.
+    int32_t n_alone(int32_t sequence) const;
     const std::vector<int32_t>& tokens(int32_t sequence) const { return at(sequence).tokens; }
     std::vector<int32_t> idle_sequences() const;  // the last used first
     // Counts everything anew. Throws std::logic_error when that differs from the books.

@@ -120,7 +120,7 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
         n_tokens += n_all;
         in_flight_.push_back(&task.request());
     }
-    pool_->make_room(n_tokens);
+    make_room(n_tokens);
     const auto started_at = Request::Clock::now();
     const auto status = decoder_->run();
     const std::chrono::duration<double> took = Request::Clock::now() - started_at;

@@ -250,22 +250,6 @@ TEST_CASE("room is made from the ends of what was unused longest, never from wha
     fixture.check();
 }
 
-TEST_CASE("what is old is forgotten, unless it is little") {
-    Fixture fixture(6, 300);
-    const int32_t oldest = fixture.finish(count_up(0, 50));
-    const int32_t newer = fixture.finish(count_up(1000, 50));
-    const int32_t newest = fixture.finish(count_up(2000, 50));
-    fixture.pool.forget_old(1, 150);
-    CHECK(fixture.pool.n_idle_cells() == 150);
-    fixture.pool.forget_old(1, 100);
-    CHECK(fixture.n_held(oldest) == 0);
-    CHECK(fixture.n_held(newer) == 50);
-    fixture.pool.forget_old(1, 0);
-    CHECK(fixture.n_held(newer) == 0);
-    CHECK(fixture.n_held(newest) == 50);  // the last used ones stay, however much they are
-    fixture.check();
-}
-
 TEST_CASE("growing gives free cells; clearing forgets everything") {
     Fixture fixture;
     fixture.finish(count_up(0, 20));

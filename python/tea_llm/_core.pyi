@@ -98,6 +98,7 @@ class Engine:
         rope_scaling: str = "auto",
         stream_slowdown: float = 2.0,
         prompt_lookup: int = 0,
+        cache_ram: int = -1,
         audits: bool = False,
     ) -> None: ...
     def submit(

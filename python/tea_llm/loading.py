@@ -45,6 +45,7 @@ def load(
     rope_scaling: Literal["none", "linear", "yarn", "longrope"] | None = None,
     stream_slowdown: float = 2.0,
     prompt_lookup: int = 0,
+    cache_ram: int | Literal["auto"] = "auto",
     seed: int | None = None,
     probe: bool = False,
     progress: Callable[[float], object] | None = None,
@@ -77,6 +78,10 @@ def load(
         prompt_lookup: most tokens, up to 64, to guess in each step from what stands in the text so far, where its
             last words came up before; the model checks them all at once. Never changes a greedy answer but for float
             rounding, and pays where answers quote their prompts. 0 (default): none.
+        cache_ram: bytes for what finished requests computed, beside the KV cache: it is moved there when others
+            start, as attention passes over every cell in use, and back for a prompt that goes on from it.
+            ``"auto"``: as much as the full KV cache takes, at most an eighth of the free memory. 0: none, it is
+            forgotten. (Not for models with a sliding window or a recurrent state.)
         seed: for requests that give none, so that a program's random answers repeat; None: random.
         probe: first load the file and generate a token in a child process, so that a file that crashes llama.cpp
             raises here instead. Takes about twice as long.
@@ -113,6 +118,7 @@ def load(
         "rope_scaling": "auto" if rope_scaling is None else _check_name("rope_scaling", rope_scaling),
         "stream_slowdown": check_float("stream_slowdown", stream_slowdown, 1, 1000),
         "prompt_lookup": check_int("prompt_lookup", prompt_lookup, 0, _MOST_GUESSES),
+        "cache_ram": -1 if cache_ram == "auto" else check_int("cache_ram", cache_ram, 0, 2**63 - 1),
         "audits": bool(os.environ.get("TEA_LLM_AUDIT")),  # for tests: docs/architecture.md
     }
     seed = None if seed is None else check_int("seed", seed, 0, 2**64 - 1)

@@ -263,6 +263,7 @@ class EngineStats:
         cells_used: by running requests. What several share counts once.
         cells_idle: by finished ones, kept for reuse.
         cells_free: by nobody.
+        parked_tokens: of finished requests, kept outside of the KV cache (``load(cache_ram=...)``).
         steps: batches computed.
         preemptions: times a running request had to give way to a more urgent one.
         threads: that compute now; fewer than ``info.n_threads`` while other processes take the processors.
@@ -284,6 +285,7 @@ class EngineStats:
     cells_used: int
     cells_idle: int
     cells_free: int
+    parked_tokens: int
     steps: int
     preemptions: int
     threads: int

@@ -27,10 +27,10 @@ def steps(llm: LocalLlmBackend, prompt: str | Sequence[int], n: int = 20) -> Ste
     return submit(llm, prompt, n).wait().top_logits
 
 
-def assert_equal(one: Steps, other: Steps) -> None:
+def assert_equal(one: Steps, other: Steps, rounding: float = ROUNDING) -> None:
     """Asserts that both are the same, or part where the two best tokens are as good as each other."""
     for (best, second), (other_best, _) in zip(one, other, strict=True):
-        assert abs(best[1] - other_best[1]) < ROUNDING
+        assert abs(best[1] - other_best[1]) < rounding
         if best[0] != other_best[0]:
-            assert best[1] - second[1] < ROUNDING
+            assert best[1] - second[1] < rounding
             return

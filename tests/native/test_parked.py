@@ -1,0 +1,80 @@
+"""Pasts that are moved out of the KV cache, and come back for whoever goes on from them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import tea_llm
+from support.steps import EXACT, assert_equal, steps, submit
+
+PROMPTS = [random.Random(i).choices(range(10, 200), k=300) for i in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def audits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEA_LLM_AUDIT", "1")
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "phi3"])
+@pytest.mark.parametrize("flash_attn", ["off", "on"])
+def test_a_past_comes_back(tiny_model: Callable[..., Path], arch: str, flash_attn: str) -> None:
+    """More pasts than may be idle: the older ones are parked, and whoever goes on from one computes nothing anew."""
+    options = EXACT | {"flash_attn": flash_attn, "n_ctx": 2048, "n_threads": 1}
+    longer = [[*prompt, 7, 8, 9] for prompt in PROMPTS]
+    with tea_llm.load(tiny_model(arch), cache_ram=0, **options) as llm:
+        expected = [steps(llm, prompt, 10) for prompt in longer]
+        assert llm.stats().parked_tokens == 0
+    with tea_llm.load(tiny_model(arch), **options) as llm:
+        for prompt in PROMPTS:
+            llm.call(prompt, max_tokens=1)
+        stats = llm.stats()
+        assert stats.parked_tokens >= 4 * 300
+        assert stats.cells_idle <= 256 + 300
+        for prompt, one in zip(longer, expected, strict=True):
+            result = submit(llm, prompt, 10).wait()
+            assert result.n_cached == 300
+            assert_equal(result.top_logits, one, 0.01 if flash_attn == "off" else 0.05)  # its sums are half floats
+        with ThreadPoolExecutor(6) as threads:  # the same at once
+            requests = list(threads.map(lambda prompt: submit(llm, [*prompt, 7], 20), PROMPTS))
+        assert [request.wait().n_cached for request in requests] == [300] * 6
+
+
+def test_without_memory_for_it_they_are_forgotten(tiny_model: Callable[..., Path]) -> None:
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=0) as llm:
+        for prompt in PROMPTS:
+            llm.call(prompt, max_tokens=1)
+        assert llm.stats().parked_tokens == 0
+        assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 0
+        assert submit(llm, [*PROMPTS[0], 7, 8], 1).wait().n_cached == 301  # the last one is still there
+
+
+def test_parked_pasts_are_saved_too(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
+        for prompt in PROMPTS:
+            llm.call(prompt, max_tokens=1)
+        assert llm.save_state(tmp_path / "state") == 6 * 300
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
+        assert llm.load_state(tmp_path / "state") == 6 * 300
+        assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 300
+
+
+def test_few_cells(tiny_model: Callable[..., Path]) -> None:
+    """Where running requests need all cells, pasts wait outside."""
+    with tea_llm.load(tiny_model("llama"), n_ctx=512, n_threads=1, cache_ram=10**8) as llm:
+        for again in range(2):
+            for prompt in PROMPTS:
+                result = submit(llm, [*prompt, 7], 20).wait()
+                assert result.n_cached == (300 if again else 0)
+        assert llm.stats().preemptions == 0
+
+
+def test_arguments(tiny_model: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="cache_ram"):
+        tea_llm.load(tiny_model("llama"), cache_ram=-1)
+    with pytest.raises(TypeError, match="cache_ram"):
+        tea_llm.load(tiny_model("llama"), cache_ram="1G")  # type: ignore[arg-type]
