@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from works import WORKS
+from works import LENGTHS, SHARES, WIDTHS, WORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -25,18 +25,25 @@ RESULTS = Path(__file__).parent / "results"
 PEERS = ("llama-cpp-python==0.3.36", "xllamacpp", "matplotlib")
 ENGINES = ("tea_llm", "llama_server", "llama_cpp_python", "xllamacpp")
 TABLE = ("single", "conc8", "shared32", "turns10", "overhead")
+CURVES = tuple(
+    f"{kind}{n}" for kind, values in (("width", WIDTHS), ("prompt", LENGTHS), ("cached", SHARES)) for n in values
+)
 PAUSE_S = 0.7  # until the threads of the last run have stopped polling
 
 
 def main() -> None:
     """All that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; default: {', '.join(TABLE)}")
+    parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; or table (default) or curves")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
-    works = arguments.works or list(TABLE)
+    works = [
+        name
+        for given in arguments.works or ["table"]
+        for name in {"table": TABLE, "curves": CURVES}.get(given, [given])
+    ]
     set_up()
     groups = [([work for work in works if work != "overhead"], model("smollm2"))]
     if "overhead" in works:
@@ -53,8 +60,14 @@ def main() -> None:
             for worker in workers.values():
                 worker.stop()
     RESULTS.mkdir(exist_ok=True)
-    facts = {"cpu": cpu(), "threads": arguments.threads, "date": time.strftime("%Y-%m-%d"), "versions": versions()}
-    target = RESULTS / f"{'-'.join(works) if arguments.works else 'all'}.json"
+    facts = {
+        "cpu": cpu(),
+        "model": "SmolLM2-135M Q4_1",
+        "threads": arguments.threads,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": versions(),
+    }
+    target = RESULTS / f"{'-'.join(arguments.works) or 'table'}.json"
     target.write_text(json.dumps({**facts, "load_s": loads, "works": results}, indent=1) + "\n")
     subprocess.run([python(), Path(__file__).with_name("plot.py"), target], check=True)
 

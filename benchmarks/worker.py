@@ -7,11 +7,12 @@ any number of ``{"work", "run"}``, each answered with the seconds that it took.
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from works import N_CTX, N_SLOTS, WORKS, Request
@@ -48,7 +49,7 @@ def xllamacpp(spec: dict[str, Any]) -> Ask:
 
     params = xl.CommonParams()
     params.model.path = spec["model"]
-    params.n_ctx, params.n_parallel, params.warmup = N_CTX, N_SLOTS, False
+    params.n_ctx, params.n_parallel, params.warmup = N_CTX * N_SLOTS, N_SLOTS, False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = spec["threads"]
     server = xl.Server(params)
 
@@ -67,7 +68,8 @@ def llama_server(spec: dict[str, Any]) -> Ask:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     threads = str(spec["threads"])
-    command = [spec["server"], "-m", spec["model"], "-c", str(N_CTX), "-np", str(N_SLOTS), "--port", str(port)]
+    n_ctx = str(N_CTX * N_SLOTS)  # of which each slot has its share
+    command = [spec["server"], "-m", spec["model"], "-c", n_ctx, "-np", str(N_SLOTS), "--port", str(port)]
     process = subprocess.Popen(
         [*command, "-t", threads, "-tb", threads, "--no-webui", "--log-disable"],
         stdout=subprocess.DEVNULL,
@@ -76,6 +78,7 @@ def llama_server(spec: dict[str, Any]) -> Ask:
     import atexit
 
     atexit.register(process.kill)
+    spec["pid"] = process.pid
 
     def post(body: dict[str, Any]) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -102,12 +105,21 @@ def run(ask: Ask, name: str, index: int) -> float:
     """Seconds for one run of a work."""
     work = WORKS[name]
     requests = work.requests(index)
+    for request in requests[: work.n_before]:
+        ask(request)
+    requests = requests[work.n_before :]
     with ThreadPoolExecutor(len(requests) if work.is_at_once and ask.__name__ != "one_by_one" else 1) as threads:
         begin = time.perf_counter()
         n_tokens = sum(threads.map(ask, requests))
         seconds = time.perf_counter() - begin
     assert n_tokens == work.n_generated(), f"{name}: {n_tokens} tokens, not {work.n_generated()}"
     return seconds
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory that a process had at once."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
 def main() -> None:
@@ -128,8 +140,7 @@ def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
         seconds = run(ask, task["work"], task["run"])
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        print(json.dumps({"seconds": seconds, "peak_mib": peak / 1024}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(spec.get("pid", os.getpid()))}), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ N_CTX = 8192
 N_SLOTS = 8
 WIDTHS = (1, 2, 4, 8, 16, 32)
 LENGTHS = (100, 400, 1600, 6400)
+SHARES = (0, 25, 50, 75, 100)
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Work:
     Attributes:
         requests: by an index that differs from run to run, so that no run finds the last one's prompts computed.
         is_at_once: whether they may be computed together.
+        n_before: of the requests, the first ones, whose time does not count.
     """
 
     name: str
     what: str
     is_at_once: bool
+    n_before: int = 0
 
     def requests(self, run: int) -> list[Request]:
         """The requests of one run."""
@@ -39,7 +42,7 @@ class Work:
 
     def n_generated(self) -> int:
         """Tokens that a run generates."""
-        return sum(request.n_tokens for request in self.requests(0))
+        return sum(request.n_tokens for request in self.requests(0)[self.n_before :])
 
 
 def _ids(chance: random.Random, n: int) -> list[int]:
@@ -49,6 +52,12 @@ def _ids(chance: random.Random, n: int) -> list[int]:
 def _shared32(chance: random.Random) -> list[Request]:
     prefix = _ids(chance, 701)
     return [Request(prefix + _ids(chance, 16), 16) for _ in range(32)]
+
+
+def _cached(chance: random.Random, percent: int) -> list[Request]:
+    prompt = _ids(chance, 1600)
+    before = prompt[: len(prompt) * percent // 100] or _ids(chance, 16)
+    return [Request(before, 1), Request(prompt, 1)]
 
 
 def _turns10(chance: random.Random) -> list[Request]:
@@ -66,6 +75,7 @@ _REQUESTS = {
     "turns10": _turns10,
     "overhead": lambda chance: [Request(_ids(chance, 8), 1500)],
     **{f"width{n}": lambda chance, n=n: [Request(_ids(chance, 32), 32) for _ in range(n)] for n in WIDTHS},
+    **{f"cached{n}": lambda chance, n=n: _cached(chance, n) for n in SHARES},
     **{f"prompt{n}": lambda chance, n=n: [Request(_ids(chance, n), 1)] for n in LENGTHS},
 }
 
@@ -79,5 +89,9 @@ WORKS: Mapping[str, Work] = {
         Work("overhead", "1500 tokens of a 2-layer model with 49k vocabulary", is_at_once=False),
         *(Work(f"width{n}", f"{n} requests at once, 32 tokens in and out", is_at_once=True) for n in WIDTHS),
         *(Work(f"prompt{n}", f"a prompt of {n} tokens", is_at_once=False) for n in LENGTHS),
+        *(
+            Work(f"cached{n}", f"a prompt of 1600 tokens, of which {n} % came before", is_at_once=False, n_before=1)
+            for n in SHARES
+        ),
     )
 }
