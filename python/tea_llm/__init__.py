@@ -1,11 +1,11 @@
 """A local LLM inside your Python process."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from tea_llm._version import __version__
-from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
-from tea_llm.backends.select import close_all, create_llm_backend, get_llm_backend, is_local_llm_available
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.catalog import DEFAULT_MODELS, ModelConfig, get_model_config
 from tea_llm.chat.formats import format_chat_prompt
@@ -49,6 +49,11 @@ from tea_llm.types import (
     ToolCall,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from tea_llm.backends.api import ApiLlmBackend
+    from tea_llm.backends.fallback import FallbackBackend
+    from tea_llm.backends.select import close_all, create_llm_backend, get_llm_backend, is_local_llm_available
 
 __all__ = [
     "ApiAuthError",
@@ -103,3 +108,20 @@ __all__ = [
     "load",
     "resolve_model_path",
 ]
+
+_LATER = {
+    "ApiLlmBackend": "tea_llm.backends.api",
+    "FallbackBackend": "tea_llm.backends.fallback",
+    "close_all": "tea_llm.backends.select",
+    "create_llm_backend": "tea_llm.backends.select",
+    "get_llm_backend": "tea_llm.backends.select",
+    "is_local_llm_available": "tea_llm.backends.select",
+}
+"""What needs asyncio, which takes longer to import than all the rest: imported when it is asked for."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -165,6 +164,8 @@ def _probe(path: Path) -> None:
     Raises:
         ModelLoadError: the child failed or died.
     """
+    import subprocess
+
     child = subprocess.run(  # noqa: S603 - our own interpreter and code
         [sys.executable, "-c", _PROBE, str(path)], capture_output=True, text=True, errors="replace", check=False
     )

@@ -16,7 +16,8 @@ ANSWERS = RECORDED["answers"]
 Steps = list[list[tuple[int, float]]]
 ROUNDING = 0.8
 """Largest difference of a best logit (about 20) between batch shapes. The kernels quantize activations to 8 bits and
-accumulate attention in 16: up to 0.58 was measured. tests/native has the exact comparison, with both out of the way."""
+accumulate attention in 16: up to 0.7 was measured against an answer alone in an empty cache, and 0.99 between two whose
+prompts were computed in different pieces. tests/native has the exact comparison, with both out of the way."""
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
 
@@ -26,11 +27,12 @@ def test_greedy_text_is_llama_cpps_own(llm: LocalLlmBackend, answer: dict[str, s
     assert result.content == answer["content"]
 
 
-def test_eight_threads_get_what_they_get_alone(llm: LocalLlmBackend) -> None:
+def test_eight_threads_get_what_they_get_alone(smollm2: Path) -> None:
     prompts = [f"{answer['prompt']}{suffix}" for answer in ANSWERS[:4] for suffix in ("", " and")]
-    alone = [greedy_steps(llm, prompt) for prompt in prompts]
-    with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(lambda prompt: greedy_steps(llm, prompt), prompts))
+    with tea_llm.load(smollm2, n_ctx=2048, n_threads=1) as llm:  # idle cells of other tests change the rounding, too
+        alone = [greedy_steps(llm, prompt) for prompt in prompts]
+        with ThreadPoolExecutor(8) as threads:
+            together = list(threads.map(lambda prompt: greedy_steps(llm, prompt), prompts))
     for one, other in zip(alone, together, strict=True):
         assert_same_but_for_rounding(one, other)
 

@@ -63,7 +63,7 @@ def reference(logits: Row, **options: Any) -> Row:
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = np.where(p > 0, -np.log(p), np.inf)
         entropy = np.sum(p[p > 0] * surprise[p > 0])
-        row = fewest(row, np.argsort(np.abs(surprise - entropy), kind="stable"), get("typical_p"))
+        row = fewest(row, np.argsort(np.abs(surprise - entropy), kind="stable"), get("typical_p", 1))
     if get("top_p", 0.95) < 1:
         row = fewest(row, np.argsort(-row, kind="stable"), get("top_p", 0.95))
     p = softmax(row)

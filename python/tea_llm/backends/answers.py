@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
-from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.chat.tools import find_calls
@@ -58,6 +57,8 @@ class LocalAnswer:
 
     async def join(self) -> LlmCallResult:
         """As ``wait``. Cancelling it ends the requests."""
+        from tea_llm.backends.mailbox import LoopMailbox
+
         mailbox = LoopMailbox.of_running_loop()
         try:
             for request in self._requests:
@@ -97,6 +98,8 @@ class LocalAnswer:
         return None
 
     async def _anext(self) -> StreamChunk | None:
+        from tea_llm.backends.mailbox import LoopMailbox
+
         while self._unread:
             chunk = self._take()
             if chunk is not None:

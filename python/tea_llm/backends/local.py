@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import random
@@ -19,12 +18,9 @@ from tea_llm._native import IS_NATIVE, _core
 from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
-from tea_llm.backends.mailbox import LoopMailbox
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
-from tea_llm.backends.state_file import fingerprint, identity, read_state, write_state
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.errors import EngineClosedError, StateFileError
-from tea_llm.grammar.regex import regex_to_gbnf
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
@@ -59,12 +55,14 @@ class LocalLlmBackend(LlmBackend):
     def __init__(
         self, model: _core.Model, engine: _core.Engine, prompt: ChatPrompt, path: Path, *, seed: int | None
     ) -> None:
+        from tea_llm.backends import state_file
+
         self._model: _core.Model | None = model
         self._engine = engine
         self._embedder = LocalEmbedder(model, n_threads=engine.n_threads)
         self._prompt = prompt
         self._path = path
-        self._identity = identity(path)
+        self._identity = state_file.identity(path)
         self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
@@ -132,6 +130,8 @@ class LocalLlmBackend(LlmBackend):
         return self._ask_chat(messages, options).astream()
 
     async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+        import asyncio
+
         return await asyncio.to_thread(self.embed, text, normalize=normalize)
 
     def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
@@ -231,6 +231,8 @@ class LocalLlmBackend(LlmBackend):
         """As ``score``. Cancelling the task cancels the request."""
         import numpy as np
 
+        from tea_llm.backends.mailbox import LoopMailbox
+
         tokens = self._tokens(text)
         scores = np.full(len(tokens), np.nan, np.float32)
         if len(tokens) > 1:
@@ -254,6 +256,8 @@ class LocalLlmBackend(LlmBackend):
             EngineClosedError, InferenceError: as requests do.
             OSError: the file cannot be written; an older one is as it was.
         """
+        from tea_llm.backends.state_file import write_state
+
         pasts = self._engine.save_pasts()
         write_state(Path(path), pasts, self._facts())
         return sum(len(tokens) for tokens, _ in pasts)
@@ -274,6 +278,8 @@ class LocalLlmBackend(LlmBackend):
             EngineClosedError, InferenceError: as requests do.
             OSError: the file cannot be read.
         """
+        from tea_llm.backends.state_file import read_state
+
         self._open_model()
         pasts = read_state(Path(path), self._facts())
         try:
@@ -283,10 +289,12 @@ class LocalLlmBackend(LlmBackend):
 
     def _facts(self) -> dict[str, str]:
         """What must be the same for a saved state to mean the same."""
-        if identity(self._path) != self._identity:
+        from tea_llm.backends import state_file
+
+        if state_file.identity(self._path) != self._identity:
             raise StateFileError(f"{self._path} is not the file any more that was loaded")
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(self._path)
+            self._fingerprint = state_file.fingerprint(self._path)
         return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
 
     def close(self) -> None:
@@ -369,7 +377,11 @@ def _checked(options: Mapping[str, object]) -> GenerationOptions:
 def _grammar(options: GenerationOptions) -> str:
     if options.response_format is not None:
         return options.response_format.grammar()
-    return regex_to_gbnf(options.regex) if options.regex is not None else options.grammar or ""
+    if options.regex is not None:
+        from tea_llm.grammar.regex import regex_to_gbnf
+
+        return regex_to_gbnf(options.regex)
+    return options.grammar or ""
 
 
 def _close_all_at_exit() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from tea_llm.errors import ApiResponseError, InferenceError
 from tea_llm.grammar.keywords import KNOWN
-from tea_llm.grammar.schema import schema_to_gbnf
 from tea_llm.types import Choice, LlmCallResult
 
 __all__ = ["ResponseFormat"]
@@ -98,6 +97,8 @@ class ResponseFormat:
 
 @lru_cache(maxsize=64)
 def _grammar(schema: str) -> str:
+    from tea_llm.grammar.schema import schema_to_gbnf
+
     return schema_to_gbnf(json.loads(schema))
 
 
