@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from tea_llm.backends.api import ApiLlmBackend
     from tea_llm.backends.fallback import FallbackBackend
     from tea_llm.backends.select import close_all, create_llm_backend, get_llm_backend, is_local_llm_available
+    from tea_llm.quantization import quantize
 
 __all__ = [
     "ApiAuthError",
@@ -106,6 +107,7 @@ __all__ = [
     "get_model_config",
     "is_local_llm_available",
     "load",
+    "quantize",
     "resolve_model_path",
 ]
 
@@ -116,8 +118,9 @@ _LATER = {
     "create_llm_backend": "tea_llm.backends.select",
     "get_llm_backend": "tea_llm.backends.select",
     "is_local_llm_available": "tea_llm.backends.select",
+    "quantize": "tea_llm.quantization",
 }
-"""What needs asyncio, which takes longer to import than all the rest: imported when it is asked for."""
+"""Imported when it is asked for: asyncio, which most of it needs, takes longer to import than all the rest."""
 
 
 def __getattr__(name: str) -> object:

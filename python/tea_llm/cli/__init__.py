@@ -53,9 +53,11 @@ def build_app() -> typer.Typer:
     import typer
 
     from tea_llm._version import __version__
+    from tea_llm.cli.bench import bench
     from tea_llm.cli.chat import chat
     from tea_llm.cli.models import models
     from tea_llm.cli.pull import pull
+    from tea_llm.cli.quantize import quantize
     from tea_llm.cli.run import run
     from tea_llm.cli.validate import validate
 
@@ -83,6 +85,8 @@ def build_app() -> typer.Typer:
     app.command()(chat)
     app.command()(pull)
     app.command()(models)
+    app.command()(quantize)
+    app.command()(bench)
     app.command()(run)
     app.command()(validate)
     return app

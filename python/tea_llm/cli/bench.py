@@ -1,0 +1,80 @@
+"""``tea-llm bench``: how fast a model is on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from tea_llm.benchmark import Figure
+    from tea_llm.types import ModelInfo
+
+__all__ = ["bench"]
+
+_AXES = {
+    "prompt": ("tokens of the prompt", "prompt tokens/s"),
+    "generation": ("requests at once", "generated tokens/s"),
+    "cached": ("% of the prompt cached", "ms to the first token"),
+}
+
+
+def bench(
+    model: Path | None = typer.Argument(None, help="A GGUF file; default: the first one found.", show_default=False),
+    threads: str = typer.Option("", help="Thread counts to compare, as in 1,2,4; default: the usual one."),
+    rounds: int = typer.Option(3, help="Of each work.", min=1),
+    plot: Path | None = typer.Option(None, help="A PNG to draw the figures into.", show_default=False),
+    json_file: Path | None = typer.Option(None, "--json", help="A file for the figures.", show_default=False),
+) -> None:
+    """Measure a model on this machine: prompts, generation in company, cached prompts. About a minute."""
+    import tea_llm
+    from tea_llm.benchmark import measure
+
+    if plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError('--plot needs one more package: pip install "tea-llm[bench]"')
+    try:
+        counts = [int(count) for count in threads.split(",")] if threads else [None]
+    except ValueError:
+        raise ValueError(f"--threads={threads!r} is not a list of numbers") from None
+    figures: list[Figure] = []
+    for count in counts:
+        with tea_llm.load(model, n_ctx=2048, n_threads=count) as llm:
+            info = llm.info
+            print(f"{info.name} ({info.description}), {info.n_threads} threads", flush=True)
+            for figure in measure(llm, rounds=rounds):
+                figures.append(figure)
+                print(f"  {figure}", flush=True)
+    if json_file is not None:
+        facts = {"tea_llm": tea_llm.__version__, "model": info.name, "description": info.description}
+        facts |= {"kernels": info.kernels}
+        json_file.write_text(json.dumps({**facts, "figures": [asdict(figure) for figure in figures]}, indent=1) + "\n")
+    if plot is not None:
+        _draw(plot, figures, info)
+
+
+def _draw(path: Path, figures: list[Figure], info: ModelInfo) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    drawing, all_axes = plt.subplots(1, len(_AXES), figsize=(13, 4), layout="constrained")
+    for axes, (work, (x_label, y_label)) in zip(all_axes, _AXES.items(), strict=True):
+        for count in dict.fromkeys(figure.n_threads for figure in figures):
+            shown = [figure for figure in figures if (figure.work, figure.n_threads) == (work, count)]
+            axes.plot(
+                [figure.size for figure in shown],
+                [figure.median for figure in shown],
+                marker="o",
+                label=f"{count} thread{'s' if count > 1 else ''}",
+            )
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    drawing.suptitle(f"{info.name}: {info.description}")
+    drawing.savefig(path, dpi=120, format="png")

@@ -1,0 +1,37 @@
+"""``tea-llm quantize``: a model file of another type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["quantize"]
+
+
+def quantize(
+    source: Path = typer.Argument(help="A GGUF file, best with 16 or 32 bits a weight.", metavar="IN"),
+    target: Path = typer.Argument(help="Where to write.", metavar="OUT"),
+    type_: str = typer.Option("q4_k_m", "--type", help="Of most weights, as in q8_0.", metavar="T"),
+    n_threads: int | None = typer.Option(None, "--threads", help="Default: the physical cores.", show_default=False),
+    allow_requantize: bool = typer.Option(False, "--allow-requantize", help="Also take a quantized file."),
+) -> None:
+    """Write a model of another type: smaller, or faster on this processor. OUT appears when it is complete."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tea_llm import quantization
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(type_, total=1.0)
+        quantization.quantize(
+            source,
+            target,
+            type_,
+            n_threads=n_threads,
+            allow_requantize=allow_requantize,
+            progress=lambda fraction: bar.update(task, completed=fraction),
+        )
+    before, after = source.stat().st_size, target.stat().st_size
+    print(f"{target}: {after / 1e6:.1f} MB, {after / before:.2f} of the source's {before / 1e6:.1f} MB")
