@@ -8,6 +8,7 @@ from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.local import LocalLlmBackend
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.catalog import DEFAULT_MODELS, ModelConfig, get_model_config
+from tea_llm.chat.conversation import Conversation
 from tea_llm.chat.formats import format_chat_prompt
 from tea_llm.errors import (
     ApiAuthError,
@@ -69,6 +70,7 @@ __all__ = [
     "Choice",
     "ConfigError",
     "ContextOverflowError",
+    "Conversation",
     "DEFAULT_MODELS",
     "EmbeddingNotSupportedError",
     "EngineClosedError",

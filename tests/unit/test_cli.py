@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
 
 import tea_llm
-from tea_llm import LocalLlmBackend, cli
+from tea_llm import Conversation, LocalLlmBackend, cli
 from tea_llm.cli import chat as chat_module
 from tea_llm.errors import ContextOverflowError, ModelNotFoundError
 from tea_llm.types import LlmCallResult, StreamChunk, Usage
@@ -60,6 +61,7 @@ class FakeLlm:
         self.requests: list[tuple[list[dict[str, str]], dict[str, Any]]] = []
         self.n_open = 0
         self.is_closed = False
+        self.info = SimpleNamespace(n_ctx=1000)
 
     def load(self, model: Any = None, **options: Any) -> FakeLlm:
         self.load_arguments = (model, options)
@@ -70,6 +72,9 @@ class FakeLlm:
 
     def __exit__(self, *_: object) -> None:
         self.is_closed = True
+
+    def count_tokens(self, messages: list[dict[str, str]]) -> int:
+        return sum(len(message["content"]) for message in messages)
 
     def stream_chat(self, messages: list[dict[str, str]], **options: Any) -> FakeStream:
         self.requests.append((list(messages), options))
@@ -90,6 +95,10 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> FakeLlm:
     fake = FakeLlm()
     monkeypatch.setattr(tea_llm, "load", fake.load, raising=False)
     return fake
+
+
+def contents(messages: list[dict[str, str]]) -> list[str]:
+    return [message["content"] for message in messages]
 
 
 def run(*args: str, stdin: str | None = None) -> Any:
@@ -256,7 +265,7 @@ class TestConversation:
                     raise line
                 return str(line)
 
-            start = [] if system is None else [{"role": "system", "content": system}]
+            start = Conversation([] if system is None else [{"role": "system", "content": system}])
             chat_module.converse(cast(LocalLlmBackend, llm), start, {"max_tokens": max_tokens}, read_line)
             assert not left
             assert llm.n_open == 0
@@ -273,6 +282,20 @@ class TestConversation:
             {"role": "user", "content": "Who am I?"},
         ]
         assert "Hello!\n" in capsys.readouterr().out
+
+    def test_the_oldest_turns_go_when_the_context_fills(
+        self, llm: FakeLlm, talk: Callable[..., None], capsys: Any
+    ) -> None:
+        llm.scripts = [["a" * 400], ["b" * 200], ["c"]]
+        talk("first", "second", "third", system="Be brief.")
+        begin = ["Be brief.", "first", "a" * 400, "second"]
+        assert contents(llm.requests[1][0]) == begin
+        assert contents(llm.requests[2][0]) == [*begin, "b" * 200, "third"]
+        assert "forgotten" not in capsys.readouterr().err
+        llm.scripts = [["a" * 400], ["b" * 400], ["c"]]
+        talk("first", "second", "third", system="Be brief.")
+        assert contents(llm.requests[5][0]) == ["Be brief.", "second", "b" * 400, "third"]
+        assert "the first 2 messages are forgotten" in capsys.readouterr().err
 
     def test_clear_keeps_the_system_message(self, llm: FakeLlm, talk: Callable[..., None]) -> None:
         llm.scripts = [["Hello!"], ["?"]]

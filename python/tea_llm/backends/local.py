@@ -173,6 +173,15 @@ class LocalLlmBackend(LlmBackend):
         )
         return "".join(text for text, _ in runs)
 
+    def count_tokens(self, messages: Iterable[Message], *, tools: Sequence[Mapping[str, object]] | None = None) -> int:
+        """Tokens of the prompt that ``chat`` makes of a conversation: ``usage.prompt_tokens`` without asking.
+
+        Raises:
+            TemplateError, TypeError, ValueError: as ``render_chat``.
+        """
+        self._open_model()
+        return len(self._prompt.encode(self._prompt.render(messages, tools=tools)))
+
     @property
     def info(self) -> ModelInfo:
         """What is loaded, and how."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tea_llm.chat.conversation import Conversation
 from tea_llm.errors import ContextOverflowError, LlmError
 from tea_llm.paths import models_dir
 
@@ -59,34 +60,36 @@ def chat(
         sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks must not end the answer
     options = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     options["max_tokens"] = max_tokens
-    messages = [] if system is None else [{"role": "system", "content": system}]
+    begin = Conversation([] if system is None else [{"role": "system", "content": system}])
     with tea_llm.load(gguf, **_given(n_ctx=n_ctx, n_threads=threads)) as llm:
         if question is None:
             with _history():
-                converse(llm, messages, options, input)
+                converse(llm, begin, options, input)
         else:
-            result = _answer(llm, [*messages, {"role": "user", "content": question}], options, _print_chunk)
+            begin.append({"role": "user", "content": question})
+            result = _answer(llm, begin, options, _print_chunk)
             _say_if_cut(result, max_tokens)
 
 
 def converse(
     llm: LocalLlmBackend,
-    messages: list[dict[str, str]],
+    begin: Conversation,
     options: dict[str, Any],
     read_line: Callable[[str], str],
 ) -> None:
     """Talks with the model until the user leaves.
 
-    An answer that Ctrl-C stopped stays in the conversation as far as it came; a question that failed does not.
+    An answer that Ctrl-C stopped stays in the conversation as far as it came; a question that failed does not. When
+    the context is full, the oldest turns are forgotten, and that is said.
 
     Args:
         llm: the loaded model.
-        messages: what every conversation starts with: the system message or nothing.
+        begin: what every conversation starts with: the system message or nothing.
         options: for ``stream_chat``.
         read_line: prints its argument and gives a line, as ``input`` does; EOFError ends the conversation.
     """
     print("Talk to the model. /help lists the commands, Ctrl-D leaves.")
-    said = list(messages)
+    said = Conversation(begin)
     while True:
         try:
             line = read_line("> ").strip()
@@ -102,18 +105,16 @@ def converse(
         if line == "/exit":
             return
         if line == "/clear":
-            said = list(messages)
+            said = Conversation(begin)
         elif line == "/help":
             print(_HELP)
         elif line:
-            said += _exchange(llm, said, line, options)
+            said = _exchange(llm, said, line, options)
 
 
-def _exchange(
-    llm: LocalLlmBackend, said: list[dict[str, str]], line: str, options: dict[str, Any]
-) -> list[dict[str, str]]:
-    """Answers one line; returns the messages that it adds to the conversation."""
-    question = {"role": "user", "content": line}
+def _exchange(llm: LocalLlmBackend, said: Conversation, line: str, options: dict[str, Any]) -> Conversation:
+    """Answers one line; returns the conversation with it."""
+    longer = Conversation([*said, {"role": "user", "content": line}])
     texts: list[str] = []
 
     def take(text: str) -> None:
@@ -121,7 +122,10 @@ def _exchange(
         _print_chunk(text)
 
     try:
-        _say_if_cut(_answer(llm, [*said, question], options, take), options["max_tokens"])
+        n_forgotten = longer.trim(llm.info.n_ctx * 3 // 4, llm.count_tokens)
+        if n_forgotten > 0:
+            _note(f"the context is nearly full: the first {n_forgotten} messages are forgotten")
+        _say_if_cut(_answer(llm, longer, options, take), options["max_tokens"])
     except KeyboardInterrupt:
         print()
         _note("stopped")
@@ -131,13 +135,15 @@ def _exchange(
         _print_error(error)
         if isinstance(error, ContextOverflowError):
             _note("/clear forgets the conversation and makes room")
-        return []
-    answer = "".join(texts)
-    return [question, {"role": "assistant", "content": answer}] if answer else []
+        return said
+    if not texts:
+        return said
+    longer.append({"role": "assistant", "content": "".join(texts)})
+    return longer
 
 
 def _answer(
-    llm: LocalLlmBackend, messages: list[dict[str, str]], options: dict[str, Any], take: Callable[[str], None]
+    llm: LocalLlmBackend, messages: Conversation, options: dict[str, Any], take: Callable[[str], None]
 ) -> LlmCallResult:
     """Streams the answer to ``take`` and ends its line."""
     with llm.stream_chat(messages, **options) as stream:
