@@ -212,7 +212,7 @@ class ApiLlmBackend(LlmBackend):
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
-        for name in ("priority", "grammar", "regex"):
+        for name in ("priority", "grammar", "regex", "template_kwargs", "now"):
             if getattr(checked, name):
                 raise ValueError(f"{name} is an option of local backends")
         for name in sorted(self._endpoint.refused_options.intersection(options)):

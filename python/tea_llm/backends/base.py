@@ -61,13 +61,17 @@ class LlmBackend(ABC):
         tools: functions that the model may call, in the OpenAI API's form; for ``chat`` and ``stream_chat``. (With
             tools the text of a local stream comes in one piece, at its end.)
         tool_choice: ``"auto"`` (the default), ``"none"``, ``"required"``, or one function in the OpenAI API's form.
-        response_format: ``{"type": "json_object"}`` or a ``json_schema`` in the OpenAI API's form. APIs only.
+        response_format: what JSON the answer is: a pydantic class, a JSON schema, or ``{"type": "json_object"}`` and
+            ``json_schema`` in the OpenAI API's form; ``LlmCallResult.parsed`` has its value. Local models cannot
+            but keep to it. None (default): any text.
         priority: -1000 to 1000; requests of a higher one go first, and a running request gives way to them where
             they need its place. Ten seconds of waiting count as one more. Default 0. Local only.
         grammar: GBNF, as llama.cpp has it, that the answer matches from its first to its last character, unless
             ``max_tokens`` or a stop string ends it before. Local only.
         regex: a regular expression that it matches in the same way: Python's syntax without look-around and
             back-references; ``.`` is anything but a newline, ``\\d``, ``\\w`` and ``\\s`` are ASCII. Local only.
+        template_kwargs: more variables for the chat template, ``{"enable_thinking": False}`` say. Local only.
+        now: the time that a chat template may ask for; None (default): the clock's. Local only.
         timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
 
     Raises:

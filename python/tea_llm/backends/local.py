@@ -25,6 +25,8 @@ from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Unpack
@@ -152,6 +154,8 @@ class LocalLlmBackend(LlmBackend):
         *,
         tools: Sequence[Mapping[str, object]] | None = None,
         template: str | None = None,
+        template_kwargs: Mapping[str, object] | None = None,
+        now: datetime | None = None,
         add_generation_prompt: bool = True,
     ) -> str:
         """The prompt that ``chat`` makes of a conversation. (``chat`` adds BOS where the template does not.)
@@ -160,6 +164,8 @@ class LocalLlmBackend(LlmBackend):
             messages: as ``chat``.
             tools: function descriptions in the OpenAI API's form, for templates that know what to do with them.
             template: Jinja source to use instead of the model's; None: the model's.
+            template_kwargs: more variables for it.
+            now: the time that it may ask for; None: the clock's.
             add_generation_prompt: end with what stands before the assistant's answer.
 
         Raises:
@@ -169,7 +175,12 @@ class LocalLlmBackend(LlmBackend):
         """
         self._open_model()
         runs = self._prompt.render(
-            messages, tools=tools, template=template, add_generation_prompt=add_generation_prompt
+            messages,
+            tools=tools,
+            template=template,
+            add_generation_prompt=add_generation_prompt,
+            now=now,
+            extra=template_kwargs,
         )
         return "".join(text for text, _ in runs)
 
@@ -327,6 +338,8 @@ class LocalLlmBackend(LlmBackend):
         checked = _checked(options)
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
+        if checked.template_kwargs or checked.now:
+            raise ValueError("template_kwargs and now are for chats: a raw prompt has no template")
         requests = self._submit(self._tokens(prompt), checked)
         return LocalAnswer(requests, self._name, options=checked, owner=self)
 
@@ -348,7 +361,7 @@ class LocalLlmBackend(LlmBackend):
         checked = _checked(options)
         self._open_model()
         tools = () if checked.tool_choice == "none" else checked.tools
-        runs = self._prompt.render(messages, tools=tools)
+        runs = self._prompt.render(messages, tools=tools, now=checked.now, extra=checked.template_kwargs)
         names = frozenset(tool["function"]["name"] for tool in tools)
         requests = self._submit(self._prompt.encode(runs), checked)
         return LocalAnswer(requests, self._name, names, options=checked, owner=self)

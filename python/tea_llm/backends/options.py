@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, TypedDict, TypeVar
 
 from tea_llm._check import check_flag, check_float, check_int, check_text
@@ -55,6 +56,8 @@ class Options(TypedDict, total=False):
     response_format: Mapping[str, Any] | type | None
     grammar: str | None
     regex: str | None
+    template_kwargs: Mapping[str, object] | None
+    now: datetime | None
     timeout: float | None
     priority: int
 
@@ -95,6 +98,8 @@ class GenerationOptions:
     response_format: ResponseFormat | None = None
     grammar: str | None = None
     regex: str | None = None
+    template_kwargs: Mapping[str, object] | None = None
+    now: datetime | None = None
     timeout: float | None = None
     priority: int = 0
 
@@ -191,6 +196,18 @@ def _check_timeout(timeout: object) -> float | None:
     return seconds
 
 
+def _check_template_kwargs(variables: object) -> Mapping[str, object] | None:
+    if variables is not None and not isinstance(variables, Mapping):
+        raise TypeError(f"template_kwargs must be a dict, not {type(variables).__name__}")
+    return variables
+
+
+def _check_now(time: object) -> datetime | None:
+    if time is not None and not isinstance(time, datetime):
+        raise TypeError(f"now must be a datetime, not {type(time).__name__}")
+    return time
+
+
 def _check_tools(tools: object) -> tuple[Mapping[str, Any], ...]:
     if tools is None:
         return ()
@@ -254,6 +271,8 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "response_format": ResponseFormat.checked,
     "grammar": lambda value: None if value is None else check_text("grammar", value),
     "regex": lambda value: None if value is None else check_text("regex", value),
+    "template_kwargs": _check_template_kwargs,
+    "now": _check_now,
     "timeout": _check_timeout,
     "priority": lambda value: check_int("priority", value, -1000, 1000),
 }

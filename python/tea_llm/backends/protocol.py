@@ -45,10 +45,11 @@ _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_err
 _LONGEST_SHOWN = 2000
 """Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
 _OTHERWISE = frozenset({"max_tokens", "temperature", "stop", "tools", "tool_choice", "response_format", "timeout"})
+_LOCAL = frozenset({"priority", "grammar", "regex", "template_kwargs", "now"})
 _AS_GIVEN = tuple(
     option.name
     for option in fields(GenerationOptions)
-    if option.name not in _OTHERWISE | {"priority", "logprobs", "top_logprobs", "grammar", "regex"}
+    if option.name not in _OTHERWISE | _LOCAL | {"logprobs", "top_logprobs"}
 )
 
 

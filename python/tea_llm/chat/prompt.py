@@ -14,6 +14,8 @@ from tea_llm.chat.tools import describe_tools, parsed_arguments
 from tea_llm.types import Message
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tea_llm import _core
     from tea_llm.chat.template import ChatTemplate
 
@@ -78,22 +80,30 @@ class ChatPrompt:
         tools: Sequence[Mapping[str, object]] | None = None,
         template: str | None = None,
         add_generation_prompt: bool = True,
+        now: datetime | None = None,
+        extra: Mapping[str, object] | None = None,
     ) -> Runs:
         """The prompt of a conversation, in runs. A template that knows no tools gets them in words.
+
+        ``now`` and ``extra`` are as ``ChatTemplate.render`` takes them.
 
         Raises:
             TemplateError: the template is not valid, or refuses the messages.
             TypeError: a message is of a wrong type.
-            ValueError: a message is not valid.
+            ValueError: a message is not valid; ``extra`` without a template.
         """
         checked = check_messages(messages)
         compiled = self._compile(template) if template is not None else self._compiled()
         if compiled is not None and compiled.uses_tools:
             checked = parsed_arguments(checked)
-            return compiled.render(checked, tools=tools or None, add_generation_prompt=add_generation_prompt)
+            return compiled.render(
+                checked, tools=tools or None, add_generation_prompt=add_generation_prompt, now=now, extra=extra
+            )
         checked = describe_tools(checked, tools or ())
         if compiled is not None:
-            return compiled.render(checked, add_generation_prompt=add_generation_prompt)
+            return compiled.render(checked, add_generation_prompt=add_generation_prompt, now=now, extra=extra)
+        if extra:
+            raise ValueError(f"template_kwargs are for a template, and {self.format!r} is a format without one")
         return format_parts(checked, self.format, add_generation_prompt=add_generation_prompt)
 
     def encode(self, runs: Runs) -> list[int]:
