@@ -92,7 +92,7 @@ int32_t padded_cells(int32_t n_cells) {
 
 namespace {
 
-// By default as much as the full KV cache, but no more than an eighth of the memory that is free.
+// By default half as much as the full KV cache, but no more than an eighth of the memory that is free.
 size_t n_parked_bytes(const Model& model, const EngineConfig& config) {
     const EngineOptions& options = config.options;
     if (options.cache_ram != -1) {
@@ -100,7 +100,7 @@ size_t n_parked_bytes(const Model& model, const EngineConfig& config) {
         return static_cast<size_t>(options.cache_ram);
     }
     const double cache =
-        model.kv_bytes_per_token(options.cache_type_k, options.cache_type_v) * config.n_cells;
+        model.kv_bytes_per_token(options.cache_type_k, options.cache_type_v) * config.n_cells / 2;
     const int64_t available = machine::available_memory();
     return static_cast<size_t>(available < 0 ? cache : std::min(cache, static_cast<double>(available) / 8));
 }
