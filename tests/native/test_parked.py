@@ -29,7 +29,7 @@ def test_a_past_comes_back(tiny_model: Callable[..., Path], arch: str, flash_att
     with tea_llm.load(tiny_model(arch), cache_ram=0, **options) as llm:
         expected = [steps(llm, prompt, 10) for prompt in longer]
         assert llm.stats().parked_tokens == 0
-    with tea_llm.load(tiny_model(arch), **options) as llm:
+    with tea_llm.load(tiny_model(arch), cache_ram=10**8, **options) as llm:
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         stats = llm.stats()
@@ -54,13 +54,23 @@ def test_without_memory_for_it_they_are_forgotten(tiny_model: Callable[..., Path
 
 
 def test_parked_pasts_are_saved_too(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=10**8) as llm:
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         assert llm.save_state(tmp_path / "state") == 6 * 300
     with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
         assert llm.load_state(tmp_path / "state") == 6 * 300
         assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 300
+
+
+def test_memory_is_limited(tiny_model: Callable[..., Path]) -> None:
+    """By default to half of the KV cache's size: the longest unused pasts are forgotten for newer ones."""
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
+        for prompt in PROMPTS:
+            llm.call(prompt, max_tokens=1)
+        assert 600 <= llm.stats().parked_tokens <= 1024
+        assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 0
+        assert submit(llm, [*PROMPTS[3], 7], 1).wait().n_cached == 300
 
 
 def test_few_cells(tiny_model: Callable[..., Path]) -> None:
