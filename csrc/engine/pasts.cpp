@@ -36,12 +36,14 @@ SequencePool::Match EngineLoop::fetch(const Task& task) {
     if (parked.n_common < match.n_cached + worth_fetching) {
         return match;
     }
-    const SavedPast past = parked_.take(parked.index);
+    SavedPast past = parked_.take(parked.index);  // first: making room may park others
     const auto n = static_cast<int32_t>(past.tokens.size());
     grow_for(pool_->n_pinned_cells() + n);
     make_room(n);
-    if (pool_->n_free_cells() >= n && pool_->has_room()) {
-        load_past(past);
+    const bool has_room = pool_->n_free_cells() >= n && pool_->has_room();
+    const bool is_there = has_room && load_past(past);
+    if (!has_room || (is_there && parked.n_common < n)) {
+        parked_.put(std::move(past));  // somebody else may go on from its end
     }
     return pool_->find(task.tokens());
 }

@@ -63,6 +63,17 @@ def test_parked_pasts_are_saved_too(tiny_model: Callable[..., Path], tmp_path: P
         assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 300
 
 
+def test_who_branches_off_leaves_the_rest(tiny_model: Callable[..., Path]) -> None:
+    """An answer that is asked for anew shares a past's beginning; its end can still be gone on from."""
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=10**8) as llm:
+        for prompt in PROMPTS:
+            llm.call(prompt, max_tokens=1)
+        assert submit(llm, [*PROMPTS[0][:200], 7], 100).wait().n_cached == 200
+        for prompt in PROMPTS[3:]:
+            llm.call([*prompt, 8], max_tokens=1)
+        assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 300
+
+
 def test_memory_is_limited(tiny_model: Callable[..., Path]) -> None:
     """By default to half of the KV cache's size: the longest unused pasts are forgotten for newer ones."""
     with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
