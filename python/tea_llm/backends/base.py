@@ -169,6 +169,61 @@ class LlmBackend(ABC):
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         """``stream_chat`` for asyncio: iterate with ``async for``."""
 
+    def run_tools(  # type: ignore[misc]  # "tools" is an option, too
+        self,
+        messages: Iterable[Message],
+        tools: Sequence[Callable[..., object]],
+        *,
+        max_rounds: int = 10,
+        **options: Unpack[Options],
+    ) -> LlmCallResult:
+        """Chats, carries out the functions that the model calls and tells it what they gave, until it calls no more.
+
+        Args:
+            messages: as ``chat``. A ``Conversation`` gets all messages that come, to go on with.
+            tools: Python functions with type hints. The model is told their names, hints and the first paragraphs of
+                their docstrings; it is told what goes wrong, too, and may do better.
+            max_rounds: most answers, 1 to 1000.
+            **options: see the class. A ``tool_choice`` is for the first round.
+
+        Returns:
+            The last answer; its ``finish_reason`` is ``"tool_calls"`` where ``max_rounds`` were not enough.
+
+        Raises:
+            TypeError, ValueError: a function that cannot be a tool; also as ``chat``.
+
+        Example:
+            >>> def add(a: int, b: int) -> int:
+            ...     "Adds two numbers."
+            ...     return a + b
+            >>> llm.run_tools([{"role": "user", "content": "17 + 25?"}], [add]).content  # doctest: +SKIP
+            '42'
+        """
+        from tea_llm.chat.functions import ToolRun
+
+        run = ToolRun(messages, tools, max_rounds, options)
+        while run.goes_on:
+            for call in run.take(self.chat(run.talk, **run.options())):
+                run.talk.append(run.functions.answer(call))
+        return run.result
+
+    async def arun_tools(  # type: ignore[misc]  # "tools" is an option, too
+        self,
+        messages: Iterable[Message],
+        tools: Sequence[Callable[..., object]],
+        *,
+        max_rounds: int = 10,
+        **options: Unpack[Options],
+    ) -> LlmCallResult:
+        """``run_tools`` for asyncio; the functions may be ``async``."""
+        from tea_llm.chat.functions import ToolRun
+
+        run = ToolRun(messages, tools, max_rounds, options)
+        while run.goes_on:
+            for call in run.take(await self.achat(run.talk, **run.options())):
+                run.talk.append(await run.functions.aanswer(call))
+        return run.result
+
     @abstractmethod
     def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
         """Vectors of texts.
