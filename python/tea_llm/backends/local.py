@@ -20,6 +20,7 @@ from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.chat.tools import call_schema
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
@@ -391,12 +392,21 @@ class LocalLlmBackend(LlmBackend):
 
 def _checked(options: Mapping[str, object]) -> GenerationOptions:
     checked = GenerationOptions.checked(options)
-    if checked.tool_choice not in (None, "auto", "none"):
-        raise ValueError(f"tool_choice={checked.tool_choice!r} cannot be enforced by the local backend yet")
+    constrained = [name for name in ("grammar", "regex", "response_format") if getattr(checked, name) is not None]
+    if _forces_call(checked) and constrained:
+        raise ValueError(f"tool_choice={checked.tool_choice!r} and {constrained[0]} exclude each other")
     return checked
 
 
+def _forces_call(options: GenerationOptions) -> bool:
+    return options.tool_choice not in (None, "auto", "none")
+
+
 def _grammar(options: GenerationOptions) -> str:
+    if options.tool_choice is not None and _forces_call(options):
+        from tea_llm.grammar.schema import schema_to_gbnf
+
+        return schema_to_gbnf(call_schema(options.tools, options.tool_choice))
     if options.response_format is not None:
         return options.response_format.grammar()
     if options.regex is not None:
