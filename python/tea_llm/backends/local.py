@@ -17,10 +17,10 @@ from tea_llm._log import forward_native_log
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
-from tea_llm.chat.tools import call_schema
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
@@ -240,27 +240,19 @@ class LocalLlmBackend(LlmBackend):
             >>> llm.score("The sky is blue.").shape  # doctest: +SKIP
             (6,)
         """
-        import numpy as np
-
         tokens = self._tokens(text)
-        scores = np.full(len(tokens), np.nan, np.float32)
-        if len(tokens) > 1:
-            scores[1:] = self._submit_score(tokens, timeout).wait().scores
-        return scores
+        return _scores(self._submit_score(tokens, timeout).wait() if len(tokens) > 1 else None)
 
     async def ascore(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
         """As ``score``. Cancelling the task cancels the request."""
-        import numpy as np
-
         from tea_llm.backends.mailbox import LoopMailbox
 
         tokens = self._tokens(text)
-        scores = np.full(len(tokens), np.nan, np.float32)
-        if len(tokens) > 1:
-            request = self._submit_score(tokens, timeout)
-            await LoopMailbox.of_running_loop().wait([request], wants_text=False)
-            scores[1:] = request.wait().scores
-        return scores
+        if len(tokens) == 1:
+            return _scores(None)
+        request = self._submit_score(tokens, timeout)
+        await LoopMailbox.of_running_loop().wait([request], wants_text=False)
+        return _scores(request.wait())
 
     def save_state(self, path: str | os.PathLike[str]) -> int:
         """Writes what finished requests left in the KV cache to a file, so that another process need not compute it.
@@ -336,7 +328,7 @@ class LocalLlmBackend(LlmBackend):
 
     def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> LocalAnswer:
         prompt, options = split_params(prompt, options)
-        checked = _checked(options)
+        checked = GenerationOptions.checked(options)
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
         if checked.template_kwargs or checked.now:
@@ -359,7 +351,7 @@ class LocalLlmBackend(LlmBackend):
         return tokens
 
     def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
-        checked = _checked(options)
+        checked = GenerationOptions.checked(options)
         self._open_model()
         tools = () if checked.tool_choice == "none" else checked.tools
         runs = self._prompt.render(messages, tools=tools, now=checked.now, extra=checked.template_kwargs)
@@ -380,7 +372,7 @@ class LocalLlmBackend(LlmBackend):
             tokens,
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             sampling=sampling,
-            grammar=_grammar(options),
+            grammar=grammar_of(options),
             n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
             seeds=[(seed + index) % 2**64 for index in range(options.n)],
             stop=options.stop,
@@ -390,30 +382,10 @@ class LocalLlmBackend(LlmBackend):
         )
 
 
-def _checked(options: Mapping[str, object]) -> GenerationOptions:
-    checked = GenerationOptions.checked(options)
-    constrained = [name for name in ("grammar", "regex", "response_format") if getattr(checked, name) is not None]
-    if _forces_call(checked) and constrained:
-        raise ValueError(f"tool_choice={checked.tool_choice!r} and {constrained[0]} exclude each other")
-    return checked
+def _scores(result: _core.RequestResult | None) -> NDArray[np.float32]:
+    import numpy as np
 
-
-def _forces_call(options: GenerationOptions) -> bool:
-    return options.tool_choice not in (None, "auto", "none")
-
-
-def _grammar(options: GenerationOptions) -> str:
-    if options.tool_choice is not None and _forces_call(options):
-        from tea_llm.grammar.schema import schema_to_gbnf
-
-        return schema_to_gbnf(call_schema(options.tools, options.tool_choice))
-    if options.response_format is not None:
-        return options.response_format.grammar()
-    if options.regex is not None:
-        from tea_llm.grammar.regex import regex_to_gbnf
-
-        return regex_to_gbnf(options.regex)
-    return options.grammar or ""
+    return np.append(np.float32(np.nan), [] if result is None else result.scores).astype(np.float32)
 
 
 def _close_all_at_exit() -> None:
