@@ -338,14 +338,13 @@ class LocalLlmBackend(LlmBackend):
 
     def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
         model = self._open_model()
+        tokens: list[int] = []
         if not isinstance(prompt, str):
             tokens = check_tokens(model, prompt)
         elif prompt:
             tokens = model.encode(check_text("prompt", prompt), add_special=True, parse_special=True)
             if model.adds_bos and tokens[:2] == [model.bos, model.bos]:
                 del tokens[0]  # the caller wrote it, as render_chat() does
-        else:
-            tokens = []
         if not tokens:
             raise ValueError("prompt is empty")
         return tokens
