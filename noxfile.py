@@ -30,6 +30,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", "tests/soak.py", *session.posargs)
 
 
+@nox.session
+def structured(session: nox.Session) -> None:
+    """A real model's answers under 100 schemas; posargs go to tests/structured.py."""
+    session.install(".[dev]")
+    session.run("python", "tests/structured.py", *session.posargs)
+
+
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The whole suite on one Python, from an installed wheel."""
