@@ -46,14 +46,20 @@ endif()
 
 add_subdirectory(${llama_cpp_dir} ${CMAKE_BINARY_DIR}/llama.cpp EXCLUDE_FROM_ALL)
 
-# The part of llama.cpp's common/ that we use: JSON schema -> grammar, tool-call grammars and their
-# parsing. Its own target (llama-common) would bring argument parsing, downloads and an HTTP client.
+# The part of llama.cpp's common/ that we use: tool-call grammars and their parsing, and what common.cpp
+# refers to. Its own target (llama-common) would bring argument parsing, downloads and an HTTP client.
 include(${llama_cpp_dir}/common/parsers/sources.cmake)
 file(GLOB common_sources ${llama_cpp_dir}/common/chat*.cpp ${llama_cpp_dir}/common/json*.cpp
-     ${llama_cpp_dir}/common/jinja/*.cpp)
-foreach(name common log peg-parser reasoning-budget trie unicode)
+     ${llama_cpp_dir}/common/jinja/*.cpp ${llama_cpp_dir}/common/ngram-*.cpp)
+foreach(name common fit log peg-parser reasoning-budget sampling speculative trie unicode)
   list(APPEND common_sources ${llama_cpp_dir}/common/${name}.cpp)
 endforeach()
-add_library(tea_llama_common STATIC EXCLUDE_FROM_ALL ${common_sources} ${LLAMA_CHAT_PARSERS_SOURCES})
+set(LLAMA_BUILD_NUMBER 0)
+configure_file(${llama_cpp_dir}/common/build-info.cpp.in ${CMAKE_BINARY_DIR}/build-info.cpp)
+add_library(tea_llama_common STATIC EXCLUDE_FROM_ALL ${common_sources} ${LLAMA_CHAT_PARSERS_SOURCES}
+            ${CMAKE_BINARY_DIR}/build-info.cpp)
+if(NOT MSVC)
+  target_compile_options(tea_llama_common PRIVATE -ffunction-sections -fdata-sections)
+endif()
 target_include_directories(tea_llama_common SYSTEM PUBLIC ${llama_cpp_dir}/common)
 target_link_libraries(tea_llama_common PUBLIC llama vendor::nlohmann Threads::Threads)

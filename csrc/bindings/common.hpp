@@ -17,6 +17,7 @@ namespace py = pybind11;
 void register_errors(py::module_& module);
 void register_runtime(py::module_& module);
 void register_model(py::module_& module);
+void register_chat_format(py::module_& module);
 void register_request(py::module_& module);
 void register_engine(py::module_& module);
 void register_embedder(py::module_& module);

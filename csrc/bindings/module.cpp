@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, module) {
     tea::bindings::register_errors(module);
     tea::bindings::register_runtime(module);
     tea::bindings::register_model(module);
+    tea::bindings::register_chat_format(module);
     tea::bindings::register_request(module);
     tea::bindings::register_engine(module);
     tea::bindings::register_embedder(module);

@@ -149,7 +149,9 @@ void register_engine(py::module_& module) {
         "submit",
         [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, const py::dict& sampling,
            const std::vector<uint64_t>& seeds, std::vector<std::string> stop, bool ignore_eos,
-           double timeout_s, int32_t priority, std::string grammar, bool scores, int32_t n_logprobs,
+           double timeout_s, int32_t priority, std::string grammar, std::string grammar_prefix,
+           std::vector<std::string> markers, int64_t reasoning_budget, std::string reasoning_start,
+           std::string reasoning_end, bool is_reasoning, bool scores, int32_t n_logprobs,
            int32_t n_top_logits) {
             RequestOptions options;
             options.prompt = std::move(prompt);
@@ -160,6 +162,10 @@ void register_engine(py::module_& module) {
             options.timeout_s = timeout_s;
             options.priority = priority;
             options.grammar = std::move(grammar);
+            options.grammar_prefix = std::move(grammar_prefix);
+            options.markers = std::move(markers);
+            options.reasoning = {reasoning_budget, std::move(reasoning_start), std::move(reasoning_end),
+                                 is_reasoning};
             options.scores = scores;
             options.n_logprobs = n_logprobs;
             options.n_top_logits = n_top_logits;
@@ -173,7 +179,10 @@ void register_engine(py::module_& module) {
         py::arg("prompt"), py::kw_only(), py::arg("max_tokens"), py::arg("sampling"), py::arg("seeds"),
         py::arg("stop") = std::vector<std::string>{}, py::arg("ignore_eos") = false,
         py::arg("timeout_s") = 0.0, py::arg("priority") = 0, py::arg("grammar") = "",
-        py::arg("scores") = false, py::arg("n_logprobs") = -1, py::arg("n_top_logits") = 0);
+        py::arg("grammar_prefix") = "", py::arg("markers") = std::vector<std::string>{},
+        py::arg("reasoning_budget") = -1, py::arg("reasoning_start") = "", py::arg("reasoning_end") = "",
+        py::arg("is_reasoning") = false, py::arg("scores") = false, py::arg("n_logprobs") = -1,
+        py::arg("n_top_logits") = 0);
     engine.def("close", &Engine::close, py::call_guard<GilRelease>());
     engine.def("stats", [](const Engine& self) {
         EngineStats stats;

@@ -12,7 +12,7 @@ namespace {
 
 // Every ErrorKind and the Python class it becomes; ValueError is the builtin, the others are in
 // tea_llm.errors. A test fails when a kind is missing.
-constexpr std::array<std::pair<ErrorKind, const char*>, 10> class_names{{
+constexpr std::array<std::pair<ErrorKind, const char*>, 11> class_names{{
     {ErrorKind::invalid_argument, "ValueError"},
     {ErrorKind::model_load, "ModelLoadError"},
     {ErrorKind::inference, "InferenceError"},
@@ -23,6 +23,7 @@ constexpr std::array<std::pair<ErrorKind, const char*>, 10> class_names{{
     {ErrorKind::engine_forked, "EngineForkedError"},
     {ErrorKind::embedding_not_supported, "EmbeddingNotSupportedError"},
     {ErrorKind::grammar, "GrammarError"},
+    {ErrorKind::chat_template, "TemplateError"},
 }};
 
 const char* class_name(ErrorKind kind) {
@@ -74,7 +75,7 @@ void register_errors(py::module_& module) {
         }
         return names;
     });
-    module.attr("_N_ERROR_KINDS") = static_cast<int>(ErrorKind::grammar) + 1;
+    module.attr("_N_ERROR_KINDS") = static_cast<int>(ErrorKind::chat_template) + 1;
 }
 
 }  // namespace tea::bindings

@@ -18,6 +18,7 @@ enum class ErrorKind {
     engine_forked,
     embedding_not_supported,
     grammar,
+    chat_template,
 };
 
 // The only exception type that leaves the engine.

@@ -50,7 +50,7 @@ void guarded(const char* what, Work work) {
 
 }  // namespace
 
-Grammar::Grammar(const Model& model, const std::string& gbnf) : model_(model) {
+Grammar::Grammar(const Model& model, const std::string& gbnf, const std::string& prefix) : model_(model) {
     check_size(gbnf);
     run_on_big_stack(parser_stack, [&] {
         guarded("llama.cpp cannot read the grammar",
@@ -58,6 +58,10 @@ Grammar::Grammar(const Model& model, const std::string& gbnf) : model_(model) {
     });
     if (!sampler_) {
         throw Error(ErrorKind::grammar, "not a valid GBNF grammar with a rule named root (see stderr)");
+    }
+    for (const int32_t token :
+         prefix.empty() ? std::vector<int32_t>{} : tokenizer::encode_further(model, prefix)) {
+        accept(token);
     }
 }
 

@@ -14,9 +14,10 @@ namespace tea {
 // One per request, used by one thread at a time.
 class Grammar {
   public:
-    // `model` must outlive it. Throws Error{grammar} when it is not a grammar, or too large or too deep for
-    // llama.cpp's parser.
-    Grammar(const Model& model, const std::string& gbnf);
+    // `model` must outlive it. `prefix`: a text that the grammar has taken already. Throws Error{grammar}
+    // when it is not a grammar, too large or too deep for llama.cpp's parser, or does not begin with
+    // `prefix`.
+    Grammar(const Model& model, const std::string& gbnf, const std::string& prefix = "");
 
     // Of these tokens, those that may come next; an end-of-generation token when the text may end.
     std::vector<bool> allowed(const std::vector<int32_t>& tokens) const;

@@ -68,16 +68,27 @@ struct SamplingOptions {
     std::vector<LogitBias> logit_bias;
 };
 
+// How long a model may think before it answers.
+struct ReasoningOptions {
+    int64_t budget = -1;   // tokens; -1: any
+    std::string start;     // the text that begins it; empty: there is none
+    std::string end;       // the text that ends it
+    bool is_open = false;  // the prompt has begun it
+};
+
 struct RequestOptions {
     std::vector<int32_t> prompt;  // token ids
     int64_t max_tokens = 100;     // -1: until the model ends or the context is full
     SamplingOptions sampling;
-    std::vector<std::string> stop;  // non-empty UTF-8 strings
-    bool ignore_eos = false;        // end-of-generation tokens are never sampled
-    double timeout_s = 0;           // 0: none
-    int32_t priority = 0;           // the higher, the sooner; one more for each 10 s of waiting
-    int32_t n_top_logits = 0;       // of each step, the best raw logits to keep for the result
-    std::string grammar;            // GBNF that the answer must match; empty: none
+    std::vector<std::string> stop;     // non-empty UTF-8 strings
+    bool ignore_eos = false;           // end-of-generation tokens are never sampled
+    double timeout_s = 0;              // 0: none
+    int32_t priority = 0;              // the higher, the sooner; one more for each 10 s of waiting
+    int32_t n_top_logits = 0;          // of each step, the best raw logits to keep for the result
+    std::string grammar;               // GBNF that the answer must match; empty: none
+    std::string grammar_prefix;        // the prompt's end, where the grammar begins with it
+    std::vector<std::string> markers;  // control tokens that are written as their texts
+    ReasoningOptions reasoning;
     bool scores = false;      // no answer, but how likely each token of the prompt is after those before
     int32_t n_logprobs = -1;  // of each token its log-probability and of so many best ones; -1: none
 };

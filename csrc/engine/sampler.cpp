@@ -65,6 +65,12 @@ int32_t Sampler::sample(float* logits, int32_t n_vocab) {
     return picked.token;
 }
 
+void Sampler::force(int32_t token) {
+    if (grammar_) {
+        grammar_->accept(token);
+    }
+}
+
 Sampler::Candidate Sampler::pick(const float* logits, int32_t n_vocab, int32_t best) {
     if (is_greedy()) {
         return {best, logits[best], 1};

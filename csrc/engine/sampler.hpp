@@ -35,6 +35,9 @@ class Sampler {
     // Error{grammar} when the grammar allows none that is.
     int32_t sample(float* logits, int32_t n_vocab);
 
+    // A token that comes without being sampled. Throws Error{grammar} when the grammar does not allow it.
+    void force(int32_t token);
+
     // What sample() draws from: tokens that are left of a row, with their chances. For tests; not for greedy.
     struct Chance {
         int32_t token;

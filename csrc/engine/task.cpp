@@ -23,7 +23,21 @@ std::vector<int32_t> banned_tokens(const Model& model, bool ignore_eos) {
 }
 
 std::unique_ptr<Grammar> grammar_of(const Model& model, const RequestOptions& options) {
-    return options.grammar.empty() ? nullptr : std::make_unique<Grammar>(model, options.grammar);
+    return options.grammar.empty()
+               ? nullptr
+               : std::make_unique<Grammar>(model, options.grammar, options.grammar_prefix);
+}
+
+// Those of the texts that are one token.
+std::vector<int32_t> markers_of(const Model& model, const std::vector<std::string>& texts) {
+    std::vector<int32_t> markers;
+    for (const auto& text : texts) {
+        const auto tokens = tokenizer::encode_further(model, text);
+        if (tokens.size() == 1) {
+            markers.push_back(tokens.front());
+        }
+    }
+    return markers;
 }
 
 int32_t known_limit(const RequestOptions& options, int32_t n_ctx) {
@@ -68,6 +82,8 @@ Task::Task(const Model& model, std::shared_ptr<Request> request, int32_t n_ctx, 
       n_limit_(known_limit(request_->options(), n_ctx)),
       sampler_(request_->options().sampling, banned_tokens(model, request_->options().ignore_eos),
                grammar_of(model, request_->options())),
+      reasoning_(model, request_->options().reasoning),
+      markers_(markers_of(model, request_->options().markers)),
       lookup_(n_guesses),
       text_(request_->options().stop) {
     if (sampler_.has_memory()) {
@@ -112,7 +128,7 @@ bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
     if (options.n_logprobs >= 0) {
         raw.assign(logits, logits + model.n_vocab());
     }
-    const int32_t token = sampler_.sample(logits, model.n_vocab());
+    const int32_t token = next_token(logits, model.n_vocab());
     last_token_at_ = Request::Clock::now();
     if (n_generated_ == 0) {
         first_token_at_ = last_token_at_;
@@ -125,9 +141,13 @@ bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
     }
     tokens_.push_back(token);
     ++n_generated_;
-    const std::string piece = tokenizer::piece(model, token);
+    const bool is_marker = std::find(markers_.begin(), markers_.end(), token) != markers_.end();
+    const std::string piece = tokenizer::piece(model, token, is_marker);
     if (sampler_.has_memory()) {
         sampler_.accept(token, piece);
+    }
+    if (reasoning_.is_active()) {
+        reasoning_.accept(tokenizer::piece(model, token, /*shows_control=*/true));
     }
     request_->deliver(text_.push(piece), wake_ups);
     if (text_.has_stopped()) {
@@ -137,6 +157,15 @@ bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
         return finish(FinishReason::length, /*is_cut=*/true, wake_ups);
     }
     return true;
+}
+
+int32_t Task::next_token(float* logits, int32_t n_vocab) {
+    const auto forced = reasoning_.forced();
+    if (forced) {
+        sampler_.force(*forced);
+        return *forced;
+    }
+    return sampler_.sample(logits, n_vocab);
 }
 
 bool Task::score(int32_t position, const float* logits, int32_t n_vocab) {

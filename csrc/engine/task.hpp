@@ -7,6 +7,7 @@
 
 #include "engine/model.hpp"
 #include "engine/prompt_lookup.hpp"
+#include "engine/reasoning_budget.hpp"
 #include "engine/request.hpp"
 #include "engine/sampler.hpp"
 #include "engine/text_stream.hpp"
@@ -69,6 +70,7 @@ class Task {
     std::vector<int32_t> draft;  // guessed tokens
 
   private:
+    int32_t next_token(float* logits, int32_t n_vocab);
     bool finish(FinishReason reason, bool is_cut, WakeUps& wake_ups);
     RequestTimings timings() const;
 
@@ -76,6 +78,8 @@ class Task {
     std::vector<int32_t> tokens_;  // prompt, then generated
     int32_t n_limit_;              // n_known at which the answer is cut
     Sampler sampler_;
+    ReasoningBudget reasoning_;
+    std::vector<int32_t> markers_;  // control tokens whose texts are part of the answer
     PromptLookup lookup_;
     TextStream text_;
     RequestResult result_;  // as far as it is known

@@ -107,11 +107,23 @@ std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
     return text;
 }
 
-std::string piece(const Model& model, int32_t token) {
+std::vector<int32_t> encode_further(const Model& model, const std::string& text) {
+    const std::string mark = "\x01";  // a character that no token joins with others
+    auto tokens = encode(model, mark + text, /*add_special=*/false, /*parse_special=*/true);
+    const auto is_mark = [&](int32_t token) { return piece(model, token) == mark; };
+    const auto found = std::find_if(tokens.begin(), tokens.end(), is_mark);
+    if (found == tokens.end()) {
+        return encode(model, text, /*add_special=*/false, /*parse_special=*/true);
+    }
+    tokens.erase(tokens.begin(), found + 1);
+    return tokens;
+}
+
+std::string piece(const Model& model, int32_t token, bool shows_control) {
     std::array<char, 64> buffer;
     const auto render = [&](char* data, size_t size) {
         return llama_token_to_piece(model.vocab(), token, data, static_cast<int32_t>(size), /*lstrip=*/0,
-                                    /*special=*/false);
+                                    shows_control);
     };
     const int32_t n_bytes = render(buffer.data(), buffer.size());
     if (n_bytes >= 0) {

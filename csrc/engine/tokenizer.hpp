@@ -20,8 +20,12 @@ std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_
 // tokens are written as their text. Throws Error{invalid_argument} for an id outside the vocabulary.
 std::string decode(const Model& model, const std::vector<int32_t>& tokens);
 
-// Bytes that one generated token adds to the answer; empty for control tokens.
-std::string piece(const Model& model, int32_t token);
+// Bytes that one generated token adds to the answer; empty for control tokens unless they are shown.
+std::string piece(const Model& model, int32_t token, bool shows_control = false);
+
+// The tokens of a text that goes on from another one: without the space that some tokenizers put before a
+// text. Control tokens in it are parsed.
+std::vector<int32_t> encode_further(const Model& model, const std::string& text);
 
 // Throws Error{invalid_argument} that names the first id outside [0, n_vocab).
 void check_ids(const Model& model, const std::vector<int32_t>& tokens);

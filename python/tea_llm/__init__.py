@@ -48,6 +48,7 @@ from tea_llm.types import (
     Timings,
     TokenLogprob,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 
@@ -100,6 +101,7 @@ __all__ = [
     "TokenLogprob",
     "Tokenizer",
     "ToolCall",
+    "ToolCallDelta",
     "Usage",
     "__version__",
     "close_all",

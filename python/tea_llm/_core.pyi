@@ -44,6 +44,38 @@ class Model:
     @property
     def adds_bos(self) -> bool: ...
 
+class AnswerFormat:
+    @property
+    def generation_prompt(self) -> str: ...
+    @property
+    def grammar(self) -> str: ...
+    @property
+    def call_grammar(self) -> str: ...
+    @property
+    def reasoning_start(self) -> str: ...
+    @property
+    def reasoning_ends(self) -> list[str]: ...
+    @property
+    def markers(self) -> list[str]: ...
+    @property
+    def stop(self) -> list[str]: ...
+    @property
+    def has_calls(self) -> bool: ...
+    def parse(self, text: str, is_partial: bool) -> tuple[str, str, list[tuple[str, str, str]]] | None: ...
+
+class ChatFormat:
+    def __init__(self, source: str, bos: str, eos: str) -> None: ...
+    def answers(
+        self,
+        *,
+        tools: str = "",
+        is_required: bool = False,
+        has_schema: bool = False,
+        is_thinking: bool = True,
+        generation_prompt: str = "",
+        variables: Mapping[str, str] = ...,
+    ) -> AnswerFormat: ...
+
 class RequestResult:
     @property
     def text(self) -> str: ...
@@ -113,6 +145,12 @@ class Engine:
         timeout_s: float = 0.0,
         priority: int = 0,
         grammar: str = "",
+        grammar_prefix: str = "",
+        markers: Sequence[str] = (),
+        reasoning_budget: int = -1,
+        reasoning_start: str = "",
+        reasoning_end: str = "",
+        is_reasoning: bool = False,
         scores: bool = False,
         n_logprobs: int = -1,
         n_top_logits: int = 0,
@@ -144,6 +182,7 @@ class Embedder:
     def n_longest(self) -> int: ...
 
 _N_ERROR_KINDS: int
+ANSWER_RULE: str
 
 def _error_classes() -> list[tuple[int, str]]: ...
 def _raise_error(kind: int) -> None: ...

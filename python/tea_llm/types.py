@@ -19,6 +19,7 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]
 
@@ -60,7 +61,8 @@ class ChatMessage:
 Message: TypeAlias = ChatMessage | Mapping[str, Any]
 """What ``chat`` takes as one message: a ``ChatMessage``, or a dict in the OpenAI API's form.
 
-Its keys are ``role``, ``content``, ``name``, an assistant's ``tool_calls`` and a tool's ``tool_call_id``."""
+Its keys are ``role``, ``content``, ``name``, an assistant's ``reasoning_content`` and ``tool_calls``, and a tool's
+``tool_call_id``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,23 @@ class ToolCall:
     id: str
     name: str
     arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a call while it is written, as OpenAI's API streams it.
+
+    Attributes:
+        index: of the call in its answer.
+        id: of the call, in its first piece; else None.
+        name: of the function, in the call's first piece; else None.
+        arguments: more of the JSON text of its arguments.
+    """
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +162,7 @@ class Choice:
         content: as ``LlmCallResult``.
         finish_reason: as ``LlmCallResult``.
         tool_calls: as ``LlmCallResult``.
+        reasoning: as ``LlmCallResult``.
         logprobs: as ``LlmCallResult``.
         parsed: as ``LlmCallResult``.
     """
@@ -151,6 +171,7 @@ class Choice:
     content: str
     finish_reason: FinishReason
     tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
     parsed: Any = None
 
@@ -168,12 +189,13 @@ class LlmCallResult:
         timings: durations; None for an API's answer.
         backend: who answered.
         tool_calls: functions that the model wants called.
+        reasoning: what the model wrote for itself before the answer; None: nothing.
         logprobs: of each generated token, if asked for.
         parsed: with ``response_format``, what ``content`` holds: an object of the pydantic class, or plain lists and
             dicts; None when the answer was cut off, and for a JSON null.
         choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls``,
-            ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and ``timings`` those of
-            all. Else empty.
+            ``reasoning``, ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and
+            ``timings`` those of all. Else empty.
         fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
     """
 
@@ -185,6 +207,7 @@ class LlmCallResult:
     timings: Timings | None = None
     backend: Literal["local", "api"] = "local"
     tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
     parsed: Any = None
     choices: tuple[Choice, ...] = ()
@@ -196,16 +219,20 @@ class StreamChunk:
     """A piece of a streamed answer; the pieces' texts joined are the result's content.
 
     Attributes:
-        text: new text, at least one character unless this is the last chunk.
+        text: new text; empty in the last chunk, and where something else is new.
         index: of the choice that goes on so; 0 unless ``n`` is above 1.
         finish_reason: None but in the last chunk, of which each choice has its own.
         tool_calls: the result's, in the last chunk.
+        reasoning: more of the result's.
+        tool_call_deltas: more of calls, while they are written.
     """
 
     text: str
     index: int = 0
     finish_reason: FinishReason | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    tool_call_deltas: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

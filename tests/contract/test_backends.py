@@ -6,6 +6,7 @@ The API is a server on loopback that lets the same local model answer, so that a
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -331,3 +332,38 @@ def test_an_answer_in_a_form(llm: LlmBackend) -> None:
         return (await llm.achat(HI, **options)).parsed
 
     assert asyncio.run(ask()) == result.parsed
+
+
+def test_calls_are_streamed(llm: LlmBackend) -> None:
+    parameters = {"type": "object", "properties": {"n": {"enum": [1, 2, 3]}}, "required": ["n"]}
+    tools = [{"type": "function", "function": {"name": "count", "parameters": parameters}}]
+    with llm.stream_chat(HI, tools=tools, tool_choice="required", temperature=1.0, seed=2, max_tokens=300) as stream:
+        chunks = list(stream)
+    calls = stream.result.tool_calls
+    deltas = [delta for chunk in chunks for delta in chunk.tool_call_deltas]
+    assert calls
+    assert chunks[-1].tool_calls == calls
+    for index, call in enumerate(calls):
+        mine = [delta for delta in deltas if delta.index == index]
+        assert [(delta.id, delta.name) for delta in mine] == [(call.id, "count")] + [(None, None)] * (len(mine) - 1)
+        assert json.loads("".join(delta.arguments for delta in mine)) == call.arguments
+
+
+def test_reasoning_is_no_text(tiny_model: Callable[..., Path]) -> None:
+    template = (
+        "{% for m in messages %}<|{{ m.role }}|>{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
+        "{% endif %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+    )
+    with (
+        tea_llm.load(tiny_model("llama"), n_ctx=512, n_threads=1, chat_template=template) as local,
+        OpenAiServer(local) as server,
+        server.client() as api,
+    ):
+        for llm in (local, api):
+            with llm.stream_chat(HI, **GREEDY) as stream:
+                chunks = list(stream)
+            result = llm.chat(HI, **GREEDY)
+            assert result.content == ""
+            assert result.reasoning
+            assert result.reasoning == stream.result.reasoning == "".join(chunk.reasoning for chunk in chunks)
+            assert "".join(chunk.text for chunk in chunks) == ""

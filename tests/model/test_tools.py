@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 import tea_llm
-from tea_llm import LocalLlmBackend, ToolCall
+from tea_llm import LlmCallResult, LocalLlmBackend, ToolCallDelta
 
 TOOL = {"type": "function", "function": {"name": "paris", "parameters": {"type": "object"}}}
 PATTERN = [{"role": "user", "content": '{"name": "paris", "arguments": {"a": 1}}\n' * 6}]
 TEXT = [{"role": "user", "content": "The capital of France is"}]
 OPTIONS: dict[str, Any] = {"temperature": 0, "stop": ["\n"], "max_tokens": 30, "tools": [TOOL]}
-CALLS = (ToolCall("call_0", "paris", {"a": 1}),)
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +25,24 @@ def caller(smollm2: Path) -> Iterator[LocalLlmBackend]:
 
 
 def test_a_call_is_no_text(caller: LocalLlmBackend) -> None:
-    result = caller.chat(PATTERN, **OPTIONS)
-    assert (result.content, result.tool_calls, result.finish_reason) == ("", CALLS, "tool_calls")
+    def check(result: LlmCallResult) -> None:
+        (call,) = result.tool_calls
+        assert (call.name, call.arguments) == ("paris", {"a": 1})
+        assert (result.content, result.finish_reason) == ("", "tool_calls")
+
+    check(caller.chat(PATTERN, **OPTIONS))
     with caller.stream_chat(PATTERN, **OPTIONS) as stream:
-        (chunk,) = stream
-        assert (chunk.text, chunk.tool_calls, chunk.finish_reason) == ("", CALLS, "tool_calls")
+        begun, last = stream
+        check(stream.result)
+        (call,) = stream.result.tool_calls
+        assert begun.tool_call_deltas == (ToolCallDelta(0, call.id, "paris", '{"a": 1}'),)
+        assert (last.text, last.tool_calls, last.finish_reason) == ("", (call,), "tool_calls")
 
     async def ask() -> None:
-        assert (await caller.achat(PATTERN, **OPTIONS)).tool_calls == CALLS
-        assert [chunk.tool_calls async for chunk in caller.astream_chat(PATTERN, **OPTIONS)] == [CALLS]
+        check(await caller.achat(PATTERN, **OPTIONS))
+        stream = caller.astream_chat(PATTERN, **OPTIONS)
+        assert [bool(chunk.tool_calls) async for chunk in stream] == [False, True]
+        check(await stream.result())
 
     asyncio.run(ask())
 

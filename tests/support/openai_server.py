@@ -24,6 +24,7 @@ from tea_llm import (
     LlmBackend,
     LlmCallResult,
     LlmError,
+    StreamChunk,
     TokenLogprob,
     ToolCall,
 )
@@ -202,9 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             for chunk in itertools.chain([first], stream):
-                content: dict[str, Any] = {"delta": {"content": chunk.text}} if is_chat else {"text": chunk.text}
-                if chunk.tool_calls:
-                    content["delta"]["tool_calls"] = _calls(chunk.tool_calls)
+                content: dict[str, Any] = {"delta": _delta(chunk)} if is_chat else {"text": chunk.text}
                 choice = {"index": chunk.index, "finish_reason": chunk.finish_reason, **content}
                 self._send_event({"model": body["model"], "choices": [choice]})
             if body.get("stream_options", {}).get("include_usage"):
@@ -213,12 +212,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_chunk(b"")
 
     def _answer_of(self, body: dict[str, Any], result: LlmCallResult, *, is_chat: bool) -> dict[str, Any]:
-        alone = Choice(0, result.content, result.finish_reason, result.tool_calls, result.logprobs)
+        alone = Choice(0, result.content, result.finish_reason, result.tool_calls, result.reasoning, result.logprobs)
         choices = []
         for one in result.choices or (alone,):
             content: dict[str, Any] = {"text": one.content}
             if is_chat:
                 message = {"role": "assistant", "content": one.content, "tool_calls": _calls(one.tool_calls)}
+                message |= {"reasoning_content": one.reasoning} if one.reasoning else {}
                 content = {"message": message}
             if one.logprobs is not None:
                 content["logprobs"] = _chat_logprobs(one.logprobs) if is_chat else _raw_logprobs(one.logprobs)
@@ -243,6 +243,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+
+def _delta(chunk: StreamChunk) -> dict[str, Any]:
+    calls = [
+        {
+            "index": delta.index,
+            **({} if delta.id is None else {"id": delta.id, "type": "function"}),
+            "function": {"arguments": delta.arguments} | ({} if delta.name is None else {"name": delta.name}),
+        }
+        for delta in chunk.tool_call_deltas
+    ]
+    return (
+        {"content": chunk.text}
+        | ({"tool_calls": calls} if calls else {})
+        | ({"reasoning_content": chunk.reasoning} if chunk.reasoning else {})
+    )
 
 
 def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 """Chat templates: the text is transformers', and what is scaffold of it."""
-# ruff: noqa: RUF001 # DeepSeek's control tokens have fullwidth bars
+# DeepSeek's control tokens have fullwidth bars
 
 from __future__ import annotations
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import select
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.options import GenerationOptions
 from tea_llm.backends.streams import AsyncTextStream, TextStream
-from tea_llm.chat.tools import find_calls
-from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, TokenLogprob, Usage
+from tea_llm.chat.answer_reader import AnswerReader, CallIds
+from tea_llm.errors import LlmError
+from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, TokenLogprob, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from tea_llm.chat.answer_format import AnswerFormat
 
 __all__ = ["LocalAnswer"]
 
@@ -22,7 +29,7 @@ class LocalAnswer:
     Args:
         requests: one for each choice; they share the prompt.
         model: its name.
-        tools: names of the functions that may be called. With any, texts come whole, to be told from calls.
+        form: of the answers; None: they are plain text.
         options: of the call.
         owner: what must not be closed while somebody holds the answer.
     """
@@ -31,7 +38,7 @@ class LocalAnswer:
         self,
         requests: Sequence[_core.Request],
         model: str,
-        tools: frozenset[str] = frozenset(),
+        form: AnswerFormat | None = None,
         *,
         options: GenerationOptions,
         owner: object,
@@ -40,7 +47,10 @@ class LocalAnswer:
         self._requests = requests
         self._options = options
         self._model = model
-        self._tools = tools
+        self._form = form
+        self._call_ids = CallIds()
+        self._readers = [] if form is None else [AnswerReader(form, i, self._call_ids) for i in range(len(requests))]
+        self._read: deque[StreamChunk] = deque()
         self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
         self._mailbox: _core.Mailbox | None = None
 
@@ -83,10 +93,10 @@ class LocalAnswer:
         return AsyncTextStream(self._anext, self.join, self.cancel)
 
     def _next(self) -> StreamChunk | None:
-        if len(self._requests) == 1 and not self._tools:  # the common case: one wait in native code
+        if len(self._requests) == 1 and self._form is None:  # the common case: one wait in native code
             text = self._requests[0].next_text()
             return None if text is None else StreamChunk(text)
-        while self._unread:
+        while self._unread or self._read:
             chunk = self._take()
             if chunk is not None:
                 return chunk
@@ -100,30 +110,32 @@ class LocalAnswer:
     async def _anext(self) -> StreamChunk | None:
         from tea_llm.backends.mailbox import LoopMailbox
 
-        while self._unread:
+        while self._unread or self._read:
             chunk = self._take()
             if chunk is not None:
                 return chunk
             if self._unread:
                 requests = list(self._unread.values())
-                await LoopMailbox.of_running_loop().wait(requests, wants_text=not self._tools)
+                await LoopMailbox.of_running_loop().wait(requests, wants_text=True)
         return None
 
     def _take(self) -> StreamChunk | None:
-        """A text that is there, of the choice whose turn it is."""
+        """What is there to give, of the choice whose turn it is."""
         for index, request in list(self._unread.items()):
+            if self._read:
+                break
             is_done = request.is_done  # asked first: then the text is all there is
-            if self._tools and not is_done:
-                continue
             text = request.take_text()
-            if self._tools:
-                text = find_calls(text, self._tools)[0]
             del self._unread[index]
             if not is_done:
                 self._unread[index] = request  # behind the others
-            if text:
-                return StreamChunk(text, index)
-        return None
+            if self._form is None:
+                self._read += [StreamChunk(text, index)] if text else []
+            else:
+                self._read += self._readers[index].take(text)
+                if is_done:
+                    self._read += self._readers[index].finish(is_cut=_is_cut(request))
+        return self._read.popleft() if self._read else None
 
     def _wait_for_any(self) -> None:
         if not self._unread:
@@ -131,7 +143,7 @@ class LocalAnswer:
         if self._mailbox is None:
             self._mailbox = _core.Mailbox()
         for index, request in self._unread.items():
-            request.notify(self._mailbox, index, wants_text=not self._tools)
+            request.notify(self._mailbox, index, wants_text=True)
         waiter = select.poll()  # select() takes no descriptor above 1023
         waiter.register(self._mailbox.fileno(), select.POLLIN)
         waiter.poll()
@@ -154,6 +166,7 @@ class LocalAnswer:
             ),
             timings=_timings(results, n_generated),
             tool_calls=choices[0].tool_calls,
+            reasoning=choices[0].reasoning,
             logprobs=choices[0].logprobs,
             backend="local",
         )
@@ -163,15 +176,32 @@ class LocalAnswer:
         return whole if form is None else form.read(whole)
 
     def _choice(self, index: int, result: _core.RequestResult) -> Choice:
-        content, calls = find_calls(result.text, self._tools) if self._tools else (result.text, ())
+        finish_reason, content, reasoning = result.finish_reason, result.text, ""
+        calls: tuple[ToolCall, ...] = ()
+        if self._form is not None:
+            parts = self._form.parse(result.text, is_cut=finish_reason == "length")
+            content, reasoning = parts.content, parts.reasoning
+            calls = tuple(
+                ToolCall(self._call_ids.of(index, number, call_id), name, json.loads(arguments))
+                for number, (call_id, name, arguments) in enumerate(parts.calls)
+            )
         logprobs = result.logprobs if self._options.logprobs else None
         return Choice(
             index=index,
             content=content,
-            finish_reason="tool_calls" if calls else result.finish_reason,
+            finish_reason="tool_calls" if calls and finish_reason == "stop" else finish_reason,
             tool_calls=calls,
+            reasoning=reasoning or None,
             logprobs=None if logprobs is None else tuple(_logprob(*chosen, best) for chosen, best in logprobs),
         )
+
+
+def _is_cut(request: _core.Request) -> bool:
+    """Whether a request that has ended was cut off, by a limit or an error."""
+    try:
+        return request.wait().finish_reason == "length"
+    except LlmError:
+        return True  # whoever takes the result gets it
 
 
 def _logprob(piece: bytes, logprob: float, best: Sequence[tuple[bytes, float]] = ()) -> TokenLogprob:

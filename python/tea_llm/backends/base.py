@@ -58,8 +58,9 @@ class LlmBackend(ABC):
         logprobs: report ``LlmCallResult.logprobs``. Default False.
         top_logprobs: with it, so many of the likeliest tokens at each place, 0 to 20. None (default): none.
         ignore_eos: never end by itself (for measuring). Default False.
-        tools: functions that the model may call, in the OpenAI API's form; for ``chat`` and ``stream_chat``. (With
-            tools the text of a local stream comes in one piece, at its end.)
+        tools: functions that the model may call: Python functions (as ``run_tools``), or descriptions in the OpenAI
+            API's form; for ``chat`` and ``stream_chat``. A local model writes calls in its own form, and only with
+            arguments that their schema allows, as far as llama.cpp's grammars go.
         tool_choice: ``"auto"`` (the default), ``"none"``, ``"required"``, or one function in the OpenAI API's form.
         response_format: what JSON the answer is: a pydantic class, a JSON schema, or ``{"type": "json_object"}`` and
             ``json_schema`` in the OpenAI API's form; ``LlmCallResult.parsed`` has its value. Local models cannot
@@ -72,6 +73,8 @@ class LlmBackend(ABC):
             back-references; ``.`` is anything but a newline, ``\\d``, ``\\w`` and ``\\s`` are ASCII. Local only.
         template_kwargs: more variables for the chat template, ``{"enable_thinking": False}`` say. Local only.
         now: the time that a chat template may ask for; None (default): the clock's. Local only.
+        reasoning_budget: most tokens of reasoning before the answer; 0: none. None (default): any. Local only.
+        trust_special_tokens: texts in messages that read like control tokens become those. Default False. Local only.
         timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
 
     Raises:

@@ -250,7 +250,7 @@ class _Answer(_Choice[TextStream]):
                 self.fall_back(error)
                 continue
             self.has_text = True
-            return chunk if chunk.text else None
+            return chunk if chunk.finish_reason is None else None  # of the last ones the result tells
 
     def wait(self) -> LlmCallResult:
         try:
@@ -270,7 +270,7 @@ class _AsyncAnswer(_Choice[AsyncTextStream]):
                 self.fall_back(error)
                 continue
             self.has_text = True
-            return chunk if chunk.text else None
+            return chunk if chunk.finish_reason is None else None  # of the last ones the result tells
 
     async def wait(self) -> LlmCallResult:
         try:

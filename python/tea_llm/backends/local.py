@@ -21,6 +21,8 @@ from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.embedding import LocalEmbedder
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.submission import submit
+from tea_llm.chat.tools import chosen_tools
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.tokenizer import check_tokens, decode, encode
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
@@ -33,16 +35,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
+    from tea_llm.chat.answer_format import AnswerFormat
     from tea_llm.chat.prompt import ChatPrompt
 
 __all__ = ["LocalLlmBackend"]
-
-_SAMPLING = (
-    *("temperature", "top_k", "top_p", "min_p", "typical_p", "xtc_probability", "xtc_threshold"),
-    *("repeat_penalty", "presence_penalty", "frequency_penalty", "repeat_last_n", "dry_multiplier", "dry_base"),
-    *("dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "mirostat", "mirostat_tau", "mirostat_eta"),
-)
-"""Options that the engine knows by the same names."""
 
 _open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
 
@@ -331,10 +327,10 @@ class LocalLlmBackend(LlmBackend):
         checked = GenerationOptions.checked(options)
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
-        if checked.template_kwargs or checked.now:
-            raise ValueError("template_kwargs and now are for chats: a raw prompt has no template")
-        requests = self._submit(self._tokens(prompt), checked)
-        return LocalAnswer(requests, self._name, options=checked, owner=self)
+        for name in ("template_kwargs", "now", "reasoning_budget", "trust_special_tokens"):
+            if getattr(checked, name):
+                raise ValueError(f"{name} is for chats: a raw prompt has no template")
+        return self._answer(self._tokens(prompt), checked, grammar_of(checked))
 
     def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
         model = self._open_model()
@@ -352,33 +348,30 @@ class LocalLlmBackend(LlmBackend):
     def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
         checked = GenerationOptions.checked(options)
         self._open_model()
-        tools = () if checked.tool_choice == "none" else checked.tools
+        tools, is_required = chosen_tools(checked.tools, checked.tool_choice)
         runs = self._prompt.render(messages, tools=tools, now=checked.now, extra=checked.template_kwargs)
-        names = frozenset(tool["function"]["name"] for tool in tools)
-        requests = self._submit(self._prompt.encode(runs), checked)
-        return LocalAnswer(requests, self._name, names, options=checked, owner=self)
+        tokens = self._prompt.encode(runs, trusts_contents=checked.trust_special_tokens)
+        grammar = grammar_of(checked)
+        form = self._prompt.answer_formats.get(
+            tools=tools,
+            is_required=is_required,
+            constraint=grammar,
+            is_json=checked.response_format is not None,
+            variables=checked.template_kwargs,
+        )
+        return self._answer(tokens, checked, grammar, form)
+
+    def _answer(
+        self, tokens: Sequence[int], options: GenerationOptions, grammar: str, form: AnswerFormat | None = None
+    ) -> LocalAnswer:
+        seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
+        requests = submit(self._engine, tokens, options, seed=seed, grammar=grammar, form=form)
+        return LocalAnswer(requests, self._name, form, options=options, owner=self)
 
     def _submit_score(self, tokens: list[int], timeout: float | None) -> _core.Request:
         limit = GenerationOptions.checked({"timeout": timeout}).timeout or 0.0
         (request,) = self._engine.submit(tokens, max_tokens=1, sampling={}, seeds=[0], scores=True, timeout_s=limit)
         return request
-
-    def _submit(self, tokens: list[int], options: GenerationOptions) -> list[_core.Request]:
-        seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
-        sampling = {name: getattr(options, name) for name in _SAMPLING}
-        sampling["logit_bias"] = list((options.logit_bias or {}).items())
-        return self._engine.submit(
-            tokens,
-            max_tokens=-1 if options.max_tokens is None else options.max_tokens,
-            sampling=sampling,
-            grammar=grammar_of(options),
-            n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
-            seeds=[(seed + index) % 2**64 for index in range(options.n)],
-            stop=options.stop,
-            ignore_eos=options.ignore_eos,
-            timeout_s=options.timeout or 0.0,
-            priority=options.priority,
-        )
 
 
 def _scores(result: _core.RequestResult | None) -> NDArray[np.float32]:

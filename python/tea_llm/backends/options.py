@@ -51,13 +51,15 @@ class Options(TypedDict, total=False):
     logprobs: bool
     top_logprobs: int | None
     ignore_eos: bool
-    tools: Sequence[Mapping[str, Any]] | None
+    tools: Sequence[Mapping[str, Any] | Callable[..., object]] | None
     tool_choice: str | Mapping[str, Any] | None
     response_format: Mapping[str, Any] | type | None
     grammar: str | None
     regex: str | None
     template_kwargs: Mapping[str, object] | None
     now: datetime | None
+    reasoning_budget: int | None
+    trust_special_tokens: bool
     timeout: float | None
     priority: int
 
@@ -100,6 +102,8 @@ class GenerationOptions:
     regex: str | None = None
     template_kwargs: Mapping[str, object] | None = None
     now: datetime | None = None
+    reasoning_budget: int | None = None
+    trust_special_tokens: bool = False
     timeout: float | None = None
     priority: int = 0
 
@@ -123,6 +127,9 @@ class GenerationOptions:
         constraints = [name for name in ("grammar", "regex", "response_format") if getattr(options, name) is not None]
         if len(constraints) > 1:
             raise ValueError(f"{' and '.join(constraints)} exclude each other")
+        text = next((name for name in ("grammar", "regex") if getattr(options, name) is not None), None)
+        if options.tools and text is not None:
+            raise ValueError(f"tools and {text} exclude each other: a call has a form of its own")
         if options.top_logprobs is not None and not options.logprobs:
             raise ValueError(f"top_logprobs={options.top_logprobs} needs logprobs=True")
         return options
@@ -217,8 +224,12 @@ def _check_tools(tools: object) -> tuple[Mapping[str, Any], ...]:
 
 
 def _check_tool(where: str, tool: object) -> Mapping[str, Any]:
+    if callable(tool):
+        from tea_llm.chat.functions import FunctionTool
+
+        return FunctionTool(tool).definition
     if not isinstance(tool, Mapping):
-        raise TypeError(f"{where} must be a dict, not {type(tool).__name__}")
+        raise TypeError(f"{where} must be a function or a dict, not {type(tool).__name__}")
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, Mapping):
         raise ValueError(f"{where} must be like {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}")
@@ -273,6 +284,8 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "regex": lambda value: None if value is None else check_text("regex", value),
     "template_kwargs": _check_template_kwargs,
     "now": _check_now,
+    "reasoning_budget": lambda value: None if value is None else check_int("reasoning_budget", value, 0, _MOST_TOKENS),
+    "trust_special_tokens": lambda value: check_flag("trust_special_tokens", value),
     "timeout": _check_timeout,
     "priority": lambda value: check_int("priority", value, -1000, 1000),
 }

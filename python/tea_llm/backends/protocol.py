@@ -26,6 +26,7 @@ from tea_llm.types import (
     StreamChunk,
     TokenLogprob,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 
@@ -45,7 +46,9 @@ _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_err
 _LONGEST_SHOWN = 2000
 """Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
 _OTHERWISE = frozenset({"max_tokens", "temperature", "stop", "tools", "tool_choice", "response_format", "timeout"})
-_LOCAL = frozenset({"priority", "grammar", "regex", "template_kwargs", "now"})
+_LOCAL = frozenset(
+    {"priority", "grammar", "regex", "template_kwargs", "now", "reasoning_budget", "trust_special_tokens"}
+)
 _AS_GIVEN = tuple(
     option.name
     for option in fields(GenerationOptions)
@@ -135,7 +138,7 @@ class Answer:
         return all(choice.finish_reason is not None for choice in self._choices)
 
     def add(self, event: object, *, part: str = "delta") -> list[StreamChunk]:
-        """Takes an event in, and returns its texts.
+        """Takes an event in, and returns what is new in it.
 
         Args:
             event: a decoded chunk of a stream, or a whole answer.
@@ -153,8 +156,9 @@ class Answer:
             index = choice.get("index", 0) if isinstance(choice, Mapping) else None
             if not isinstance(index, int) or not 0 <= index < len(self._choices):
                 raise ApiResponseError(f"not a choice of {len(self._choices)}: {_some(choice)}")
-            if text := self._choices[index].add(choice, part):
-                chunks.append(StreamChunk(text, index))
+            chunk = self._choices[index].add(choice, part, index)
+            if chunk.text or chunk.reasoning or chunk.tool_call_deltas:
+                chunks.append(chunk)
         return chunks
 
     def result(self) -> LlmCallResult:
@@ -175,6 +179,7 @@ class Answer:
             usage=self._usage or Usage(0, 0, 0),
             backend="api",
             tool_calls=choices[0].tool_calls,
+            reasoning=choices[0].reasoning,
             logprobs=choices[0].logprobs,
             choices=tuple(choices) if len(choices) > 1 else (),
         )
@@ -184,6 +189,7 @@ class _Choice:
     def __init__(self) -> None:
         self.finish_reason: FinishReason | None = None
         self._texts: list[str] = []
+        self._reasoning: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
         self._latest: dict[int, int] = {}
         self._logprobs: list[TokenLogprob] | None = None
@@ -192,7 +198,7 @@ class _Choice:
     def text(self) -> str:
         return "".join(self._texts)
 
-    def add(self, choice: Mapping[Any, Any], part: str) -> str:
+    def add(self, choice: Mapping[Any, Any], part: str, index: int) -> StreamChunk:
         reason = choice.get("finish_reason")
         if reason is not None:
             if reason not in _FINISH_REASONS:
@@ -201,14 +207,17 @@ class _Choice:
         if choice.get("logprobs") is not None:
             self._logprobs = [*(self._logprobs or ()), *_logprobs(choice["logprobs"])]
         message = choice.get(part)
+        reasoning = ""
+        deltas: tuple[ToolCallDelta, ...] = ()
         if not isinstance(message, Mapping):
             text = _text(choice.get("text"))
         else:
-            for index, call in enumerate(message.get("tool_calls") or ()):
-                self._add_call(call, index)
+            deltas = tuple(self._add_call(*numbered) for numbered in enumerate(message.get("tool_calls") or ()))
             text = _text(message.get("content"))
+            reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
         self._texts.append(text)
-        return text
+        self._reasoning.append(reasoning)
+        return StreamChunk(text, index, reasoning=reasoning, tool_call_deltas=deltas)
 
     def result(self, index: int) -> Choice:
         finish_reason = self.finish_reason or "stop"
@@ -218,10 +227,11 @@ class _Choice:
             content=self.text,
             finish_reason=finish_reason,
             tool_calls=tuple(call for call in calls if call is not None),
+            reasoning="".join(self._reasoning) or None,
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
         )
 
-    def _add_call(self, call: object, index: int) -> None:
+    def _add_call(self, index: int, call: object) -> ToolCallDelta:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(function, Mapping):
             raise ApiResponseError(f"not a tool call: {_some(call)}")
@@ -232,11 +242,17 @@ class _Choice:
         if new_id and self._calls.get(key, {}).get("id", new_id) != new_id:
             # A server that gives all calls one number, or none: what follows under it belongs to the new one.
             self._latest[place_of_call] = key = len(self._calls)
+        is_new = key not in self._calls
         known = self._calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
         known["id"] = new_id or known["id"]
         known["name"] += _text(function.get("name"))
-        arguments = function.get("arguments")
-        known["arguments"] += json.dumps(arguments) if isinstance(arguments, Mapping) else _text(arguments)
+        given = function.get("arguments")
+        arguments = json.dumps(given) if isinstance(given, Mapping) else _text(given)
+        known["arguments"] += arguments
+        number = list(self._calls).index(key)
+        if is_new:
+            return ToolCallDelta(number, known["id"], known["name"], arguments)
+        return ToolCallDelta(number, arguments=arguments)
 
 
 def _logprobs(given: object) -> list[TokenLogprob]:

@@ -41,7 +41,7 @@ class Conversation:
         return list(self._messages)
 
     def append(self, message: Message | LlmCallResult) -> None:
-        """Adds a message, or an answer with its tool calls as the assistant's.
+        """Adds a message, or an answer with its reasoning and its tool calls as the assistant's.
 
         Raises:
             TypeError, ValueError: as ``chat`` for a message that is not valid.
@@ -116,6 +116,8 @@ class Conversation:
 
 def _message_of(result: LlmCallResult) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": result.content}
+    if result.reasoning:
+        message["reasoning_content"] = result.reasoning
     if result.tool_calls:
         message["content"] = result.content or None
         message["tool_calls"] = [

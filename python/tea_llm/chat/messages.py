@@ -10,7 +10,7 @@ from tea_llm.types import ChatMessage, Message
 
 __all__ = ["check_message", "check_messages"]
 
-_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+_KEYS = ("role", "content", "reasoning_content", "name", "tool_calls", "tool_call_id")
 
 
 def check_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:

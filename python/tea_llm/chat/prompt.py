@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tea_llm import _core
+    from tea_llm.chat.answer_format import AnswerFormats
     from tea_llm.chat.template import ChatTemplate
 
 __all__ = ["ChatPrompt", "Runs"]
@@ -106,12 +108,19 @@ class ChatPrompt:
             raise ValueError(f"template_kwargs are for a template, and {self.format!r} is a format without one")
         return format_parts(checked, self.format, add_generation_prompt=add_generation_prompt)
 
-    def encode(self, runs: Runs) -> list[int]:
+    @cached_property
+    def answer_formats(self) -> AnswerFormats:
+        """How answers to its prompts are written."""
+        from tea_llm.chat.answer_format import AnswerFormats
+
+        return AnswerFormats(self._compiled())
+
+    def encode(self, runs: Runs, *, trusts_contents: bool = False) -> list[int]:
         """The token ids of a rendered prompt, with BOS once where the model wants one.
 
-        Only scaffold becomes control tokens; the same text in a message stays text.
+        Only scaffold becomes control tokens; the same text in a message stays text, unless contents are trusted.
         """
-        tokens = self._encode_text(runs)
+        tokens = self._encode_text([(text, True) for text, _ in runs] if trusts_contents else runs)
         if self._model.adds_bos and self._model.bos >= 0 and tokens[:1] != [self._model.bos]:
             tokens.insert(0, self._model.bos)
         return tokens

@@ -25,6 +25,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Namespace
 
+from tea_llm.chat.bounded import bounded
 from tea_llm.chat.provenance import SafeText, Text, concat, format_text, runs, trusted
 from tea_llm.errors import TemplateError
 
@@ -58,9 +59,12 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
+        self.bos_token = bos_token
+        self.eos_token = eos_token
         self._tokens = {"bos_token": trusted(bos_token), "eos_token": trusted(eos_token)}
         try:
             environment = _environment()
+            self.bounded_source = bounded(source, environment)
             self.uses_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tea_llm.types import ToolCall
 
-__all__ = ["call_schema", "describe_tools", "find_calls", "parsed_arguments"]
+__all__ = ["chosen_tools", "describe_tools", "find_calls", "parsed_arguments"]
 
 _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 _FENCED = re.compile(r"^```(?:json)?\s*(.*?)\s*(?:```)?$", re.DOTALL)
@@ -50,41 +50,27 @@ def parsed_arguments(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     ]
 
 
-def call_schema(tools: Sequence[Mapping[str, Any]], choice: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON schema of an answer that is one call.
+def chosen_tools(
+    tools: Sequence[Mapping[str, Any]], choice: str | Mapping[str, Any] | None
+) -> tuple[Sequence[Mapping[str, Any]], bool]:
+    """The tools that an answer may call, and whether it must call one.
 
     Args:
         tools: in the OpenAI API's form.
-        choice: ``"required"``, or one function in the OpenAI API's form.
+        choice: the option ``tool_choice``.
 
     Raises:
         ValueError: the choice is none of the tools.
     """
-    functions = [tool["function"] for tool in tools]
-    if not isinstance(choice, str):
-        chosen = choice.get("function", {}).get("name")
-        functions = [function for function in functions if function["name"] == chosen]
-        if not functions:
-            raise ValueError(f"tool_choice={choice!r} is none of the tools")
-    definitions: dict[str, Any] = {}
-    calls = []
-    for index, function in enumerate(functions):
-        place = f"#/$defs/{index}"
-        definitions[str(index)] = _moved(function.get("parameters") or {"type": "object"}, place)
-        properties = {"name": {"const": function["name"]}, "arguments": {"$ref": place}}
-        calls.append({"type": "object", "properties": properties, "required": ["name", "arguments"]})
-    return {"anyOf": calls, "$defs": definitions}
-
-
-def _moved(schema: Any, place: str) -> Any:
-    """A schema with its references into itself made right for a place inside a larger one."""
-    if isinstance(schema, Mapping):
-        moved = {key: _moved(value, place) for key, value in schema.items()}
-        reference = schema.get("$ref")
-        if isinstance(reference, str) and reference.startswith("#"):
-            moved["$ref"] = place + reference[1:]
-        return moved
-    return [_moved(item, place) for item in schema] if isinstance(schema, (list, tuple)) else schema
+    if choice == "none":
+        return (), False
+    if choice is None or isinstance(choice, str):
+        return tools, choice == "required"
+    name = choice.get("function", {}).get("name")
+    chosen = [tool for tool in tools if tool["function"]["name"] == name]
+    if not chosen:
+        raise ValueError(f"tool_choice={choice!r} is none of the tools")
+    return chosen, True
 
 
 def find_calls(text: str, names: Collection[str]) -> tuple[str, tuple[ToolCall, ...]]:
@@ -141,7 +127,7 @@ def _in_words(message: Mapping[str, Any]) -> dict[str, Any]:
     for call in message.get("tool_calls", ()):
         function = _parsed(call)["function"]
         content += f"<tool_call>{json.dumps(function)}</tool_call>"
-    kept = {key: message[key] for key in ("role", "name") if key in message}
+    kept = {key: message[key] for key in ("role", "name", "reasoning_content") if key in message}
     return {**kept, "content": content}
 
 

@@ -1,0 +1,82 @@
+#include "bindings/common.hpp"
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "engine/chat_format.hpp"
+
+namespace tea::bindings {
+
+namespace {
+
+// The parser may cut between the bytes of a character.
+py::str text_of(const std::string& bytes) {
+    auto* decoded = PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "ignore");
+    if (decoded == nullptr) {
+        throw py::error_already_set();
+    }
+    return py::reinterpret_steal<py::str>(decoded);
+}
+
+py::object parts_tuple(const AnswerFormat& self, const std::string& text, bool is_partial) {
+    std::optional<AnswerParts> parts;
+    {
+        const GilRelease released;
+        parts = self.parse(text, is_partial);
+    }
+    if (!parts) {
+        return py::none();
+    }
+    py::list calls;
+    for (const auto& call : parts->calls) {
+        calls.append(py::make_tuple(text_of(call.id), text_of(call.name), text_of(call.arguments)));
+    }
+    return py::make_tuple(text_of(parts->content), text_of(parts->reasoning), calls);
+}
+
+}  // namespace
+
+void register_chat_format(py::module_& module) {
+    py::class_<AnswerFormat, std::shared_ptr<AnswerFormat>> answers(
+        module, "AnswerFormat", "How answers are written. Safe to use from any thread.");
+    answers.def_property_readonly(
+        "generation_prompt", [](const AnswerFormat& self) { return self.description().generation_prompt; });
+    answers.def_property_readonly("grammar",
+                                  [](const AnswerFormat& self) { return self.description().grammar; });
+    answers.def_property_readonly("call_grammar",
+                                  [](const AnswerFormat& self) { return self.description().call_grammar; });
+    answers.def_property_readonly(
+        "reasoning_start", [](const AnswerFormat& self) { return self.description().reasoning_start; });
+    answers.def_property_readonly("reasoning_ends",
+                                  [](const AnswerFormat& self) { return self.description().reasoning_ends; });
+    answers.def_property_readonly("markers",
+                                  [](const AnswerFormat& self) { return self.description().markers; });
+    answers.def_property_readonly("stop", [](const AnswerFormat& self) { return self.description().stop; });
+    answers.def_property_readonly("has_calls",
+                                  [](const AnswerFormat& self) { return self.description().has_calls; });
+    answers.def("parse", &parts_tuple, py::arg("text"), py::arg("is_partial"),
+                "(content, reasoning, [(id, name, arguments)]); None: the text is not of this format.");
+
+    py::class_<ChatFormat, std::shared_ptr<ChatFormat>> format(
+        module, "ChatFormat", "What llama.cpp knows of a chat template. Safe to use from any thread.");
+    format.def(py::init([](const std::string& source, const std::string& bos, const std::string& eos) {
+                   const GilRelease released;
+                   return std::make_shared<ChatFormat>(source, bos, eos);
+               }),
+               py::arg("source"), py::arg("bos"), py::arg("eos"));
+    format.def(
+        "answers",
+        [](const ChatFormat& self, std::string tools, bool is_required, bool has_schema, bool is_thinking,
+           std::string generation_prompt, std::map<std::string, std::string> variables) {
+            const GilRelease released;
+            return self.answers({std::move(tools), is_required, has_schema, is_thinking,
+                                 std::move(generation_prompt), std::move(variables)});
+        },
+        py::kw_only(), py::arg("tools") = "", py::arg("is_required") = false, py::arg("has_schema") = false,
+        py::arg("is_thinking") = true, py::arg("generation_prompt") = "",
+        py::arg("variables") = std::map<std::string, std::string>{});
+    module.attr("ANSWER_RULE") = answer_rule;
+}
+
+}  // namespace tea::bindings

@@ -1,0 +1,62 @@
+"""Hands a request to the native engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tea_llm.backends.options import GenerationOptions
+
+if TYPE_CHECKING:
+    from tea_llm import _core
+    from tea_llm.chat.answer_format import AnswerFormat
+
+__all__ = ["submit"]
+
+_SAMPLING = (
+    *("temperature", "top_k", "top_p", "min_p", "typical_p", "xtc_probability", "xtc_threshold"),
+    *("repeat_penalty", "presence_penalty", "frequency_penalty", "repeat_last_n", "dry_multiplier", "dry_base"),
+    *("dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "mirostat", "mirostat_tau", "mirostat_eta"),
+)
+"""Options that the engine knows by the same names."""
+
+
+def submit(
+    engine: _core.Engine,
+    tokens: Sequence[int],
+    options: GenerationOptions,
+    *,
+    seed: int,
+    grammar: str,
+    form: AnswerFormat | None,
+) -> list[_core.Request]:
+    """One request for each of ``options.n`` answers.
+
+    Args:
+        engine: that runs them.
+        tokens: of the prompt.
+        options: of the call.
+        seed: of the first answer, in place of the options'.
+        grammar: GBNF of the answers, where they have no ``form`` with another.
+        form: of the answers; None: they are plain text.
+    """
+    sampling: dict[str, object] = {name: getattr(options, name) for name in _SAMPLING}
+    sampling["logit_bias"] = list((options.logit_bias or {}).items())
+    return engine.submit(
+        tokens,
+        max_tokens=-1 if options.max_tokens is None else options.max_tokens,
+        sampling=sampling,
+        grammar=grammar if form is None else form.grammar,
+        grammar_prefix="" if form is None else form.grammar_prefix,
+        markers=() if form is None else form.native.markers,
+        reasoning_budget=-1 if form is None or options.reasoning_budget is None else options.reasoning_budget,
+        reasoning_start="" if form is None else form.native.reasoning_start,
+        reasoning_end="" if form is None else form.reasoning_end,
+        is_reasoning=form is not None and form.is_reasoning,
+        n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
+        seeds=[(seed + index) % 2**64 for index in range(options.n)],
+        stop=options.stop if form is None else [*options.stop, *form.native.stop],
+        ignore_eos=options.ignore_eos,
+        timeout_s=options.timeout or 0.0,
+        priority=options.priority,
+    )

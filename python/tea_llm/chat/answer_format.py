@@ -1,0 +1,346 @@
+"""How answers are written: reasoning, text and calls told apart, and grammars that keep to it.
+
+llama.cpp's ``common/chat`` finds out from a chat template what its model does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tea_llm._native import _core
+from tea_llm.chat.tools import find_calls
+from tea_llm.errors import GrammarError, TemplateError
+from tea_llm.grammar.characters import quoted
+from tea_llm.grammar.compose import prefixed, through
+from tea_llm.grammar.schema import schema_to_gbnf
+
+if TYPE_CHECKING:
+    from tea_llm.chat.template import ChatTemplate
+
+__all__ = ["AnswerFormat", "AnswerFormats", "Parts"]
+
+logger = logging.getLogger("tea_llm")
+
+_MOST_KEPT = 64
+_PROBE = "x <y> z"
+
+
+class Parts(NamedTuple):
+    """What is in an answer.
+
+    Attributes:
+        content: the text for the user.
+        reasoning: what the model wrote before it; empty: nothing.
+        calls: ``(id, name, arguments)`` of each; the id may be empty, the arguments are JSON or its beginning.
+    """
+
+    content: str
+    reasoning: str = ""
+    calls: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """What the answers to one kind of request look like. Immutable.
+
+    Attributes:
+        native: llama.cpp's knowledge of it.
+        grammar: GBNF of all of an answer; empty: any text.
+        grammar_prefix: of the prompt, what the grammar begins with.
+        tools: names of the functions that may be called.
+        is_lenient: JSON that calls one of them is a call, too, where the model has no form of its own.
+    """
+
+    native: _core.AnswerFormat
+    grammar: str = ""
+    grammar_prefix: str = ""
+    tools: frozenset[str] = frozenset()
+    is_lenient: bool = False
+
+    @property
+    def reasoning_end(self) -> str:
+        """The text that ends reasoning; empty: there is none."""
+        return self.native.reasoning_ends[0].strip() if self.native.reasoning_start else ""
+
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether the prompt has begun the reasoning."""
+        prompt, start = self.native.generation_prompt, self.native.reasoning_start
+        return bool(start) and prompt.rfind(start) > max(map(prompt.rfind, self.native.reasoning_ends))
+
+    def parse_partial(self, text: str) -> Parts | None:
+        """What is certain of an answer that goes on; None: cannot be told yet."""
+        if self.is_lenient and text.lstrip()[:1] in ("{", "[", "`"):
+            return None  # it may be a call
+        return _parts(self.native.parse(text, True))
+
+    def parse(self, text: str, *, is_cut: bool) -> Parts:
+        """All of an answer.
+
+        Args:
+            text: of the answer.
+            is_cut: it was cut off; a call that is not finished is left out then.
+        """
+        parts = None if is_cut else _parts(self.native.parse(text, False))
+        if parts is None:
+            parts = _parts(self.native.parse(text, True)) or Parts(text)
+            parts = parts._replace(calls=tuple(call for call in parts.calls if _is_object(call[2])))
+        if self.is_lenient and not parts.calls and self.tools:
+            content, calls = find_calls(parts.content, self.tools)
+            found = tuple(("", call.name, json.dumps(call.arguments)) for call in calls)
+            parts = parts._replace(content=content, calls=found)
+        return parts
+
+
+class AnswerFormats:
+    """Those of one chat template. Thread-safe.
+
+    Args:
+        template: None: a format without one.
+    """
+
+    def __init__(self, template: ChatTemplate | None) -> None:
+        self._template = template
+        self._native = None if template is None else _native_format(template)
+        self._lock = Lock()
+        self._kept: OrderedDict[str, AnswerFormat | None] = OrderedDict()
+
+    def get(
+        self,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        is_required: bool = False,
+        constraint: str = "",
+        is_json: bool = False,
+        variables: Mapping[str, object] | None = None,
+    ) -> AnswerFormat | None:
+        """What answers look like. None: they are plain text, or ``constraint``.
+
+        Args:
+            tools: that may be called, in the OpenAI API's form.
+            is_required: one must be.
+            constraint: GBNF that the text must match; empty: any.
+            is_json: what it matches is JSON.
+            variables: of the template.
+
+        Raises:
+            GrammarError: there is no grammar of such answers.
+            ValueError: ``variables`` hold more than JSON has.
+        """
+        key = json.dumps([tools, is_required, constraint, is_json, variables], sort_keys=True)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = self._make(tools, is_required, constraint, is_json, variables or {})
+        with self._lock:
+            self._kept[key] = found
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _make(
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        is_required: bool,
+        constraint: str,
+        is_json: bool,
+        variables: Mapping[str, object],
+    ) -> AnswerFormat | None:
+        ask = self._asker(variables)
+        plain = None if ask is None else ask()
+        if tools:
+            answer = "" if is_required or not constraint else self._constrained(plain, ask, constraint, is_json)
+            describes = self._template is not None and self._template.uses_tools
+            return _with_tools(plain, ask, tools, is_required, answer, describes)
+        if plain is None or _is_plain(plain):
+            return None
+        if not constraint:
+            return AnswerFormat(plain)
+        return AnswerFormat(plain, self._constrained(plain, ask, constraint, is_json), plain.generation_prompt)
+
+    def _asker(self, variables: Mapping[str, object]) -> Callable[..., _core.AnswerFormat] | None:
+        """Asks for a native format in the state that the template leaves an answer to begin in."""
+        native, template = self._native, self._template
+        if native is None or template is None:
+            return None
+        encoded = {name: json.dumps(value) for name, value in variables.items()}
+        begin = _generation_prompt(template, variables)
+
+        def ask(**options: Any) -> _core.AnswerFormat:
+            for how in ({"is_thinking": True}, {"is_thinking": False}, {"generation_prompt": begin}):
+                made = native.answers(variables=encoded, **how, **options)
+                if made.generation_prompt == begin and (made.grammar or _reads_text(made)):
+                    return made
+            return native.answers(variables=encoded, **options)
+
+        try:
+            ask()
+        except TemplateError as error:
+            logger.warning("Reasoning and calls in answers are not told apart: %s", error)
+            return None
+        return ask
+
+    def _constrained(
+        self, plain: _core.AnswerFormat | None, ask: Callable[..., _core.AnswerFormat] | None, gbnf: str, is_json: bool
+    ) -> str:
+        """A grammar of the generation prompt, reasoning if any, and a text."""
+        renamed = _as_answer(gbnf)
+        if plain is None or ask is None:
+            return f"root ::= {_core.ANSWER_RULE}\n{renamed}"
+        if _is_text(plain):
+            return f"{_beginning(AnswerFormat(plain))}{renamed}"
+        if not is_json:
+            raise GrammarError("this model writes more than a text in a chat: grammar and regex are for call() then")
+        return ask(has_schema=True).grammar + renamed
+
+
+def _with_tools(
+    plain: _core.AnswerFormat | None,
+    ask: Callable[..., _core.AnswerFormat] | None,
+    tools: Sequence[Mapping[str, Any]],
+    is_required: bool,
+    answer: str,
+    describes: bool,
+) -> AnswerFormat:
+    names = frozenset(tool["function"]["name"] for tool in tools)
+    definitions = json.dumps(tools)
+    own = None if ask is None else ask(tools=definitions)
+    has_own = own is not None and own.has_calls and describes
+    if ask is None or own is None or not has_own:
+        ask = _core.ChatFormat(_generic_source(plain), "", "").answers
+        own = ask(tools=definitions)
+    grammar = own.grammar
+    if is_required or answer:  # the parser stays the one that takes a text, too
+        called = ask(tools=definitions, is_required=True)
+        is_direct = called.call_grammar and _is_text(own)
+        grammar = _beginning(AnswerFormat(own)) + _as_answer(called.call_grammar) if is_direct else called.grammar
+    grammar = _with_schemas(grammar, tools)
+    if answer:
+        grammar = f"root ::= call-root | text-root\n{prefixed(grammar, 'call-')}\n{prefixed(answer, 'text-')}"
+    return AnswerFormat(own, grammar, own.generation_prompt if grammar else "", names, is_lenient=not has_own)
+
+
+def _with_schemas(grammar: str, tools: Sequence[Mapping[str, Any]]) -> str:
+    """The grammar with our own rules for arguments, which hold to all of a schema, where they are written as JSON."""
+    for index, tool in enumerate(tools):
+        name = tool["function"]["name"]
+        rule = re.compile(rf"^((?:[\w-]*-)?tool-{re.sub('[^a-zA-Z0-9-]+', '-', name)}-schema) ::= .*", re.MULTILINE)
+        if len(rule.findall(grammar)) != 1:
+            continue  # another form, or functions whose names llama.cpp does not tell apart
+        try:
+            schema = schema_to_gbnf(tool["function"].get("parameters") or {"type": "object"})
+        except GrammarError as error:
+            logger.warning("The arguments of %s are not held to all of their schema: %s", name, error)
+            continue
+        grammar = rule.sub(rf"\1 ::= arguments-{index}-root", grammar) + prefixed(schema, f"arguments-{index}-") + "\n"
+    return grammar
+
+
+def _native_format(template: ChatTemplate) -> _core.ChatFormat | None:
+    try:
+        return _core.ChatFormat(template.bounded_source, template.bos_token, template.eos_token)
+    except TemplateError as error:
+        logger.warning("Reasoning and calls in answers are not told apart: %s", error)
+        return None
+
+
+def _generation_prompt(template: ChatTemplate, variables: Mapping[str, object]) -> str:
+    messages = [{"role": "user", "content": "Hi"}]
+    try:
+        whole, begun = (
+            template.render_text(messages, add_generation_prompt=adds, extra=variables) for adds in (True, False)
+        )
+    except TemplateError:
+        return ""
+    return whole[len(begun) :] if whole.startswith(begun) else ""
+
+
+def _is_plain(native: _core.AnswerFormat) -> bool:
+    return not native.reasoning_start and native.parse(_PROBE, False) == (_PROBE, "", [])
+
+
+def _reads_text(native: _core.AnswerFormat) -> bool:
+    """Whether a text behind the reasoning is found."""
+    parts = native.parse(_ending(native) + _PROBE, False)
+    return parts is not None and _PROBE in parts[0]
+
+
+def _is_text(native: _core.AnswerFormat) -> bool:
+    """Whether what follows the reasoning is the text and nothing else."""
+    parts = native.parse(_ending(native) + _PROBE, False)
+    return parts is not None and parts[0] == _PROBE
+
+
+def _ending(native: _core.AnswerFormat) -> str:
+    """What ends the reasoning that the prompt has begun."""
+    form = AnswerFormat(native)
+    return form.reasoning_end if form.is_reasoning else ""
+
+
+def _beginning(form: AnswerFormat) -> str:
+    """Rules of an answer's beginning, up to what must match a constraint."""
+    prompt, start, end = form.native.generation_prompt, form.native.reasoning_start, form.reasoning_end
+    begin = f"{quoted(prompt)} " if prompt else ""
+    if not end:
+        return f"root ::= {begin}{_core.ANSWER_RULE}\n"
+    reasoning = "thought space" if form.is_reasoning else f"(space {quoted(start)} thought space)?"
+    return (
+        f'root ::= {begin}{reasoning} {_core.ANSWER_RULE}\nspace ::= | " " | "\\n" "\\n"?\n{through("thought", end)}\n'
+    )
+
+
+def _as_answer(gbnf: str) -> str:
+    """The rules of a grammar for a place inside a larger one."""
+    rule = _core.ANSWER_RULE
+    return f"{prefixed(gbnf, f'{rule}-')}\n{rule} ::= {rule}-root\n"
+
+
+def _generic_source(plain: _core.AnswerFormat | None) -> str:
+    """A template whose model writes calls as ``describe_tools`` asks for them, and thinks as ``plain`` does."""
+    prompt = "" if plain is None else plain.generation_prompt
+    reasoning = ""
+    if plain is not None and plain.reasoning_start:
+        tags = (_literal(plain.reasoning_start), _literal(AnswerFormat(plain).reasoning_end))
+        reasoning = f"{{% if m.reasoning_content %}}{{{{ {tags[0]} + m.reasoning_content + {tags[1]} }}}}{{% endif %}}"
+    answer_begin = f"{{{{ {_literal(prompt)} }}}}" if prompt else ""
+    return (
+        "{% if tools %}{{ '<|role|>system\\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}"
+        "{% for m in messages %}"
+        f"{{% if m.role == 'assistant' %}}{answer_begin}{reasoning}"
+        "{% else %}{{ '<|role|>' + m.role + '\\n' }}{% endif %}"
+        "{{ m.content }}"
+        "{% for call in m.tool_calls %}"
+        '{{ \'<tool_call>{"name": "\' + call.function.name + \'", "arguments": \' }}'
+        "{{ call.function.arguments | tojson }}{{ '}</tool_call>' }}{% endfor %}"
+        "{{ '<|end|>\\n' }}{% endfor %}"
+        f"{{% if add_generation_prompt %}}{answer_begin}{{% endif %}}"
+    )
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
+def _parts(parsed: tuple[str, str, list[tuple[str, str, str]]] | None) -> Parts | None:
+    if parsed is None:
+        return None
+    content, reasoning, calls = parsed
+    if reasoning or not content.strip():
+        content = content.lstrip()  # what parts it from reasoning and calls
+    return Parts(content, reasoning.strip(), tuple(calls))
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,94 @@
+"""A streamed answer, told apart while it comes."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+
+from tea_llm.chat.answer_format import AnswerFormat, Parts
+from tea_llm.types import StreamChunk, ToolCallDelta
+
+__all__ = ["AnswerReader", "CallIds"]
+
+_SHARE = 50
+"""Of the time, one part goes to parsing: each time all of the text is parsed, so seldom where it takes long."""
+
+
+class CallIds:
+    """Names of calls: the same for what is streamed and for the result. Nine letters or digits, as Mistral wants."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int], str] = {}
+
+    def of(self, index: int, number: int, given: str) -> str:
+        """The model's own name for a call, or a new one.
+
+        Args:
+            index: of the choice.
+            number: of the call in it.
+            given: by the model; may be empty.
+        """
+        return given or self._made.setdefault((index, number), base64.b32encode(os.urandom(6)).decode()[:9])
+
+
+class AnswerReader:
+    """Takes the text of one choice as it comes, and gives what is new in it.
+
+    Args:
+        form: of the answer.
+        index: of the choice.
+        call_ids: names for calls that the model gives none.
+    """
+
+    def __init__(self, form: AnswerFormat, index: int, call_ids: CallIds) -> None:
+        self._form = form
+        self._index = index
+        self._ids = call_ids
+        self._text = ""
+        self._given = Parts("")
+        self._rest_until = 0.0
+
+    def take(self, text: str) -> list[StreamChunk]:
+        """What a piece of the text says that is new and certain."""
+        self._text += text
+        begin = time.monotonic()
+        if not text or begin < self._rest_until:
+            return []
+        parts = self._form.parse_partial(self._text)
+        end = time.monotonic()
+        self._rest_until = end + _SHARE * (end - begin)
+        return [] if parts is None else list(self._news(parts))
+
+    def finish(self, *, is_cut: bool) -> list[StreamChunk]:
+        """What is left to give when the text has ended."""
+        return list(self._news(self._form.parse(self._text, is_cut=is_cut)))
+
+    def _news(self, parts: Parts) -> Iterator[StreamChunk]:
+        """The chunks by which ``parts`` go further than what was given."""
+        given = self._given
+        reasoning, content = _further(given.reasoning, parts.reasoning), _further(given.content, parts.content)
+        if reasoning or content:
+            yield StreamChunk(content, self._index, reasoning=reasoning)
+        calls = list(given.calls)
+        for number, (call_id, name, arguments) in enumerate(parts.calls):
+            known = calls[number] if number < len(calls) else None
+            if not name or (known is not None and known[1] != name):
+                break
+            more = arguments if known is None else _further(known[2], arguments)
+            if known is None or more:
+                call_id = self._ids.of(self._index, number, call_id)
+                delta = (
+                    ToolCallDelta(number, call_id, name, more)
+                    if known is None
+                    else ToolCallDelta(number, arguments=more)
+                )
+                yield StreamChunk("", self._index, tool_call_deltas=(delta,))
+                calls[number:] = [(call_id, name, (known[2] if known else "") + more)]
+        self._given = Parts(given.content + content, given.reasoning + reasoning, tuple(calls))
+
+
+def _further(given: str, whole: str) -> str:
+    """What ``whole`` has more; nothing where it does not go on from what was given."""
+    return whole[len(given) :] if whole.startswith(given) else ""
