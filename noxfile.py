@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import nox
 
@@ -65,4 +66,12 @@ def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[
         "tests/native/test_sharing.py",
         "tests/native/test_state.py",
     ]
-    session.run("pytest", "-p", "no:cacheprovider", *files, env=options | preload)
+    reports = Path(session.create_tmp()) / "report"  # pytest keeps what is written to stderr to itself
+    name, given = next(iter(options.items()))
+    try:
+        session.run(
+            "pytest", "-p", "no:cacheprovider", *files, env={name: f"{given} log_path={reports.absolute()}"} | preload
+        )
+    finally:
+        for report in reports.parent.glob(f"{reports.name}.*"):
+            session.log(report.read_text())

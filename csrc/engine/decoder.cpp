@@ -120,6 +120,7 @@ void Decoder::set_threads(int32_t n_threads) {
     ThreadpoolPtr threadpool = make_threadpool(n_threads);
     llama_set_n_threads(context_.get(), n_threads, n_threads);
     llama_attach_threadpool(context_.get(), threadpool.get(), threadpool.get());
+    retired_.push_back(std::move(threadpool_));
     threadpool_ = std::move(threadpool);
     n_threads_ = n_threads;
 }
@@ -139,6 +140,7 @@ Decoder::Status Decoder::run() {
     guard.check();
     switch (code) {  // llama.h, llama_decode
         case 0:
+            retired_.clear();
             return Status::ok;
         case 1:  // could not find a KV slot for the batch
             return Status::no_slot;

@@ -74,7 +74,8 @@ class Decoder : public SequenceMemory {
     ggml_abort_callback should_abort_;
     void* user_data_;
     int32_t n_threads_;
-    ThreadpoolPtr threadpool_;  // outlives the context
+    ThreadpoolPtr threadpool_;            // outlives the context
+    std::vector<ThreadpoolPtr> retired_;  // ggml pauses the one before when it computes with the next
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;
 };

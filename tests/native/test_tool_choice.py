@@ -66,7 +66,8 @@ def test_the_functions_are_called(llm: LocalLlmBackend) -> None:
     talk = tea_llm.Conversation(HI)
     result = llm.run_tools(talk, [note], tool_choice="required", max_tokens=120, max_rounds=2)
     assert 10 <= given[0] <= 20
-    assert [message["role"] for message in talk][:4] == ["user", "assistant", "tool", "assistant"]
+    roles = [message["role"] for message in talk]
+    assert (roles[:3], roles[-1]) == (["user", "assistant", "tool"], "assistant")
     assert result.usage.cached_tokens > 0
 
 
