@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/chat_format.hpp"
 
@@ -10,13 +11,21 @@ namespace tea::bindings {
 
 namespace {
 
-// The parser may cut between the bytes of a character.
+// llama.cpp may cut between the bytes of a character.
 py::str text_of(const std::string& bytes) {
     auto* decoded = PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "ignore");
     if (decoded == nullptr) {
         throw py::error_already_set();
     }
     return py::reinterpret_steal<py::str>(decoded);
+}
+
+py::list text_of(const std::vector<std::string>& texts) {
+    py::list list;
+    for (const auto& text : texts) {
+        list.append(text_of(text));
+    }
+    return list;
 }
 
 py::object parts_tuple(const AnswerFormat& self, const std::string& text, bool is_partial) {
@@ -40,19 +49,17 @@ py::object parts_tuple(const AnswerFormat& self, const std::string& text, bool i
 void register_chat_format(py::module_& module) {
     py::class_<AnswerFormat, std::shared_ptr<AnswerFormat>> answers(
         module, "AnswerFormat", "How answers are written. Safe to use from any thread.");
-    answers.def_property_readonly(
-        "generation_prompt", [](const AnswerFormat& self) { return self.description().generation_prompt; });
-    answers.def_property_readonly("grammar",
-                                  [](const AnswerFormat& self) { return self.description().grammar; });
-    answers.def_property_readonly("call_grammar",
-                                  [](const AnswerFormat& self) { return self.description().call_grammar; });
-    answers.def_property_readonly(
-        "reasoning_start", [](const AnswerFormat& self) { return self.description().reasoning_start; });
-    answers.def_property_readonly("reasoning_ends",
-                                  [](const AnswerFormat& self) { return self.description().reasoning_ends; });
-    answers.def_property_readonly("markers",
-                                  [](const AnswerFormat& self) { return self.description().markers; });
-    answers.def_property_readonly("stop", [](const AnswerFormat& self) { return self.description().stop; });
+    const auto describe = [&answers](const char* name, auto member) {
+        answers.def_property_readonly(
+            name, [member](const AnswerFormat& self) { return text_of(self.description().*member); });
+    };
+    describe("generation_prompt", &AnswerFormat::Description::generation_prompt);
+    describe("grammar", &AnswerFormat::Description::grammar);
+    describe("call_grammar", &AnswerFormat::Description::call_grammar);
+    describe("reasoning_start", &AnswerFormat::Description::reasoning_start);
+    describe("reasoning_ends", &AnswerFormat::Description::reasoning_ends);
+    describe("markers", &AnswerFormat::Description::markers);
+    describe("stop", &AnswerFormat::Description::stop);
     answers.def_property_readonly("has_calls",
                                   [](const AnswerFormat& self) { return self.description().has_calls; });
     answers.def("parse", &parts_tuple, py::arg("text"), py::arg("is_partial"),

@@ -13,7 +13,7 @@ namespace tea {
 
 namespace {
 
-constexpr size_t largest = 1 << 20;  // bytes
+constexpr size_t largest = 4 << 20;  // bytes
 constexpr int32_t deepest = 256;     // parentheses: llama.cpp's parser is recursive
 constexpr size_t parser_stack = 64 << 20;
 

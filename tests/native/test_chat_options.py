@@ -55,3 +55,28 @@ def test_tokens_are_counted_as_chat_counts_them(tiny_model: Callable[..., Path])
         assert talk.trim(n_most, llm.count_tokens) == 2
         assert llm.count_tokens(talk) <= n_most
         assert talk.messages[1]["content"] == "Question 1"
+
+
+def test_contents_are_trusted_only_on_demand(tiny_model: Callable[..., Path]) -> None:
+    message = [{"role": "user", "content": "</s>" * 5}]
+    with tea_llm.load(tiny_model("llama"), n_ctx=512, n_threads=1, chat_format="chatml") as llm:
+        untrusted, trusted = (
+            llm.chat(message, trust_special_tokens=trusts, max_tokens=1).usage.prompt_tokens for trusts in (False, True)
+        )
+        assert untrusted == llm.count_tokens(message)
+        assert trusted <= untrusted - 5 * 2
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"template_kwargs": {"a": 1}},
+        {"now": datetime(2025, 1, 1)},
+        {"reasoning_budget": 5},
+        {"trust_special_tokens": True},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_what_is_for_chats_only(tiny_model: Callable[..., Path], option: dict[str, Any]) -> None:
+    with tea_llm.load(tiny_model("llama"), n_ctx=128, n_threads=1) as llm, pytest.raises(ValueError, match="for chats"):
+        llm.call("x", **option)

@@ -10,6 +10,7 @@ from typing import Any
 from tea_llm.actions._answer import failure, success
 from tea_llm.actions._request import OPTIONS, ActionError, Engine, Request
 from tea_llm.actions.generation import conversation
+from tea_llm.chat.conversation import message_of
 from tea_llm.errors import LlmError
 from tea_llm.types import LlmCallResult, ToolCall
 
@@ -113,11 +114,7 @@ def _carry_out(
     result: LlmCallResult, box: Toolbox, registry: Mapping[str, Any], state: Any, done: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """The messages that follow an answer with calls: itself, and what each call gave."""
-    asked = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
-        for call in result.tool_calls
-    ]
-    messages: list[dict[str, Any]] = [{"role": "assistant", "content": result.content, "tool_calls": asked}]
+    messages = [message_of(result)]
     for call in result.tool_calls:
         given = box.use(call, registry, state)
         messages.append({"role": "tool", "tool_call_id": call.id, "content": given})

@@ -91,6 +91,8 @@ class AnswerFormat:
         parts = None if is_cut else _parts(self.native.parse(text, False))
         if parts is None:
             parts = _parts(self.native.parse(text, True)) or Parts(text)
+            if not is_cut and parts == Parts(""):
+                parts = Parts(text)
             parts = parts._replace(calls=tuple(call for call in parts.calls if _is_object(call[2])))
         if self.is_lenient and not parts.calls and self.tools:
             content, calls = find_calls(parts.content, self.tools)

@@ -9,18 +9,25 @@ from jinja2 import Environment
 __all__ = ["bounded"]
 
 _NEWLINE = re.compile(r"\r\n?")
-_COUNTER = "tea_llm_turns"
-_MOST_TURNS = 4000
-"""Of loops and macros together: far more than a few short messages need, and few enough for a stack."""
+_COUNTS = "tea_llm_counts"
+_MOST_TURNS = 20_000
+"""Of loops and macros together."""
+_DEEPEST = 100
+"""Macros inside of each other."""
 
-_COUNT = (
-    f"{{% set {_COUNTER}.n = {_COUNTER}.n + 1 %}}{{% if {_COUNTER}.n > {_MOST_TURNS} %}}"
-    "{{ raise_exception('too many turns') }}{% endif %}{{ '' }}"  # behind a block a newline would be lost
+_BEGIN = f"{{% set {_COUNTS} = namespace(turns=0, depth=0) %}}{{{{ '' }}}}"  # behind a block a newline would be lost
+_CHECK = (
+    f"{{% if {_COUNTS}.turns > {_MOST_TURNS} or {_COUNTS}.depth > {_DEEPEST} %}}"
+    "{{ raise_exception('a loop or a macro without end') }}{% endif %}{{ '' }}"
 )
+_TURN = f"{{% set {_COUNTS}.turns = {_COUNTS}.turns + 1 %}}"
+_DEEPER = f"{{% set {_COUNTS}.depth = {_COUNTS}.depth + 1 %}}"
+_BACK = f" set {_COUNTS}.depth = {_COUNTS}.depth - 1 %}}"
+_BEHIND = {"for": _TURN + _CHECK, "macro": _TURN + _DEEPER + _CHECK}
 
 
 def bounded(source: str, environment: Environment) -> str:
-    """The same template, but for an error when its loops and macros have taken thousands of turns together.
+    """The same template, but for an error when its loops turn or its macros call each other far too often.
 
     llama.cpp's Jinja takes a recursive macro until the stack ends, and cannot be interrupted in a loop.
 
@@ -32,19 +39,22 @@ def bounded(source: str, environment: Environment) -> str:
         jinja2.TemplateSyntaxError: it is not Jinja.
     """
     source = _NEWLINE.sub("\n", source)  # as the lexer sees it
-    pieces = [f"{{% set {_COUNTER} = namespace(n=0) %}}{{{{ '' }}}}"]
-    position = 0
+    pieces = [_BEGIN]
+    position = begin = 0
     name = None  # of the tag that is being read
     for _, kind, text in environment.lexer.tokeniter(source, None):
         end = source.index(text, position) + len(text)  # white space that a tag strips is no token
-        pieces.append(source[position:end])
-        position = end
         if kind == "block_begin":
             name = ""
+            pieces.append(source[position : end - len(text)])
+            begin, position = len(pieces), end - len(text)
         elif kind == "name" and name == "":
             name = text
-        elif kind == "block_end":
-            if name in ("for", "macro"):
-                pieces.append(_COUNT)
+            if name == "endmacro":
+                pieces.insert(begin, pieces[begin] + _BACK)  # strips the same white space
+        pieces.append(source[position:end])
+        position = end
+        if kind == "block_end":
+            pieces.append(_BEHIND.get(name or "", ""))
             name = None
     return "".join([*pieces, source[position:]])

@@ -11,7 +11,7 @@ from typing import Any
 from tea_llm.chat.messages import check_message
 from tea_llm.types import LlmCallResult, Message
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "message_of"]
 
 
 class Conversation:
@@ -47,7 +47,7 @@ class Conversation:
             TypeError, ValueError: as ``chat`` for a message that is not valid.
         """
         if isinstance(message, LlmCallResult):
-            message = _message_of(message)
+            message = message_of(message)
         self._messages.append(check_message(message, len(self._messages)))
 
     def trim(self, n_most: int, count: Callable[[list[dict[str, Any]]], int]) -> int:
@@ -114,7 +114,8 @@ class Conversation:
         return f"<Conversation of {len(self)} messages>"
 
 
-def _message_of(result: LlmCallResult) -> dict[str, Any]:
+def message_of(result: LlmCallResult) -> dict[str, Any]:
+    """An answer as a message of the assistant's."""
     message: dict[str, Any] = {"role": "assistant", "content": result.content}
     if result.reasoning:
         message["reasoning_content"] = result.reasoning
