@@ -72,7 +72,7 @@ def test_contents_are_trusted_only_on_demand(tiny_model: Callable[..., Path]) ->
     [
         {"template_kwargs": {"a": 1}},
         {"now": datetime(2025, 1, 1)},
-        {"reasoning_budget": 5},
+        {"reasoning_budget": 0},
         {"trust_special_tokens": True},
     ],
     ids=lambda option: next(iter(option)),

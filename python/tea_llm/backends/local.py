@@ -328,7 +328,8 @@ class LocalLlmBackend(LlmBackend):
         if checked.tools:
             raise ValueError("tools are for chats: a raw prompt has no place for them")
         for name in ("template_kwargs", "now", "reasoning_budget", "trust_special_tokens"):
-            if getattr(checked, name):
+            value = getattr(checked, name)
+            if value is not None and value is not False:
                 raise ValueError(f"{name} is for chats: a raw prompt has no template")
         return self._answer(self._tokens(prompt), checked, grammar_of(checked))
 
