@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import tea_llm
 from support.answers import TOOLS, WRITTEN
+from support.process import run_python
 from support.templates import NAMES, source_of
 from tea_llm import LlmError, LocalLlmBackend
 from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats, Parts
@@ -168,3 +169,19 @@ def test_answers(name: str, text: list[str], is_cut: bool) -> None:
     form.parse_partial(written)
     parts = form.parse(written, is_cut=is_cut)
     assert is_cut or parts != Parts("") or len(written) < 50  # a marker alone holds nothing
+
+
+def test_ctrl_c_ends_a_template_that_does_not(tiny_model: Callable[..., Path]) -> None:
+    code = """
+        import os, signal, sys, threading, tea_llm
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        forever = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+        with tea_llm.load(sys.argv[1], n_ctx=64, n_threads=1, chat_template=forever) as llm:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                llm.chat([{"role": "user", "content": "x"}], max_tokens=1)
+            except KeyboardInterrupt:
+                print(len(llm.call("x", max_tokens=1).content) >= 0)
+    """
+    child = run_python(code, args=[str(tiny_model("llama"))], timeout=60)
+    assert (child.stdout.strip(), child.returncode) == ("True", 0), child.stderr

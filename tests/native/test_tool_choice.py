@@ -122,3 +122,13 @@ def test_calls_are_streamed(llm: LocalLlmBackend) -> None:
     assert names[: len(calls)] == [(call.id, call.name) for call in calls]
     assert [json.loads(written[index]) for index in range(len(calls))] == [call.arguments for call in calls]
     assert sum(bool(chunk.tool_call_deltas) for chunk in chunks) > len(calls)
+
+
+def test_parameters_that_llama_cpp_does_not_take(llm: LocalLlmBackend) -> None:
+    """Its converter throws at the pattern; ours knows it."""
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "pattern": "a|b"}}, "required": ["a"]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    result = llm.chat(HI, tools=[tool], tool_choice="required", max_tokens=300, temperature=1.2, seed=1)
+    for call in result.tool_calls:
+        jsonschema.validate(call.arguments, parameters)
+    assert result.tool_calls or result.finish_reason == "length"

@@ -213,21 +213,35 @@ def _with_tools(
     describes: bool,
 ) -> AnswerFormat:
     names = frozenset(tool["function"]["name"] for tool in tools)
-    definitions = json.dumps(tools)
-    own = None if ask is None else ask(tools=definitions)
-    has_own = own is not None and own.has_calls and describes
+    own = None if ask is None or not describes else _asked(ask, tools)
+    has_own = own is not None and own.has_calls
     if ask is None or own is None or not has_own:
         ask = _core.ChatFormat(_generic_source(plain), "", "").answers
-        own = ask(tools=definitions)
+        own = _asked(ask, tools)
+        if own is None:
+            raise GrammarError(f"there is no grammar for calls of {', '.join(sorted(names))} (see the log)")
     grammar = own.grammar
     if is_required or answer:  # the parser stays the one that takes a text, too
-        called = ask(tools=definitions, is_required=True)
+        called = _asked(ask, tools, is_required=True) or own
         is_direct = called.call_grammar and _is_text(own)
         grammar = _beginning(AnswerFormat(own)) + _as_answer(called.call_grammar) if is_direct else called.grammar
     grammar = _with_schemas(grammar, tools)
     if answer:
         grammar = f"root ::= call-root | text-root\n{prefixed(grammar, 'call-')}\n{prefixed(answer, 'text-')}"
     return AnswerFormat(own, grammar, own.generation_prompt if grammar else "", names, is_lenient=not has_own)
+
+
+def _asked(
+    ask: Callable[..., _core.AnswerFormat], tools: Sequence[Mapping[str, Any]], *, is_required: bool = False
+) -> _core.AnswerFormat | None:
+    """The format of calls; None: llama.cpp finds none."""
+    names = [{"type": "function", "function": {"name": tool["function"]["name"]}} for tool in tools]
+    for definitions in (tools, names):  # what is in parameters may be what it does not take
+        try:
+            return ask(tools=json.dumps(definitions), is_required=is_required)
+        except TemplateError as error:  # noqa: PERF203 - two turns
+            logger.warning("llama.cpp does not take these tools: %s", error)
+    return None
 
 
 def _with_schemas(grammar: str, tools: Sequence[Mapping[str, Any]]) -> str:
