@@ -70,7 +70,12 @@ def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[
     name, given = next(iter(options.items()))
     try:
         session.run(
-            "pytest", "-p", "no:cacheprovider", *files, env={name: f"{given} log_path={reports.absolute()}"} | preload
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--timeout=1500",
+            *files,
+            env={name: f"{given} log_path={reports.absolute()}"} | preload,
         )
     finally:
         for report in reports.parent.glob(f"{reports.name}.*"):

@@ -304,19 +304,19 @@ def test_windows_do_not_fill_the_cache(tiny_model: Callable[..., Path], n_prefix
         tea_llm.load(tiny_model("gemma3"), n_ctx=8192, n_threads=1, **EXACT) as llm,
         tea_llm.load(tiny_model("gemma3"), n_ctx=8192, n_parallel=1, n_threads=1, **EXACT) as alone,
     ):
-        requests = [submit(llm, prompt, 20, timeout_s=200.0) for prompt in prompts]
+        requests = [submit(llm, prompt, 20) for prompt in prompts]
         for prompt, request in zip(prompts, requests, strict=True):
             result = request.wait()
-            assert_equal(result.top_logits, submit(alone, prompt, 20, timeout_s=200.0).wait().top_logits)
+            assert_equal(result.top_logits, submit(alone, prompt, 20).wait().top_logits)
         if n_prefix == 400:  # of longer ones the shared cells would fill the cache for windows
             assert llm.stats().cached_tokens >= 4 * n_prefix
         assert llm.stats().preemptions < 10
-        assert len(llm.call(prefix, n=3, max_tokens=5, ignore_eos=True, timeout=200).choices) == 3
+        assert len(llm.call(prefix, n=3, max_tokens=5, ignore_eos=True).choices) == 3
         submit(llm, prefix, 1).wait()
         for turn in range(3):  # a chat goes on while others are kept
             n_before = len(prefix)
             prefix += some_tokens(50 + turn, 40)
-            result = submit(llm, prefix, 1, timeout_s=200.0).wait()
+            result = submit(llm, prefix, 1).wait()
             assert result.n_cached == n_before
         assert_all_given_back(llm)
 
