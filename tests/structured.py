@@ -27,7 +27,9 @@ def main() -> None:
             schema = random_schema(random.Random(number), depth=1 + number // 20)
             result = llm.chat(QUESTION, response_format=schema, max_tokens=400, temperature=1.4, seed=seed)
             if result.finish_reason == "stop":
-                validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+                validator = jsonschema.Draft202012Validator(
+                    schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+                )
                 validator.validate(json.loads(result.content))
             return len(json.dumps(schema)), result.finish_reason, result.content
 
