@@ -223,8 +223,7 @@ std::string Model::pooling() const {
 
 bool Model::can_embed() const {
     const llama_model* model = model_.get();
-    return !is_vocab_only_ && !llama_model_has_encoder(model) && !llama_model_is_diffusion(model) &&
-           pooling() != "rank";
+    return !is_vocab_only_ && !llama_model_has_encoder(model) && !llama_model_is_diffusion(model);
 }
 
 double Model::kv_bytes_per_token(KvType type_k, KvType type_v) const {

@@ -14,6 +14,7 @@ __all__ = [
     "KnownModel",
     "ModelConfig",
     "WheelSource",
+    "embedding_prompt",
     "find_model",
     "get_model_config",
 ]
@@ -135,6 +136,41 @@ _MODELS = (
 
 KNOWN_MODELS: Mapping[str, KnownModel] = MappingProxyType({model.name: model for model in _MODELS})
 """The models that ``pull`` can get, by name."""
+
+
+_EMBEDDING_PROMPTS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("nomic-embed", {"query": "search_query: ", "document": "search_document: "}),
+    ("embeddinggemma", {"query": "task: search result | query: ", "document": "title: none | text: "}),
+    ("snowflake-arctic", {"query": "Represent this sentence for searching relevant passages: ", "document": ""}),
+    ("mxbai-embed", {"query": "Represent this sentence for searching relevant passages: ", "document": ""}),
+    ("bge-", {"query": "Represent this sentence for searching relevant passages: ", "document": ""}),
+    ("e5-", {"query": "query: ", "document": "passage: "}),
+    ("minilm", {"query": "", "document": ""}),
+)
+"""By a part of a model's name, what its card puts before queries and documents. The first that fits holds."""
+
+
+def embedding_prompt(model: str, prompt: str | None) -> str:
+    """What is put before texts that a model embeds.
+
+    Args:
+        model: its name.
+        prompt: ``"query"`` or ``"document"`` for what the model was trained with, any other text for itself; None:
+            nothing.
+
+    Raises:
+        ValueError: what the model was trained with is not known.
+
+    Example:
+        >>> embedding_prompt("nomic-embed-text-v1.5.Q8_0", "query")
+        'search_query: '
+    """
+    if prompt not in ("query", "document"):
+        return prompt or ""
+    for part, prompts in _EMBEDDING_PROMPTS:
+        if part in model.lower():
+            return prompts[prompt]
+    raise ValueError(f"prompt={prompt!r}: it is not known what {model} was trained with; give the text itself")
 
 
 def find_model(name: str) -> KnownModel:

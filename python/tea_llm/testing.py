@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from tea_llm._check import check_flag, check_text
+from tea_llm._check import check_text
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
-from tea_llm.backends.vectors import checked_texts, normalized
+from tea_llm.backends.vectors import Embedded, EmbedOptions, checked_texts
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import EngineClosedError, GenerationCancelledError
-from tea_llm.types import Choice, LlmCallParams, LlmCallResult, Message, StreamChunk, Usage
+from tea_llm.types import Choice, EmbedInfo, LlmCallParams, LlmCallResult, Message, StreamChunk, Usage
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
@@ -146,15 +145,25 @@ class MockBackend(LlmBackend):
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         return _async_stream_of(self._take("stream_chat", messages, options))
 
-    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        check_flag("normalize", normalize)
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         self._check_open()
+        if options.pooling is not None:
+            raise ValueError("pooling is for local models")
         vectors = [self._vectors.get(one) or self._made_up(one) for _, one in checked_texts(text)]
-        array = normalized(np.array(vectors, np.float32).reshape(len(vectors), self._n_embd), normalize)
-        return array[0] if isinstance(text, str) else array
+        array = options.finish(np.array(vectors, np.float32).reshape(len(vectors), self._n_embd))
+        return [array], EmbedInfo((1,) * len(vectors), (False,) * len(vectors))
 
-    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        return self.embed(text, normalize=normalize)
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return self._embed(text, options)
+
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]:
+        """By how many of the query's words are in a document."""
+        self._check_open()
+        words = set(query.lower().split())
+        return [float(len(words & set(document.lower().split()))) for document in documents]
+
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return self._rank(query, documents)
 
     def close(self) -> None:
         self._is_closed = True

@@ -9,12 +9,14 @@ from typing import Any, Literal, TypeAlias
 __all__ = [
     "ChatMessage",
     "Choice",
+    "EmbedInfo",
     "EngineStats",
     "FinishReason",
     "LlmCallParams",
     "LlmCallResult",
     "Message",
     "ModelInfo",
+    "RerankResult",
     "StreamChunk",
     "Timings",
     "TokenLogprob",
@@ -233,6 +235,32 @@ class StreamChunk:
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     tool_call_deltas: tuple[ToolCallDelta, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedInfo:
+    """What ``embed(return_info=True)`` tells beside the vectors.
+
+    Attributes:
+        n_tokens: of each text, as it was embedded.
+        is_truncated: of each text, whether it was cut.
+    """
+
+    n_tokens: tuple[int, ...]
+    is_truncated: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """How well a document answers a query.
+
+    Attributes:
+        index: of the document in the list that was given.
+        score: the higher, the better; what it means is the model's.
+    """
+
+    index: int
+    score: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
-from tea_llm._check import check_flag, check_int, check_text
+from tea_llm._check import check_int, check_text
+from tea_llm.backends.api_embedding import embedding_bodies, parse_scores, parse_vectors, vector_array
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.portal import Future, Portal
-from tea_llm.backends.protocol import Answer, completion_body, parse_answer, parse_vectors, raw_body, wire_messages
+from tea_llm.backends.protocol import Answer, completion_body, parse_answer, raw_body, wire_messages
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
-from tea_llm.backends.vectors import checked_texts, groups, normalized
 from tea_llm.errors import (
     ApiError,
     ApiResponseError,
@@ -27,12 +27,11 @@ from tea_llm.settings import LlmSettings
 from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
     from tea_llm.backends.transport import Transport
+    from tea_llm.backends.vectors import Embedded, EmbedOptions
     from tea_llm.chat.response_format import ResponseFormat
 
 __all__ = ["ApiLlmBackend"]
@@ -40,7 +39,6 @@ __all__ = ["ApiLlmBackend"]
 logger = logging.getLogger("tea_llm")
 
 _T = TypeVar("_T")
-_TEXTS_A_REQUEST = 256
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 
 
@@ -159,21 +157,33 @@ class ApiLlmBackend(LlmBackend):
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         return _Stream(self, self._chat(messages, options)).for_task()
 
-    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        check_flag("normalize", normalize)
-        self._check_open()
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         vectors: list[Sequence[float]] = []
-        for group in groups(checked_texts(text), _TEXTS_A_REQUEST):
-            vectors += Portal.wait(self._start(self._vectors, [one for _, one in group]))
-        return _array(vectors, normalize, is_one=isinstance(text, str))
+        for body in self._bodies(text, options):
+            vectors += Portal.wait(self._start(self._vectors, body))
+            if options.progress is not None:
+                options.progress(len(vectors))
+        return vector_array(vectors, options), None
 
-    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        check_flag("normalize", normalize)
-        self._check_open()
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         vectors: list[Sequence[float]] = []
-        for group in groups(checked_texts(text), _TEXTS_A_REQUEST):
-            vectors += await Portal.join(self._start(self._vectors, [one for _, one in group]))
-        return _array(vectors, normalize, is_one=isinstance(text, str))
+        for body in self._bodies(text, options):
+            vectors += await Portal.join(self._start(self._vectors, body))
+            if options.progress is not None:
+                options.progress(len(vectors))
+        return vector_array(vectors, options), None
+
+    def _bodies(self, text: str | Iterable[str], options: EmbedOptions) -> Iterator[dict[str, Any]]:
+        self._check_open()
+        return embedding_bodies(text, options, self._endpoint.model)
+
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]:
+        self._check_open()
+        return Portal.wait(self._start(self._scores, (query, documents))) if documents else []
+
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
+        self._check_open()
+        return await Portal.join(self._start(self._scores, (query, documents))) if documents else []
 
     def close(self) -> None:
         if not self._is_closed:
@@ -237,13 +247,24 @@ class ApiLlmBackend(LlmBackend):
 
         return request.read(await self._limited(self._ask(request, post), request.timeout))
 
-    async def _vectors(self, texts: list[str]) -> list[Sequence[float]]:
+    async def _vectors(self, body: dict[str, Any]) -> list[Sequence[float]]:
         async def post() -> list[Sequence[float]]:
-            body = {"model": self._endpoint.model, "input": texts, "encoding_format": "float"}
-            return parse_vectors(await self._transport().post("/embeddings", body), len(texts))
+            return parse_vectors(await self._transport().post("/embeddings", body), len(body["input"]))
 
+        return await self._supported(post())
+
+    async def _scores(self, asked: tuple[str, list[str]]) -> list[float]:
+        query, documents = asked
+
+        async def post() -> list[float]:
+            body = {"model": self._endpoint.model, "query": query, "documents": documents}
+            return parse_scores(await self._transport().post("/rerank", body), len(documents))
+
+        return await self._supported(post())
+
+    async def _supported(self, work: Coroutine[Any, Any, _T]) -> _T:
         try:
-            return await self._limited(post(), self._timeout)
+            return await self._limited(work, self._timeout)
         except ApiResponseError as error:
             if error.status_code in _NO_SUCH_ENDPOINT and error.code != "model_not_found":
                 raise EmbeddingNotSupportedError(str(error)) from error
@@ -366,10 +387,3 @@ class _Stream:
         if chunk is None:
             self._chunks.put_nowait(None)  # for whoever asks again
         return chunk
-
-
-def _array(vectors: list[Sequence[float]], normalize: bool, *, is_one: bool) -> NDArray[np.float32]:
-    import numpy as np
-
-    array = np.array(vectors, np.float32).reshape(len(vectors), len(vectors[0]) if vectors else 0)
-    return normalized(array, normalize)[0] if is_one else normalized(array, normalize)

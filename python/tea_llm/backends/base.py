@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tea_llm.backends.streams import AsyncTextStream, TextStream
-from tea_llm.types import LlmCallParams, LlmCallResult, Message
+from tea_llm.types import EmbedInfo, LlmCallParams, LlmCallResult, Message, RerankResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from tea_llm.backends.options import Options
+    from tea_llm.backends.vectors import Embedded, EmbeddingOptions, EmbedOptions, Pooling
 
 __all__ = ["LlmBackend"]
 
@@ -227,27 +228,158 @@ class LlmBackend(ABC):
                 run.talk.append(await run.functions.aanswer(call))
         return run.result
 
-    @abstractmethod
-    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
+    @overload
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[False] = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[True],
+        **options: Unpack[EmbeddingOptions],
+    ) -> tuple[NDArray[np.float32], EmbedInfo]: ...
+    @overload
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["none"],
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any: ...
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Pooling | None = None,
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
         """Vectors of texts.
 
         Args:
-            text: one text, or any number of them.
-            normalize: scale each vector to length 1.
+            text: one text, or any number of them; an iterator is read as it is needed.
+            pooling: how a text's vector is made of its tokens', where it should not be as the file says: ``"mean"``,
+                ``"cls"``, ``"last"``, or ``"none"`` for the tokens' own.
+            return_info: tell how many tokens the texts had, too.
+            **options: ``normalize`` (default True): scale each vector to length 1. ``truncate``: what happens to a text
+                that is longer than the model takes: ``"error"`` (the default), or it is cut at its ``"end"`` or at its
+                ``"start"``. ``dimensions``: keep so many of the first numbers, of models that were trained for that;
+                they are scaled afterwards. ``prompt``: put before each text; ``"query"`` and ``"document"`` stand for
+                what the model was trained with. ``progress``: called with the number of texts that are done. APIs know
+                ``normalize``, ``dimensions``, ``prompt`` and ``progress``.
 
         Returns:
-            float32, shape ``(n_embd,)`` for one text, ``(n, n_embd)`` for several, in their order.
+            float32, shape ``(n_embd,)`` for one text, ``(n, n_embd)`` for several, in their order. With
+            ``pooling="none"`` an array ``(tokens, n_embd)`` for each text, in a list for several. With ``return_info``
+            a tuple of that and an ``EmbedInfo``.
 
         Raises:
             EmbeddingNotSupportedError: the model gives none.
-            ContextOverflowError: a text is longer than the model takes; nothing is cut off.
-            TypeError: a text is not a string.
-            ValueError: a lone surrogate in a text.
+            ContextOverflowError: a text is longer than the model takes, and ``truncate`` is ``"error"``.
+            TypeError: a text is not a string, an option that does not exist.
+            ValueError: a lone surrogate in a text, an option out of range or that this backend has not got.
+
+        Example:
+            >>> llm.embed(["a text", "another"]).shape  # doctest: +SKIP
+            (2, 384)
         """
+        from tea_llm.backends.vectors import EmbedOptions
+
+        checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
+        return checked.shaped(text, *self._embed(text, checked))
+
+    @overload
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[False] = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> NDArray[np.float32]: ...
+    @overload
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[True],
+        **options: Unpack[EmbeddingOptions],
+    ) -> tuple[NDArray[np.float32], EmbedInfo]: ...
+    @overload
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["none"],
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any: ...
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Pooling | None = None,
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """``embed`` for asyncio."""
+        from tea_llm.backends.vectors import EmbedOptions
+
+        checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
+        return checked.shaped(text, *await self._aembed(text, checked))
 
     @abstractmethod
-    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        """``embed`` for asyncio."""
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded: ...
+
+    @abstractmethod
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded: ...
+
+    def rerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
+        """How well documents answer a query, by a model that reads both together (a cross-encoder).
+
+        Args:
+            query: a text.
+            documents: texts.
+            top_n: keep so many of the best; None: all.
+
+        Returns:
+            the best first.
+
+        Raises:
+            EmbeddingNotSupportedError: the model is no reranker, or the API has none.
+            ContextOverflowError: query and document together are longer than the model takes.
+            TypeError: a text is not a string.
+            ValueError: a lone surrogate in a text, a ``top_n`` below 1.
+
+        Example:
+            >>> llm.rerank("What is a list?", ["A sequence.", "A fish."])[0].index  # doctest: +SKIP
+            0
+        """
+        from tea_llm.backends.vectors import best, checked_documents
+
+        return best(self._rank(query, checked_documents(query, documents, top_n)), top_n)
+
+    async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
+        """``rerank`` for asyncio."""
+        from tea_llm.backends.vectors import best, checked_documents
+
+        return best(await self._arank(query, checked_documents(query, documents, top_n)), top_n)
+
+    @abstractmethod
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]: ...
+
+    @abstractmethod
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]: ...
 
     @abstractmethod
     def close(self) -> None:

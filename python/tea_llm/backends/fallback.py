@@ -21,11 +21,10 @@ from tea_llm.errors import (
 from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
+    from tea_llm.backends.vectors import Embedded, EmbedOptions
 
 __all__ = ["FallbackBackend"]
 
@@ -127,15 +126,20 @@ class FallbackBackend(LlmBackend):
         answer = _AsyncAnswer(self, lambda backend, given: backend.astream_chat(kept, **given), options)
         return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
 
-    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        """As ``embed``."""
-        backend = self._local or self._api
-        return await backend.aembed(text, normalize=normalize)
+    # Vectors of one model are no use beside those of another, and neither are scores: these never fall back once there
+    # is a local one.
 
-    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        """Vectors of one model are no use beside those of another: these never fall back once there is a local one."""
-        backend = self._local or self._api
-        return backend.embed(text, normalize=normalize)
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return (self._local or self._api)._embed(text, options)
+
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return await (self._local or self._api)._aembed(text, options)
+
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return (self._local or self._api)._rank(query, documents)
+
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return await (self._local or self._api)._arank(query, documents)
 
     def close(self) -> None:
         for backend in (self._local, self._api):

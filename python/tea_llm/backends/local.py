@@ -18,7 +18,7 @@ from tea_llm._native import IS_NATIVE, _core
 from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.constraints import grammar_of
-from tea_llm.backends.embedding import LocalEmbedder
+from tea_llm.backends.embedding import LocalEmbedder, in_thread
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.submission import submit
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
+    from tea_llm.backends.vectors import Embedded, EmbedOptions
     from tea_llm.chat.answer_format import AnswerFormat
     from tea_llm.chat.prompt import ChatPrompt
 
@@ -58,12 +59,12 @@ class LocalLlmBackend(LlmBackend):
 
         self._model: _core.Model | None = model
         self._engine = engine
-        self._embedder = LocalEmbedder(model, n_threads=engine.n_threads)
         self._prompt = prompt
         self._path = path
         self._identity = state_file.identity(path)
         self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
+        self._embedder = LocalEmbedder(model, self._name, n_threads=engine.n_threads)
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
         _open_backends.add(self)
 
@@ -128,14 +129,17 @@ class LocalLlmBackend(LlmBackend):
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         return self._ask_chat(messages, options).astream()
 
-    async def aembed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        import asyncio
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return self._embedder.embed(text, options)
 
-        return await asyncio.to_thread(self.embed, text, normalize=normalize)
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return await in_thread(self._embedder.embed, text, options)
 
-    def embed(self, text: str | Iterable[str], *, normalize: bool = True) -> NDArray[np.float32]:
-        self._open_model()
-        return self._embedder.embed(text, normalize=normalize)
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return self._embedder.rank(query, documents)
+
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return await in_thread(self._embedder.rank, query, documents)
 
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The token ids of a text; see ``Tokenizer.encode``."""

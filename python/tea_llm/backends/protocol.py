@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -30,7 +30,7 @@ from tea_llm.types import (
     Usage,
 )
 
-__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "parse_vectors", "raw_body", "wire_messages"]
+__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "raw_body", "some", "wire_messages"]
 
 logger = logging.getLogger("tea_llm")
 
@@ -41,7 +41,6 @@ _FINISH_REASONS: dict[object, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
-_LARGEST = 3e38  # of a float32
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
 _LONGEST_SHOWN = 2000
 """Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
@@ -148,14 +147,14 @@ class Answer:
             ApiResponseError: not such an event.
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("choices"), list):
-            raise ApiResponseError(f"not an answer to a completion: {_some(event)}")
+            raise ApiResponseError(f"not an answer to a completion: {some(event)}")
         self._model = _text(event.get("model")) or self._model
         self._usage = _usage(event.get("usage")) or self._usage
         chunks = []
         for choice in event["choices"]:
             index = choice.get("index", 0) if isinstance(choice, Mapping) else None
             if not isinstance(index, int) or not 0 <= index < len(self._choices):
-                raise ApiResponseError(f"not a choice of {len(self._choices)}: {_some(choice)}")
+                raise ApiResponseError(f"not a choice of {len(self._choices)}: {some(choice)}")
             chunk = self._choices[index].add(choice, part, index)
             if chunk.text or chunk.reasoning or chunk.tool_call_deltas:
                 chunks.append(chunk)
@@ -234,7 +233,7 @@ class _Choice:
     def _add_call(self, index: int, call: object) -> ToolCallDelta:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(function, Mapping):
-            raise ApiResponseError(f"not a tool call: {_some(call)}")
+            raise ApiResponseError(f"not a tool call: {some(call)}")
         place = call.get("index")
         place_of_call = place if isinstance(place, int) else index
         new_id = _text(call.get("id"))
@@ -270,38 +269,13 @@ def _logprobs(given: object) -> list[TokenLogprob]:
         pass
     else:
         return []
-    raise ApiResponseError(f"not log-probabilities: {_some(given)}")
+    raise ApiResponseError(f"not log-probabilities: {some(given)}")
 
 
 def _logprob(token: Mapping[str, Any]) -> TokenLogprob:
     data = token.get("bytes")
     best = tuple(_logprob(one) for one in token.get("top_logprobs") or ())
     return TokenLogprob(str(token["token"]), float(token["logprob"]), None if data is None else bytes(data), best)
-
-
-def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
-    """The vectors of an embeddings answer, in the order of the texts.
-
-    Raises:
-        ApiResponseError: not such an answer, or not one vector for each text, all as long.
-    """
-    data = answer.get("data") if isinstance(answer, Mapping) else None
-    if not isinstance(data, list) or len(data) != n_texts:
-        raise ApiResponseError(f"not an answer with {n_texts} embeddings: {_some(answer)}")
-    vectors: list[Any] = [None] * n_texts
-    for place, item in enumerate(data):
-        vector = item.get("embedding") if isinstance(item, Mapping) else None
-        index = item.get("index", place) if isinstance(item, Mapping) else None
-        if not isinstance(vector, list) or not vector or not isinstance(index, int) or not 0 <= index < n_texts:
-            raise ApiResponseError(f"not an embedding: {_some(item)}")
-        if not all(isinstance(number, (int, float)) for number in vector):
-            raise ApiResponseError(f"an embedding that holds more than numbers: {_some(item)}")
-        vectors[index] = vector
-        if not all(abs(number) < _LARGEST for number in vector):  # NaN is not
-            raise ApiResponseError("an embedding with numbers that are none")
-    if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
-        raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
-    return vectors
 
 
 def error_in(answer: object, *, retry_after: float | None = None, **facts: Any) -> ApiError | InferenceError | None:
@@ -316,7 +290,7 @@ def error_in(answer: object, *, retry_after: float | None = None, **facts: Any) 
     message, code = _message_and_code(answer)
     if message is None and (status_code is None or status_code < 300):
         return None
-    message = message or _some(answer) or "no further words"
+    message = message or some(answer) or "no further words"
     if code in _OVERFLOW_CODES:
         return ContextOverflowError(message, *_overflow_counts(answer))
     where = f"{provider} answered {status_code}" if status_code else f"{provider} broke the stream off"
@@ -341,11 +315,11 @@ def _message_and_code(answer: object) -> tuple[str | None, str | None]:
         return None, None
     error = answer.get("error")
     if isinstance(error, Mapping):
-        return _text(error.get("message")) or _some(error), _text(error.get("code")) or _text(error.get("type")) or None
+        return _text(error.get("message")) or some(error), _text(error.get("code")) or _text(error.get("type")) or None
     if error:
         return str(error), None
     if answer.get("object") == "error":
-        return _text(answer.get("message")) or _some(answer), _text(answer.get("type")) or None
+        return _text(answer.get("message")) or some(answer), _text(answer.get("type")) or None
     return None, None
 
 
@@ -358,7 +332,7 @@ def _tool_call(call: Mapping[str, str], *, is_cut: bool) -> ToolCall | None:
         return ToolCall(call["id"], call["name"], arguments)
     if is_cut:
         return None
-    raise ApiResponseError(f"the arguments for {call['name']!r} are no JSON object: {_some(call['arguments'])}")
+    raise ApiResponseError(f"the arguments for {call['name']!r} are no JSON object: {some(call['arguments'])}")
 
 
 def _usage(usage: object) -> Usage | None:
@@ -378,7 +352,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _some(value: object) -> str:
+def some(value: object) -> str:
     """The beginning of what a server sent, for a message."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = " ".join(text.split())

@@ -1,0 +1,89 @@
+"""Embeddings and rankings of APIs: bodies from our options, numbers from answers. Pure functions, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tea_llm.backends.protocol import some
+from tea_llm.backends.vectors import EmbedOptions, checked_texts, groups
+from tea_llm.catalog import embedding_prompt
+from tea_llm.errors import ApiResponseError
+
+__all__ = ["embedding_bodies", "parse_scores", "parse_vectors", "vector_array"]
+
+_LARGEST = 3e38  # of a float32
+_TEXTS_A_REQUEST = 256
+
+
+def embedding_bodies(text: str | Iterable[str], options: EmbedOptions, model: str) -> Iterator[dict[str, Any]]:
+    """Bodies of requests, as they are asked for.
+
+    Raises:
+        ValueError: an option that APIs have not got.
+    """
+    for name, is_given in (
+        ("truncate", options.truncate != "error"),
+        ("pooling", options.pooling is not None),
+        ("return_info", options.return_info),
+    ):
+        if is_given:
+            raise ValueError(f"{name} is for local models: APIs have no such option for embeddings")
+    prompt = embedding_prompt(model, options.prompt)
+    extra = {} if options.dimensions is None else {"dimensions": options.dimensions}
+    return (
+        {"model": model, "input": [prompt + one for _, one in group], "encoding_format": "float", **extra}
+        for group in groups(checked_texts(text), _TEXTS_A_REQUEST)
+    )
+
+
+def vector_array(vectors: Sequence[Sequence[float]], options: EmbedOptions) -> list[NDArray[np.float32]]:
+    """The vectors as one array, float32 (n, n_embd)."""
+    array = np.array(vectors, np.float32).reshape(len(vectors), len(vectors[0]) if vectors else 0)
+    return [options.finish(array)]
+
+
+def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
+    """The vectors of an embeddings answer, in the order of the texts.
+
+    Raises:
+        ApiResponseError: not such an answer, or not one vector for each text, all as long.
+    """
+    data = answer.get("data") if isinstance(answer, Mapping) else None
+    if not isinstance(data, list) or len(data) != n_texts:
+        raise ApiResponseError(f"not an answer with {n_texts} embeddings: {some(answer)}")
+    vectors: list[Any] = [None] * n_texts
+    for place, item in enumerate(data):
+        vector = item.get("embedding") if isinstance(item, Mapping) else None
+        index = item.get("index", place) if isinstance(item, Mapping) else None
+        if not isinstance(vector, list) or not vector or not isinstance(index, int) or not 0 <= index < n_texts:
+            raise ApiResponseError(f"not an embedding: {some(item)}")
+        if not all(isinstance(number, (int, float)) for number in vector):
+            raise ApiResponseError(f"an embedding that holds more than numbers: {some(item)}")
+        vectors[index] = vector
+        if not all(abs(number) < _LARGEST for number in vector):  # NaN is not
+            raise ApiResponseError("an embedding with numbers that are none")
+    if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
+        raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
+    return vectors
+
+
+def parse_scores(answer: object, n_documents: int) -> list[float]:
+    """The scores of a ranking, in the order of the documents: Jina's and Cohere's form, llama.cpp's and vLLM's too.
+
+    Raises:
+        ApiResponseError: not such an answer, or not one score for each document.
+    """
+    results = answer.get("results") if isinstance(answer, Mapping) else None
+    scores: list[Any] = [None] * n_documents
+    for result in results if isinstance(results, list) else ():
+        index = result.get("index") if isinstance(result, Mapping) else None
+        if not isinstance(index, int) or not 0 <= index < n_documents:
+            raise ApiResponseError(f"not the score of a document: {some(result)}")
+        scores[index] = result.get("relevance_score", result.get("score"))
+    if not all(isinstance(score, (int, float)) and abs(score) < _LARGEST for score in scores):
+        raise ApiResponseError(f"not an answer with {n_documents} scores: {some(answer)}")
+    return scores
