@@ -159,6 +159,11 @@ void register_model(py::module_& module) {
     model.def_property_readonly("size_bytes", &Model::size_bytes);
     model.def_property_readonly("bos", [](const Model& self) { return llama_vocab_bos(self.vocab()); });
     model.def_property_readonly("eos", [](const Model& self) { return llama_vocab_eos(self.vocab()); });
+    model.def_property_readonly("sep", [](const Model& self) { return llama_vocab_sep(self.vocab()); });
+    model.def_property_readonly("adds_eos",
+                                [](const Model& self) { return llama_vocab_get_add_eos(self.vocab()); });
+    model.def_property_readonly("adds_sep",
+                                [](const Model& self) { return llama_vocab_get_add_sep(self.vocab()); });
     model.def_property_readonly("adds_bos",
                                 [](const Model& self) { return llama_vocab_get_add_bos(self.vocab()); });
 }

@@ -138,14 +138,17 @@ KNOWN_MODELS: Mapping[str, KnownModel] = MappingProxyType({model.name: model for
 """The models that ``pull`` can get, by name."""
 
 
+_E5_TASK = "Given a web search query, retrieve relevant passages that answer the query"
 _EMBEDDING_PROMPTS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("nomic-embed", {"query": "search_query: ", "document": "search_document: "}),
     ("embeddinggemma", {"query": "task: search result | query: ", "document": "title: none | text: "}),
-    ("snowflake-arctic", {"query": "Represent this sentence for searching relevant passages: ", "document": ""}),
-    ("mxbai-embed", {"query": "Represent this sentence for searching relevant passages: ", "document": ""}),
-    ("bge-", {"query": "Represent this sentence for searching relevant passages: ", "document": ""}),
-    ("e5-", {"query": "query: ", "document": "passage: "}),
-    ("minilm", {"query": "", "document": ""}),
+    ("e5-large-instruct", {"query": f"Instruct: {_E5_TASK}\nQuery: ", "document": ""}),
+    *((name, {"query": "query: ", "document": "passage: "}) for name in ("e5-small", "e5-base", "e5-large")),
+    *(
+        (name, {"query": "Represent this sentence for searching relevant passages: ", "document": ""})
+        for name in ("snowflake-arctic", "mxbai-embed", "bge-small-en", "bge-base-en", "bge-large-en")
+    ),
+    *((name, {"query": "", "document": ""}) for name in ("minilm", "bge-m3")),
 )
 """By a part of a model's name, what its card puts before queries and documents. The first that fits holds."""
 

@@ -161,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path == "/embeddings":
                 self._embed(body)
+            elif path == "/rerank":
+                self._rerank(body)
             elif path == "/chat/completions":
                 self._generate(body, is_chat=True)
             elif path == "/completions" and self.owner.has_completions:
@@ -182,6 +184,11 @@ class _Handler(BaseHTTPRequestHandler):
         vectors = self.owner.backend.embed(body["input"])
         data = [{"index": i, "embedding": [float(x) for x in vector]} for i, vector in enumerate(vectors)]
         self._send_json({"object": "list", "model": body["model"], "data": data})
+
+    def _rerank(self, body: dict[str, Any]) -> None:
+        ranked = self.owner.backend.rerank(body["query"], body["documents"], top_n=body.get("top_n"))
+        results = [{"index": one.index, "relevance_score": one.score} for one in ranked]
+        self._send_json({"model": body["model"], "results": results})
 
     def _generate(self, body: dict[str, Any], *, is_chat: bool) -> None:
         options = {name: body[name] for name in _OPTIONS if name in body} | {"max_tokens": body.get("max_tokens")}

@@ -93,4 +93,4 @@ EDGES = [
     "word " * 510,
     "x y z " * 60,
 ]
-"""The longest have 256 and 512 tokens."""
+"""Two have 256 and 512 tokens."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from tea_llm._check import check_int, check_text
-from tea_llm.backends.api_embedding import embedding_bodies, parse_scores, parse_vectors, vector_array
+from tea_llm.backends.api_embedding import VectorParts, embedding_bodies, parse_scores, parse_vectors
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.portal import Future, Portal
@@ -27,6 +27,8 @@ from tea_llm.settings import LlmSettings
 from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
@@ -158,20 +160,16 @@ class ApiLlmBackend(LlmBackend):
         return _Stream(self, self._chat(messages, options)).for_task()
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
-        vectors: list[Sequence[float]] = []
+        parts = VectorParts(options)
         for body in self._bodies(text, options):
-            vectors += Portal.wait(self._start(self._vectors, body))
-            if options.progress is not None:
-                options.progress(len(vectors))
-        return vector_array(vectors, options), None
+            parts.add(Portal.wait(self._start(self._vectors, body)))
+        return [parts.array()], None
 
     async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
-        vectors: list[Sequence[float]] = []
+        parts = VectorParts(options)
         for body in self._bodies(text, options):
-            vectors += await Portal.join(self._start(self._vectors, body))
-            if options.progress is not None:
-                options.progress(len(vectors))
-        return vector_array(vectors, options), None
+            parts.add(await Portal.join(self._start(self._vectors, body)))
+        return [parts.array()], None
 
     def _bodies(self, text: str | Iterable[str], options: EmbedOptions) -> Iterator[dict[str, Any]]:
         self._check_open()
@@ -247,8 +245,8 @@ class ApiLlmBackend(LlmBackend):
 
         return request.read(await self._limited(self._ask(request, post), request.timeout))
 
-    async def _vectors(self, body: dict[str, Any]) -> list[Sequence[float]]:
-        async def post() -> list[Sequence[float]]:
+    async def _vectors(self, body: dict[str, Any]) -> NDArray[np.float32]:
+        async def post() -> NDArray[np.float32]:
             return parse_vectors(await self._transport().post("/embeddings", body), len(body["input"]))
 
         return await self._supported(post())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tea_llm.backends.vectors import EmbedOptions, checked_texts, groups
 from tea_llm.catalog import embedding_prompt
 from tea_llm.errors import ApiResponseError
 
-__all__ = ["embedding_bodies", "parse_scores", "parse_vectors", "vector_array"]
+__all__ = ["VectorParts", "embedding_bodies", "parse_scores", "parse_vectors"]
 
 _LARGEST = 3e38  # of a float32
 _TEXTS_A_REQUEST = 256
@@ -40,14 +40,30 @@ def embedding_bodies(text: str | Iterable[str], options: EmbedOptions, model: st
     )
 
 
-def vector_array(vectors: Sequence[Sequence[float]], options: EmbedOptions) -> list[NDArray[np.float32]]:
-    """The vectors as one array, float32 (n, n_embd)."""
-    array = np.array(vectors, np.float32).reshape(len(vectors), len(vectors[0]) if vectors else 0)
-    return [options.finish(array)]
+class VectorParts:
+    """The vectors of several answers, which become one array."""
+
+    def __init__(self, options: EmbedOptions) -> None:
+        self._options = options
+        self._parts: list[NDArray[np.float32]] = []
+        self._n_texts = 0
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Takes the vectors of the next texts, and tells of the progress."""
+        if self._parts and vectors.shape[1] != self._parts[0].shape[1]:
+            raise ApiResponseError("the embeddings differ in length")
+        self._parts.append(vectors)
+        self._n_texts += len(vectors)
+        if self._options.progress is not None:
+            self._options.progress(self._n_texts)
+
+    def array(self) -> NDArray[np.float32]:
+        """float32, shape (n, n_embd)."""
+        return self._options.finish(np.concatenate(self._parts) if self._parts else np.empty((0, 0), np.float32))
 
 
-def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
-    """The vectors of an embeddings answer, in the order of the texts.
+def parse_vectors(answer: object, n_texts: int) -> NDArray[np.float32]:
+    """The vectors of an embeddings answer, in the order of the texts: float32, shape (n_texts, n_embd).
 
     Raises:
         ApiResponseError: not such an answer, or not one vector for each text, all as long.
@@ -68,7 +84,7 @@ def parse_vectors(answer: object, n_texts: int) -> list[Sequence[float]]:
             raise ApiResponseError("an embedding with numbers that are none")
     if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
         raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
-    return vectors
+    return np.array(vectors, np.float32)
 
 
 def parse_scores(answer: object, n_documents: int) -> list[float]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,10 @@ from tea_llm.backends.wordpiece import with_hangul_apart, without_long_words
 from tea_llm.catalog import embedding_prompt
 from tea_llm.errors import EngineClosedError
 from tea_llm.types import EmbedInfo
+
+if TYPE_CHECKING:
+    from tea_llm.backends.vectors import Truncate
+    from tea_llm.chat.prompt import Runs
 
 __all__ = ["LocalEmbedder", "in_thread"]
 
@@ -35,12 +41,16 @@ class LocalEmbedder:
     Args:
         model: the loaded model.
         name: of it.
+        encode_runs: token ids of a prompt, of which a part is not to be trusted.
         n_threads: threads that compute.
     """
 
-    def __init__(self, model: _core.Model, name: str, *, n_threads: int) -> None:
+    def __init__(
+        self, model: _core.Model, name: str, encode_runs: Callable[[Runs], list[int]], *, n_threads: int
+    ) -> None:
         self._model = model
         self._name = name
+        self._encode_runs = encode_runs
         self._n_threads = n_threads
         self._lock = threading.Lock()
         self._natives: dict[str, _core.Embedder] = {}
@@ -57,17 +67,22 @@ class LocalEmbedder:
         native = self._native(options.pooling or "")
         prompt = embedding_prompt(self._name, options.prompt)
         table = VectorTable(options.cut(native.n_out), options.n_texts(text))
+        n_ends = sum(map(len, self._ends))
         tokens_of: list[int] = []
         is_cut: list[bool] = []
         for group in groups(checked_texts(text), _WINDOW):
-            tokens = [self._encode(name, prompt + one) for name, one in group]
-            fitting = [self._fit(one, native.n_longest, options) for one in tokens]
-            n_rows = sum(map(len, fitting)) if options.pooling == "none" else len(fitting)
+            texts = []
+            for name, one in group:
+                tokens = self._encode(prompt + one)
+                texts.append(self._fitting(tokens, native.n_longest, options.truncate))
+                if not texts[-1]:
+                    raise ValueError(f"{name} is empty, and this model has no token for an empty text")
+                tokens_of.append(len(texts[-1]))
+                is_cut.append(len(texts[-1]) < n_ends + len(tokens))
+            n_rows = sum(map(len, texts)) if options.pooling == "none" else len(texts)
             rows = np.empty((n_rows, native.n_out), np.float32)
-            native.embed(fitting, rows, check)
+            native.embed(texts, rows, check)
             table.add(options.finish(rows))
-            tokens_of += map(len, fitting)
-            is_cut += [len(one) < len(whole) for one, whole in zip(fitting, tokens, strict=True)]
             if options.progress is not None:
                 options.progress(len(tokens_of))
         info = EmbedInfo(tuple(tokens_of), tuple(is_cut))
@@ -80,8 +95,7 @@ class LocalEmbedder:
     def rank(self, query: str, documents: Sequence[str], check: Callable[[], object] | None = None) -> list[float]:
         """A score for each document; ``check`` as in ``embed``."""
         native = self._native("rank")
-        head = self._encode("query", query)
-        pairs = [self._pair(head, self._encode(f"documents[{i}]", document)) for i, document in enumerate(documents)]
+        pairs = [self._pair(query, document) for document in documents]
         scores = np.empty((len(pairs), native.n_out), np.float32)
         for begin in range(0, len(pairs), _WINDOW):
             native.embed(pairs[begin : begin + _WINDOW], scores[begin : begin + _WINDOW], check)
@@ -108,41 +122,42 @@ class LocalEmbedder:
                 forward_native_log()
             return self._natives[pooling]
 
-    def _encode(self, name: str, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
+        """Without what is put before and behind each text."""
         pieces = without_long_words(with_hangul_apart(text)) if self._is_wordpiece else [text]
-        if len(pieces) == 1:
-            tokens = self._model.encode(pieces[0], add_special=True, parse_special=False)
-        else:
-            begin, end = self._ends()
-            (unknown,) = self._model.encode("[UNK]", add_special=False, parse_special=True)
-            tokens = list(begin)
-            for index, piece in enumerate(pieces):
-                tokens += [unknown] if index else []
-                tokens += self._model.encode(piece, add_special=False, parse_special=False)
-            tokens += end
-        if not tokens:
-            raise ValueError(f"{name} is empty, and this model has no token for an empty text")
+        tokens = self._model.encode(pieces[0], add_special=False, parse_special=False)
+        for piece in pieces[1:]:
+            tokens += self._model.encode("[UNK]", add_special=False, parse_special=True)
+            tokens += self._model.encode(piece, add_special=False, parse_special=False)
         return tokens
 
+    @cached_property
     def _ends(self) -> tuple[list[int], list[int]]:
         """What is put before and behind each text."""
         ends = self._model.encode("", add_special=True, parse_special=False)
         n_begin = int(self._model.adds_bos and self._model.bos in ends[:1])
         return ends[:n_begin], ends[n_begin:]
 
-    def _fit(self, tokens: list[int], n_most: int, options: EmbedOptions) -> list[int]:
-        """The tokens that are embedded. Too many stay so unless they are to be cut: the engine refuses them."""
-        if len(tokens) <= n_most or options.truncate == "error":
-            return tokens
-        begin, end = self._ends()
-        inner = tokens[len(begin) : len(tokens) - len(end)]
-        n_inner = n_most - len(begin) - len(end)
-        return [*begin, *(inner[:n_inner] if options.truncate == "end" else inner[-n_inner:]), *end]
+    def _fitting(self, tokens: list[int], n_most: int, truncate: Truncate) -> list[int]:
+        """The tokens within their ends, cut if asked for. The engine refuses too many."""
+        begin, end = self._ends
+        n_over = max(0, len(begin) + len(tokens) + len(end) - n_most)
+        if n_over and truncate == "end":
+            tokens = tokens[:-n_over]
+        elif n_over and truncate == "start":
+            tokens = tokens[n_over:]
+        return [*begin, *tokens, *end]
 
-    def _pair(self, query: list[int], document: list[int]) -> list[int]:
-        """Query and document as llama.cpp's server joins them: each in its ends, the separator between."""
-        begin, _ = self._ends()
-        return [*query, *document[len(begin) :]]
+    def _pair(self, query: str, document: str) -> list[int]:
+        """Query and document as the model's own template joins them, or with its separators between and behind."""
+        if template := self._model.metadata("tokenizer.chat_template.rerank").decode("utf-8", "replace"):
+            texts = {"{query}": query, "{document}": document}
+            parts = re.split(r"({query}|{document})", template)
+            return self._encode_runs([(texts.get(part, part), part not in texts) for part in parts if part])
+        model = self._model
+        begin, end = self._ends
+        between = [model.eos] * model.adds_eos + [model.sep] * model.adds_sep
+        return [*begin, *self._encode(query), *between, *self._encode(document), *end]
 
 
 async def in_thread(work: Callable[..., _T], *args: object) -> _T:
