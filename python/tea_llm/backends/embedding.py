@@ -18,7 +18,7 @@ from tea_llm._native import _core
 from tea_llm.backends.vectors import EmbedOptions, VectorTable, checked_texts, groups
 from tea_llm.backends.wordpiece import with_hangul_apart, without_long_words
 from tea_llm.catalog import embedding_prompt
-from tea_llm.errors import EngineClosedError
+from tea_llm.errors import ContextOverflowError, EngineClosedError
 from tea_llm.types import EmbedInfo
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class LocalEmbedder:
             for name, one in group:
                 tokens = self._encode(prompt + one)
                 texts.append(self._fitting(tokens, native.n_longest, options.truncate))
-                if not texts[-1]:
-                    raise ValueError(f"{name} is empty, and this model has no token for an empty text")
+                _check_length(name, len(texts[-1]), native.n_longest)
                 tokens_of.append(len(texts[-1]))
                 is_cut.append(len(texts[-1]) < n_ends + len(tokens))
             n_rows = sum(map(len, texts)) if options.pooling == "none" else len(texts)
@@ -96,6 +95,8 @@ class LocalEmbedder:
         """A score for each document; ``check`` as in ``embed``."""
         native = self._native("rank")
         pairs = [self._pair(query, document) for document in documents]
+        for index, pair in enumerate(pairs):
+            _check_length(f"documents[{index}], with the query,", len(pair), native.n_longest)
         scores = np.empty((len(pairs), native.n_out), np.float32)
         for begin in range(0, len(pairs), _WINDOW):
             native.embed(pairs[begin : begin + _WINDOW], scores[begin : begin + _WINDOW], check)
@@ -158,6 +159,14 @@ class LocalEmbedder:
         begin, end = self._ends
         between = [model.eos] * model.adds_eos + [model.sep] * model.adds_sep
         return [*begin, *self._encode(query), *between, *self._encode(document), *end]
+
+
+def _check_length(name: str, n_tokens: int, n_most: int) -> None:
+    if not n_tokens:
+        raise ValueError(f"{name} is empty, and this model has no token for an empty text")
+    if n_tokens > n_most:
+        message = f"{name} has {n_tokens} tokens: this model takes {n_most}, and truncate= cuts what is longer"
+        raise ContextOverflowError(message, n_tokens, n_most)
 
 
 async def in_thread(work: Callable[..., _T], *args: object) -> _T:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tea_llm._files import replacing
 from tea_llm.errors import StateFileError
 
 __all__ = ["Past", "fingerprint", "identity", "read_state", "write_state"]
@@ -52,7 +51,7 @@ def fingerprint(model: Path) -> str:
 
 
 def write_state(path: Path, pasts: Sequence[Past], facts: Mapping[str, Any]) -> None:
-    """Writes the file under another name, and gives it its own when it is complete and on the disk.
+    """Writes the file, as a whole or not at all.
 
     Args:
         path: of the file; one that is there is replaced.
@@ -64,20 +63,12 @@ def write_state(path: Path, pasts: Sequence[Past], facts: Mapping[str, Any]) -> 
     """
     sizes = [[len(tokens), len(state)] for tokens, state in pasts]
     header = json.dumps({**facts, "sizes": sizes}).encode()
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            digest = hashlib.sha256()
-            for piece in _pieces(header, pasts):
-                digest.update(piece)
-                file.write(piece)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)  # noqa: PTH105
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108
-        raise
+    digest = hashlib.sha256()
+    with replacing(path, is_private=True) as file:
+        for piece in _pieces(header, pasts):
+            digest.update(piece)
+            file.write(piece)
+        file.write(digest.digest())
 
 
 def read_state(path: Path, facts: Mapping[str, Any]) -> list[Past]:

@@ -55,6 +55,7 @@ def build_app() -> typer.Typer:
     from tea_llm._version import __version__
     from tea_llm.cli.bench import bench
     from tea_llm.cli.chat import chat
+    from tea_llm.cli.embed import embed
     from tea_llm.cli.models import models
     from tea_llm.cli.pull import pull
     from tea_llm.cli.quantize import quantize
@@ -83,6 +84,7 @@ def build_app() -> typer.Typer:
         """A local LLM on this machine's own processor."""
 
     app.command()(chat)
+    app.command()(embed)
     app.command()(pull)
     app.command()(models)
     app.command()(quantize)
