@@ -75,10 +75,10 @@ def main() -> None:
 class Worker:
     """A library in a process of its own."""
 
-    def __init__(self, engine: str, model: Path, threads: int) -> None:
+    def __init__(self, engine: str, model: Path, threads: int, script: str = "worker.py") -> None:
         own = sys.executable if engine == "tea_llm" else python()
         self.process = subprocess.Popen(
-            [own, Path(__file__).with_name("worker.py")],
+            [own, Path(__file__).with_name(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

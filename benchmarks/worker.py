@@ -60,6 +60,16 @@ def xllamacpp(spec: dict[str, Any]) -> Ask:
 
 
 def llama_server(spec: dict[str, Any]) -> Ask:
+    n_ctx = str(N_CTX * N_SLOTS)  # of which each slot has its share
+    post = started_server(spec, "-c", n_ctx, "-np", str(N_SLOTS), "--no-webui")
+    while post("/completion", {"prompt": [1], "n_predict": 1})[0] != 200:
+        time.sleep(0.02)
+    return lambda request: post("/completion", _body(request))[1]["tokens_predicted"]
+
+
+def started_server(spec: dict[str, Any], *options: str) -> Callable[[str, Any], tuple[int, Any]]:
+    """A function that posts to llama-server, whose pid is added to ``spec``; 0 as long as it does not listen."""
+    import atexit
     import http.client
     import socket
     import subprocess
@@ -68,32 +78,21 @@ def llama_server(spec: dict[str, Any]) -> Ask:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     threads = str(spec["threads"])
-    n_ctx = str(N_CTX * N_SLOTS)  # of which each slot has its share
-    command = [spec["server"], "-m", spec["model"], "-c", n_ctx, "-np", str(N_SLOTS), "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "-t", threads, "-tb", threads, "--no-webui", "--log-disable"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    import atexit
-
+    command = [spec["server"], "-m", spec["model"], "--port", str(port), "-t", threads, "-tb", threads, *options]
+    process = subprocess.Popen([*command, "--log-disable"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     atexit.register(process.kill)
     spec["pid"] = process.pid
 
-    def post(body: dict[str, Any]) -> Any:
+    def post(path: str, body: Any) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    while True:
         try:
-            if post({"prompt": [1], "n_predict": 1})[0] == 200:
-                break
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
         except (ConnectionError, http.client.HTTPException):
-            pass
-        time.sleep(0.02)
-    return lambda request: post(_body(request))[1]["tokens_predicted"]
+            return 0, None
+
+    return post
 
 
 def _body(request: Request) -> dict[str, Any]:

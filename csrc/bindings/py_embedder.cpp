@@ -42,10 +42,13 @@ size_t n_rows_of(const Embedder& embedder, const Texts& texts) {
 
 void register_embedder(py::module_& module) {
     py::class_<Embedder>(module, "Embedder", "Vectors of texts. Safe to use from any thread.")
-        .def(py::init([](std::shared_ptr<Model> model, int32_t n_threads, const std::string& pooling) {
-                 return std::make_unique<Embedder>(std::move(model), n_threads, pooling_of(pooling));
+        .def(py::init([](std::shared_ptr<Model> model, int32_t n_threads, bool adapts_threads,
+                         const std::string& pooling) {
+                 return std::make_unique<Embedder>(std::move(model), n_threads, adapts_threads,
+                                                   pooling_of(pooling));
              }),
-             py::arg("model"), py::kw_only(), py::arg("n_threads"), py::arg("pooling") = "")
+             py::arg("model"), py::kw_only(), py::arg("n_threads"), py::arg("adapts_threads"),
+             py::arg("pooling"))
         .def(
             "embed",
             [](Embedder& self, const Texts& texts, py::array_t<float, py::array::c_style> out,

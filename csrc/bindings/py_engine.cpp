@@ -211,6 +211,8 @@ void register_engine(py::module_& module) {
     engine.def_property_readonly("is_n_ctx_capped",
                                  [](const Engine& self) { return self.config().is_n_ctx_capped; });
     engine.def_property_readonly("n_parallel", [](const Engine& self) { return self.config().n_parallel; });
+    engine.def_property_readonly("adapts_threads",
+                                 [](const Engine& self) { return self.config().options.n_threads == -1; });
     engine.def_property_readonly("n_threads", [](const Engine& self) { return self.config().n_threads; });
 }
 

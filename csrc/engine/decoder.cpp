@@ -51,8 +51,7 @@ Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
       config_(config),
       should_abort_(should_abort),
       user_data_(user_data),
-      n_threads_(config.n_threads) {
-    threadpool_ = make_threadpool(n_threads_);
+      threads_(config.n_threads, config.options.n_threads == -1) {
     make_context(config.n_cells_at_start);
 }
 
@@ -65,8 +64,6 @@ void Decoder::make_context(int32_t n_cells) {
         n_batch;  // one step is one ubatch, and happens wholly or not at all, but with recurrent states
     params.n_seq_max = static_cast<uint32_t>(config_.n_sequences);
     params.n_outputs_max = static_cast<uint32_t>(config_.n_rows);
-    params.n_threads = n_threads_;
-    params.n_threads_batch = n_threads_;
     params.rope_scaling_type = rope_scaling_type(config_.options.rope_scaling);
     params.flash_attn_type = flash_attn_type(config_.options.flash_attn);
     params.type_k = ggml_type_of(config_.options.cache_type_k);
@@ -89,7 +86,7 @@ void Decoder::make_context(int32_t n_cells) {
                         "no context of " + std::to_string(n_cells) +
                             " cells could be made: " + capture.last_lines("llama.cpp gave no reason"));
         }
-        llama_attach_threadpool(context.get(), threadpool_.get(), threadpool_.get());
+        threads_.attach(context.get());
         batch.reset(llama_batch_ext_init(context.get()));
         guard.check();
     } catch (const runtime::Aborted&) {
@@ -112,20 +109,8 @@ int32_t Decoder::add(int32_t token, int32_t sequence, int32_t position, bool wan
     return index;
 }
 
-void Decoder::set_threads(int32_t n_threads) {
-    if (n_threads == n_threads_) {
-        return;
-    }
-    // A pool of that size: in a larger one the others would be woken, and spin, for nothing.
-    ThreadpoolPtr threadpool = make_threadpool(n_threads);
-    llama_set_n_threads(context_.get(), n_threads, n_threads);
-    llama_attach_threadpool(context_.get(), threadpool.get(), threadpool.get());
-    retired_.push_back(std::move(threadpool_));
-    threadpool_ = std::move(threadpool);
-    n_threads_ = n_threads;
-}
-
 Decoder::Status Decoder::run() {
+    threads_.begin_step(context_.get());
     const runtime::AbortGuard guard;
     int32_t code = -3;
     try {
@@ -136,11 +121,11 @@ Decoder::Status Decoder::run() {
     } catch (const std::exception&) {
         code = -3;  // llama_process throws when a graph's buffers cannot be had
     }
+    threads_.end_step(/*is_computed=*/code == 0);
     runtime::expect_errors(false);  // should_abort() may have said otherwise
     guard.check();
     switch (code) {  // llama.h, llama_decode
         case 0:
-            retired_.clear();
             return Status::ok;
         case 1:  // could not find a KV slot for the batch
             return Status::no_slot;

@@ -4,10 +4,10 @@
 #include <memory>
 #include <vector>
 
+#include "engine/compute_threads.hpp"
 #include "engine/engine_config.hpp"
 #include "engine/model.hpp"
 #include "engine/sequence_pool.hpp"
-#include "engine/threadpool.hpp"
 #include "ggml.h"
 #include "llama-cpp.h"
 
@@ -32,8 +32,7 @@ class Decoder : public SequenceMemory {
     void clear_batch() { llama_batch_ext_clear(batch_.get()); }
     // Returns the token's index in the batch, for logits().
     int32_t add(int32_t token, int32_t sequence, int32_t position, bool wants_logits);
-    // For the steps to come.
-    void set_threads(int32_t n_threads);
+    int32_t n_threads() const { return threads_.count(); }  // of the last step
     // Computes the batch. Throws runtime::Aborted: never use or destroy this object again.
     Status run();
     float* logits(int32_t batch_index);
@@ -73,9 +72,7 @@ class Decoder : public SequenceMemory {
     EngineConfig config_;
     ggml_abort_callback should_abort_;
     void* user_data_;
-    int32_t n_threads_;
-    ThreadpoolPtr threadpool_;            // outlives the context
-    std::vector<ThreadpoolPtr> retired_;  // ggml pauses the one before when it computes with the next
+    ComputeThreads threads_;  // outlives the context
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;
 };

@@ -47,9 +47,11 @@ bool takes_flash_attention(const Model& model) {
 
 }  // namespace
 
-Embedder::Embedder(std::shared_ptr<const Model> model, int32_t n_threads, Pooling pooling)
+Embedder::Embedder(std::shared_ptr<const Model> model, int32_t n_threads, bool adapts_threads,
+                   Pooling pooling)
     : model_(std::move(model)),
       n_threads_(n_threads),
+      adapts_threads_(adapts_threads),
       pooling_(pooling),
       n_room_(takes_flash_attention(*model_) ? n_room_flash : n_room_plain) {
     if (!model_->can_embed()) {
@@ -71,7 +73,7 @@ Embedder::~Embedder() {
     if (fork_stamp_.is_foreign()) {
         (void)batch_.release();
         (void)context_.release();
-        (void)threadpool_.release();
+        (void)threads_.release();
     }
 }
 
@@ -118,7 +120,7 @@ void Embedder::guarded(Work work) {
     } catch (const runtime::Aborted& abort) {
         (void)batch_.release();  // in an unknown state: leaked
         (void)context_.release();
-        (void)threadpool_.release();
+        (void)threads_.release();
         throw Error(ErrorKind::inference, std::string("llama.cpp gave up on an embedding: ") + abort.what());
     }
 }
@@ -157,8 +159,8 @@ void Embedder::make_context(int32_t n_batch) {
     const runtime::AbortGuard guard;
     batch_.reset();
     context_.reset();
-    if (!threadpool_) {
-        threadpool_ = make_threadpool(n_threads_);
+    if (!threads_) {
+        threads_ = std::make_unique<ComputeThreads>(n_threads_, adapts_threads_);
     }
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<uint32_t>(n_batch + most_texts_per_step - 1) / most_texts_per_step *
@@ -166,8 +168,6 @@ void Embedder::make_context(int32_t n_batch) {
     params.n_batch = params.n_ctx;
     params.n_ubatch = params.n_ctx;  // pooling needs all tokens of a text in one
     params.n_seq_max = most_texts_per_step;
-    params.n_threads = n_threads_;
-    params.n_threads_batch = n_threads_;
     params.pooling_type = pooling_type(*model_, pooling_);
     params.embeddings = true;
     params.flash_attn_type =
@@ -180,7 +180,7 @@ void Embedder::make_context(int32_t n_batch) {
         throw Error(ErrorKind::inference, "no context for embeddings could be made: " +
                                               capture.last_lines("llama.cpp gave no reason"));
     }
-    llama_attach_threadpool(context_.get(), threadpool_.get(), threadpool_.get());
+    threads_->attach(context_.get());
     batch_.reset(llama_batch_ext_init(context_.get()));
     n_batch_ = n_batch;
 }
@@ -259,6 +259,7 @@ void Embedder::read(const Texts& texts, const Step& step, float* out) const {
 }
 
 void Embedder::compute() {
+    threads_->begin_step(context_.get());
     const runtime::AbortGuard guard;
     int32_t code = -3;
     try {
@@ -272,6 +273,7 @@ void Embedder::compute() {
     } catch (const std::exception&) {
         code = -3;  // a buffer could not be had
     }
+    threads_->end_step(/*is_computed=*/code == 0);
     guard.check();
     if (code != 0) {
         throw Error(ErrorKind::inference, "llama.cpp could not compute embeddings (code " +
@@ -287,7 +289,7 @@ void Embedder::close() {
     is_closed_ = true;
     batch_.reset();
     context_.reset();
-    threadpool_.reset();
+    threads_.reset();
 }
 
 }  // namespace tea

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/compute_threads.hpp"
 #include "engine/model.hpp"
-#include "engine/threadpool.hpp"
 #include "llama-cpp.h"
 
 namespace tea {
@@ -29,7 +29,7 @@ using Texts = std::vector<std::vector<int32_t>>;  // token ids
 class Embedder {
   public:
     // Throws Error{embedding_not_supported}.
-    Embedder(std::shared_ptr<const Model> model, int32_t n_threads, Pooling pooling = Pooling::from_model);
+    Embedder(std::shared_ptr<const Model> model, int32_t n_threads, bool adapts_threads, Pooling pooling);
     ~Embedder();
     Embedder(const Embedder&) = delete;
     Embedder& operator=(const Embedder&) = delete;
@@ -68,11 +68,12 @@ class Embedder {
 
     const std::shared_ptr<const Model> model_;
     const int32_t n_threads_;
+    const bool adapts_threads_;
     const Pooling pooling_;
     const int32_t n_room_;  // tokens of a step of several texts
     const runtime::ForkStamp fork_stamp_;
-    std::mutex mutex_;          // guards all below
-    ThreadpoolPtr threadpool_;  // outlives the context
+    std::mutex mutex_;                         // guards all below
+    std::unique_ptr<ComputeThreads> threads_;  // outlives the context
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;
     int32_t n_batch_ = 0;  // tokens the context takes at once

@@ -15,7 +15,6 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
       config_(config),
       inbox_(std::move(inbox)),
       pace_(config.options.stream_slowdown, config.n_parallel, config.n_batch),
-      threads_(config.n_threads, config.options.n_threads == -1),
       parked_(config.n_parked_bytes),
       can_grow_(config.n_cells_at_start < config.n_cells) {
     stats_.n_cells = config.n_cells_at_start;

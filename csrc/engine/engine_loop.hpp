@@ -10,7 +10,6 @@
 #include "engine/past_store.hpp"
 #include "engine/scheduler.hpp"
 #include "engine/sequence_pool.hpp"
-#include "engine/thread_count.hpp"
 
 namespace tea {
 
@@ -73,7 +72,6 @@ class EngineLoop {
     void step();
     scheduler::StepPlan plan();
     std::vector<scheduler::SequenceState> sequence_states();
-    void adapt_threads();
     Decoder::Status compute(const scheduler::StepPlan& plan, std::vector<Row>& rows);
     void commit(const scheduler::StepPlan& plan);
     void deliver(const std::vector<Row>& rows);
@@ -90,7 +88,6 @@ class EngineLoop {
     std::unique_ptr<Decoder> decoder_;
     std::unique_ptr<SequencePool> pool_;
     Pace pace_;
-    ThreadCount threads_;
     PastStore parked_;
     std::vector<TaskPtr> waiting_;           // the most urgent first
     std::vector<TaskPtr> running_;           // the most urgent first; null: ended in this step

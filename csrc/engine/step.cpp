@@ -3,7 +3,6 @@
 #include <string>
 
 #include "engine/engine_loop.hpp"
-#include "engine/machine.hpp"
 
 namespace tea {
 
@@ -14,7 +13,6 @@ void EngineLoop::step() {
     const auto started_at = Request::Clock::now();
     grow_for(pool_->n_pinned_cells() + n_promised_cells() +
              scheduler::growth_reserve * static_cast<int32_t>(running_.size()));
-    adapt_threads();
     const auto planned = plan();
     if (planned.items.empty()) {
         fail_lone();
@@ -43,15 +41,6 @@ void EngineLoop::step() {
     if (config_.options.audits && !is_dead_ && !inbox_->is_closing) {
         decoder_->audit(*pool_);
     }
-}
-
-void EngineLoop::adapt_threads() {
-    const double now = std::chrono::duration<double>(Request::Clock::now().time_since_epoch()).count();
-    if (threads_.is_due(now)) {
-        threads_.observe(now, machine::cpu_time());
-        stats_.n_threads = threads_.current();
-    }
-    decoder_->set_threads(threads_.current());
 }
 
 scheduler::StepPlan EngineLoop::plan() {
@@ -123,6 +112,7 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
     make_room(n_tokens);
     const auto started_at = Request::Clock::now();
     const auto status = decoder_->run();
+    stats_.n_threads = decoder_->n_threads();
     const std::chrono::duration<double> took = Request::Clock::now() - started_at;
     if (status == Decoder::Status::ok) {
         pace_.observe(n_decodes, n_tokens - n_decodes, took.count());

@@ -253,3 +253,18 @@ def test_stats_count(tiny: LocalLlmBackend) -> None:
     again = tiny.call("Hello there", max_tokens=5, ignore_eos=True)
     assert tiny.stats().cached_tokens == before.cached_tokens + again.usage.cached_tokens
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+
+
+def test_models_that_compute_at_once_share_the_cores(tiny_model: Callable[..., Path]) -> None:
+    with tea_llm.load(tiny_model("llama"), n_ctx=1024) as one, tea_llm.load(tiny_model("llama"), n_ctx=1024) as other:
+        most = one.info.n_threads
+        with (
+            one.stream("Hello", max_tokens=1000, ignore_eos=True) as stream,
+            other.stream("Hello", max_tokens=1000, ignore_eos=True) as beside,
+        ):
+            next(beside)
+            assert any(one.stats().threads <= max(1, most // 2) for _ in stream)
+            assert one.embed("some text").shape == (64,)
+    with tea_llm.load(tiny_model("llama"), n_ctx=64, n_threads=3) as fixed:
+        fixed.call("Hello", max_tokens=2)
+        assert fixed.stats().threads == 3

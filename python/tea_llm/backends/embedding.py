@@ -42,16 +42,16 @@ class LocalEmbedder:
         model: the loaded model.
         name: of it.
         encode_runs: token ids of a prompt, of which a part is not to be trusted.
-        n_threads: threads that compute.
+        engine: whose number of threads holds here, too.
     """
 
     def __init__(
-        self, model: _core.Model, name: str, encode_runs: Callable[[Runs], list[int]], *, n_threads: int
+        self, model: _core.Model, name: str, encode_runs: Callable[[Runs], list[int]], engine: _core.Engine
     ) -> None:
         self._model = model
         self._name = name
         self._encode_runs = encode_runs
-        self._n_threads = n_threads
+        self._engine = engine
         self._lock = threading.Lock()
         self._natives: dict[str, _core.Embedder] = {}
         self._is_closed = False
@@ -75,7 +75,7 @@ class LocalEmbedder:
             for name, one in group:
                 tokens = self._encode(prompt + one)
                 texts.append(self._fitting(tokens, native.n_longest, options.truncate))
-                _check_length(name, len(texts[-1]), native.n_longest)
+                _check_length(name, len(texts[-1]), native.n_longest, "; truncate= cuts what is longer")
                 tokens_of.append(len(texts[-1]))
                 is_cut.append(len(texts[-1]) < n_ends + len(tokens))
             n_rows = sum(map(len, texts)) if options.pooling == "none" else len(texts)
@@ -117,7 +117,12 @@ class LocalEmbedder:
             if self._is_closed:
                 raise EngineClosedError("the model was closed")
             if pooling not in self._natives:
-                self._natives[pooling] = _core.Embedder(self._model, n_threads=self._n_threads, pooling=pooling)
+                self._natives[pooling] = _core.Embedder(
+                    self._model,
+                    n_threads=self._engine.n_threads,
+                    adapts_threads=self._engine.adapts_threads,
+                    pooling=pooling,
+                )
                 if not pooling and self._model.pooling == "none":
                     logger.warning("The model says nothing of pooling: a text's vector is the mean of its tokens'")
                 forward_native_log()
@@ -161,12 +166,11 @@ class LocalEmbedder:
         return [*begin, *self._encode(query), *between, *self._encode(document), *end]
 
 
-def _check_length(name: str, n_tokens: int, n_most: int) -> None:
+def _check_length(name: str, n_tokens: int, n_most: int, advice: str = "") -> None:
     if not n_tokens:
         raise ValueError(f"{name} is empty, and this model has no token for an empty text")
     if n_tokens > n_most:
-        message = f"{name} has {n_tokens} tokens: this model takes {n_most}, and truncate= cuts what is longer"
-        raise ContextOverflowError(message, n_tokens, n_most)
+        raise ContextOverflowError(f"{name} has {n_tokens} tokens: this model takes {n_most}{advice}", n_tokens, n_most)
 
 
 async def in_thread(work: Callable[..., _T], *args: object) -> _T:

@@ -64,7 +64,7 @@ class LocalLlmBackend(LlmBackend):
         self._identity = state_file.identity(path)
         self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
-        self._embedder = LocalEmbedder(model, self._name, prompt.encode, n_threads=engine.n_threads)
+        self._embedder = LocalEmbedder(model, self._name, prompt.encode, engine)
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
         _open_backends.add(self)
 
