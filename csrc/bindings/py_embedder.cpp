@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,23 +60,17 @@ void register_embedder(py::module_& module) {
                                                                  std::to_string(self.n_out()) + ")");
                 }
                 float* data = out.mutable_data();
-                std::vector<Embedder::Step> steps;
-                {
-                    const GilRelease released;
-                    steps = self.plan(texts);
-                }
-                for (const auto& step : steps) {
-                    {
-                        const GilRelease released;
-                        self.embed(texts, step, data);
-                    }
+                std::optional<GilRelease> released(std::in_place);
+                self.embed(texts, data, [&] {
+                    released.reset();
                     if (PyErr_CheckSignals() != 0) {
                         throw py::error_already_set();
                     }
                     if (!between_steps.is_none()) {
                         between_steps();
                     }
-                }
+                    released.emplace();
+                });
             },
             py::arg("texts"), py::arg("out").noconvert(), py::arg("between_steps") = py::none(),
             "Fills float32 (texts, n_out), or (tokens, n_out) without pooling, from lists of token ids. Not "

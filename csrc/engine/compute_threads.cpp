@@ -42,40 +42,36 @@ void ThreadpoolDeleter::operator()(ggml_threadpool* pool) const {
     cpu_function<void(ggml_threadpool*)>("ggml_threadpool_free")(pool);
 }
 
-ComputeThreads::ComputeThreads(int32_t most, bool adapts)
-    : adapts_(adapts), wanted_(most, adapts), count_(most), pool_(make_threadpool(most)) {}
-
-void ComputeThreads::attach(llama_context* context) const {
-    llama_set_n_threads(context, count_, count_);
-    llama_attach_threadpool(context, pool_.get(), pool_.get());
-}
-
-void ComputeThreads::begin_step(llama_context* context) {
+int32_t ThreadBudget::begin_step() {
     const int32_t n_computing = share_.begin_step();
     if (!adapts_) {
-        return;
+        return most_;
     }
     const auto since_start = std::chrono::steady_clock::now().time_since_epoch();
     const double now = std::chrono::duration<double>(since_start).count();
     if (wanted_.is_due(now)) {
         wanted_.observe(now, machine::cpu_time());
     }
-    const int32_t count = std::max(1, wanted_.current() / n_computing);
-    if (count != count_) {
-        // A pool of that size: in a larger one the others would be woken, and spin, for nothing.
-        ThreadpoolPtr pool = make_threadpool(count);
-        retired_.push_back(std::move(pool_));
-        pool_ = std::move(pool);
-        count_ = count;
-        attach(context);
-    }
+    return std::max(1, wanted_.current() / n_computing);
 }
 
-void ComputeThreads::end_step(bool is_computed) {
-    share_.end_step();
-    if (is_computed) {
-        retired_.clear();
+ThreadTeam::ThreadTeam(int32_t n_threads) : size_(n_threads), pool_(make_threadpool(n_threads)) {}
+
+void ThreadTeam::attach(llama_context* context) const {
+    llama_set_n_threads(context, size_, size_);
+    llama_attach_threadpool(context, pool_.get(), pool_.get());
+}
+
+void ThreadTeam::resize(llama_context* context, int32_t n_threads) {
+    if (n_threads == size_) {
+        return;
     }
+    // A pool of that size: in a larger one the others would be woken, and spin, for nothing.
+    ThreadpoolPtr pool = make_threadpool(n_threads);
+    retired_.push_back(std::move(pool_));
+    pool_ = std::move(pool);
+    size_ = n_threads;
+    attach(context);
 }
 
 }  // namespace tea

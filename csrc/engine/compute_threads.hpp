@@ -11,31 +11,44 @@
 
 namespace tea {
 
+// How many threads may compute: fewer while other processes take processors, and while others in this process
+// compute. For one thread at a time.
+class ThreadBudget {
+  public:
+    // `adapts`: else it is always `most`.
+    ThreadBudget(int32_t most, bool adapts) : most_(most), adapts_(adapts), wanted_(most, adapts) {}
+
+    // Around each step.
+    int32_t begin_step();
+    void end_step() { share_.end_step(); }
+
+  private:
+    const int32_t most_;
+    const bool adapts_;
+    ThreadCount wanted_;
+    ComputeShare share_;
+};
+
 struct ThreadpoolDeleter {
     void operator()(ggml_threadpool* pool) const;
 };
 using ThreadpoolPtr = std::unique_ptr<ggml_threadpool, ThreadpoolDeleter>;
 
-// The threads that compute a context's steps: fewer while other processes take processors, and while others
-// in this process compute. Free the context first. For one thread at a time.
-class ComputeThreads {
+// ggml's threads for one context; the one that computes is their first. Free the context before them.
+class ThreadTeam {
   public:
-    // `adapts`: else it is always `most`. Throws Error{inference}.
-    ComputeThreads(int32_t most, bool adapts);
+    // Throws Error{inference} when threads cannot be started, as resize() does.
+    explicit ThreadTeam(int32_t n_threads);
 
-    int32_t count() const { return count_; }
+    int32_t size() const { return size_; }
     // To a new context.
     void attach(llama_context* context) const;
-    // Around computing a step; the thread that computes becomes the pool's first. begin_step() throws
-    // Error{inference} when threads cannot be started.
-    void begin_step(llama_context* context);
-    void end_step(bool is_computed);
+    void resize(llama_context* context, int32_t n_threads);
+    // After each step that was computed.
+    void free_retired() { retired_.clear(); }
 
   private:
-    const bool adapts_;
-    ThreadCount wanted_;
-    ComputeShare share_;
-    int32_t count_;
+    int32_t size_;
     ThreadpoolPtr pool_;
     std::vector<ThreadpoolPtr> retired_;  // ggml pauses the one before when it computes with the next
 };

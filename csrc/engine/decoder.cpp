@@ -51,7 +51,8 @@ Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
       config_(config),
       should_abort_(should_abort),
       user_data_(user_data),
-      threads_(config.n_threads, config.options.n_threads == -1) {
+      budget_(config.n_threads, config.options.n_threads == -1),
+      threads_(config.n_threads) {
     make_context(config.n_cells_at_start);
 }
 
@@ -110,7 +111,7 @@ int32_t Decoder::add(int32_t token, int32_t sequence, int32_t position, bool wan
 }
 
 Decoder::Status Decoder::run() {
-    threads_.begin_step(context_.get());
+    threads_.resize(context_.get(), budget_.begin_step());
     const runtime::AbortGuard guard;
     int32_t code = -3;
     try {
@@ -121,11 +122,12 @@ Decoder::Status Decoder::run() {
     } catch (const std::exception&) {
         code = -3;  // llama_process throws when a graph's buffers cannot be had
     }
-    threads_.end_step(/*is_computed=*/code == 0);
+    budget_.end_step();
     runtime::expect_errors(false);  // should_abort() may have said otherwise
     guard.check();
     switch (code) {  // llama.h, llama_decode
         case 0:
+            threads_.free_retired();
             return Status::ok;
         case 1:  // could not find a KV slot for the batch
             return Status::no_slot;

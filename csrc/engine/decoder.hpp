@@ -32,7 +32,7 @@ class Decoder : public SequenceMemory {
     void clear_batch() { llama_batch_ext_clear(batch_.get()); }
     // Returns the token's index in the batch, for logits().
     int32_t add(int32_t token, int32_t sequence, int32_t position, bool wants_logits);
-    int32_t n_threads() const { return threads_.count(); }  // of the last step
+    int32_t n_threads() const { return threads_.size(); }  // of the last step
     // Computes the batch. Throws runtime::Aborted: never use or destroy this object again.
     Status run();
     float* logits(int32_t batch_index);
@@ -72,7 +72,8 @@ class Decoder : public SequenceMemory {
     EngineConfig config_;
     ggml_abort_callback should_abort_;
     void* user_data_;
-    ComputeThreads threads_;  // outlives the context
+    ThreadBudget budget_;
+    ThreadTeam threads_;  // outlives the context
     llama_context_ptr context_;
     llama_batch_ext_ptr batch_;
 };

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import tea_llm
 from support.process import run_python
 from support.reference_bert import ReferenceBert
 from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, EngineClosedError, LocalLlmBackend
-from tea_llm.backends.vectors import Truncate
+from tea_llm.backends.vectors import EmbedOptions, Truncate
 
 ROUNDING = 1e-4
 TEXTS = ["a few words", "word " * 40, "", "one"]
@@ -343,3 +344,20 @@ def test_closing_ends_it(tiny_model: Callable[..., Path]) -> None:
     assert [type(error) for error in errors] == [EngineClosedError]
     with pytest.raises(EngineClosedError):
         asyncio.run(llm.aembed("a"))
+
+
+def test_threads_side_by_side(tiny_model: Callable[..., Path]) -> None:
+    texts = [f"text number {i} " + "word " * (i * 7 % 90) for i in range(300)]
+    with tea_llm.load(tiny_model("bert"), n_threads=1) as one, tea_llm.load(tiny_model("bert"), n_threads=4) as four:
+        expected = one.embed(texts)
+        with ThreadPoolExecutor(3) as callers:
+            for vectors in callers.map(lambda _: four.embed(texts), range(6)):
+                np.testing.assert_allclose(vectors, expected, atol=ROUNDING)
+
+        def stop() -> None:
+            raise ZeroDivisionError
+
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                four._embedder.embed(texts, EmbedOptions(), stop)
+        np.testing.assert_allclose(four.embed(texts), expected, atol=ROUNDING)
