@@ -289,6 +289,9 @@ def test_embed_one_and_many(bench: Bench) -> None:
     assert many["embeddings"][1] == one["embedding"]
     assert many["embedding"] == many["embeddings"][0]
     assert bench.run("llm.embed", text=[])["error"] == "Missing required parameter: text"
+    assert bench.run("llm.embed", text="a", dimensions=2)["dimensions"] == 2
+    assert sum(x * x for x in bench.run("llm.embed", text="a", normalize=False)["embedding"]) != pytest.approx(1)
+    assert "truncate='middle'" in bench.run("llm.embed", text="a", truncate="middle")["error"]
 
 
 def test_embed_where_there_are_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tea_llm.catalog import DEFAULT_MODELS, KNOWN_MODELS, ModelConfig, find_model, get_model_config
+from tea_llm.catalog import (
+    DEFAULT_MODELS,
+    KNOWN_MODELS,
+    ModelConfig,
+    embedding_prompt,
+    find_model,
+    get_model_config,
+)
 
 PHI = ModelConfig(n_ctx=128_000, chat_format="chatml", family="phi")
 GEMMA = ModelConfig(n_ctx=32_768, chat_format="gemma", family="gemma")
 GEMMA_1B = ModelConfig(n_ctx=8_192, chat_format="gemma", family="gemma")
+E5_INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
 UNKNOWN = ModelConfig(n_ctx=4_096, chat_format=None, family="unknown")
 
 
@@ -99,3 +107,30 @@ def test_unknown_model_names_the_nearest_and_all() -> None:
 def test_model_name_must_be_a_string() -> None:
     with pytest.raises(TypeError, match="must be a string, not int"):
         find_model(135)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "query", "document"),
+    [
+        ("nomic-embed-text-v1.5.Q8_0", "search_query: ", "search_document: "),
+        ("BGE-small-en-v1.5-f16", "Represent this sentence for searching relevant passages: ", ""),
+        ("bge-m3-Q8_0", "", ""),
+        ("multilingual-e5-base", "query: ", "passage: "),
+        (
+            "multilingual-e5-large-instruct",
+            "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ",
+            "",
+        ),
+        ("all-MiniLM-L6-v2.F16", "", ""),
+    ],
+)
+def test_what_stands_before_texts(model: str, query: str, document: str) -> None:
+    assert embedding_prompt(model, "query") == query
+    assert embedding_prompt(model, "document") == document
+    assert embedding_prompt(model, "find: ") == "find: "
+    assert not embedding_prompt(model, None)
+
+
+def test_what_stands_before_texts_of_others() -> None:
+    with pytest.raises(ValueError, match="gte-small was trained with"):
+        embedding_prompt("gte-small", "query")

@@ -17,7 +17,8 @@ from tea_llm.settings import LlmSettings
 
 __all__ = ["EMBED_PARAMETERS", "SIMILARITY_PARAMETERS", "embed", "similarity"]
 
-EMBED_PARAMETERS = frozenset({"text", "normalize"})
+_EMBED_OPTIONS = ("normalize", "truncate", "dimensions", "prompt")
+EMBED_PARAMETERS = frozenset({"text", *_EMBED_OPTIONS})
 SIMILARITY_PARAMETERS = frozenset({"text_a", "text_b", "vector_a", "vector_b"})
 
 _OPENAI_MODEL = "text-embedding-3-small"
@@ -35,7 +36,8 @@ def embed(
         if not text:
             raise ActionError("Missing required parameter: text")
         backend = request.open(engine)
-        vectors = backend.embed(text, normalize=request.own.get("normalize", True))
+        options: Any = {name: request.own[name] for name in _EMBED_OPTIONS if request.own.get(name) is not None}
+        vectors = backend.embed(text, **options)
     except ActionError as error:
         return failure(str(error))
     except EmbeddingNotSupportedError as error:
