@@ -331,16 +331,16 @@ def test_closing_ends_it(tiny_model: Callable[..., Path]) -> None:
 
     def embed() -> None:
         try:
-            llm.embed(itertools.repeat("word " * 30), progress=lambda n: started.set())
+            llm.embed(itertools.repeat("a"), progress=lambda n: started.set())
         except BaseException as error:
             errors.append(error)
 
     started = threading.Event()
     thread = threading.Thread(target=embed)
     thread.start()
-    assert started.wait(60)
+    assert started.wait(250)
     llm.close()
-    thread.join(60)
+    thread.join(250)
     assert [type(error) for error in errors] == [EngineClosedError]
     with pytest.raises(EngineClosedError):
         asyncio.run(llm.aembed("a"))
