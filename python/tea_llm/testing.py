@@ -153,17 +153,11 @@ class MockBackend(LlmBackend):
         array = options.finish(np.array(vectors, np.float32).reshape(len(vectors), self._n_embd))
         return [array], EmbedInfo((1,) * len(vectors), (False,) * len(vectors))
 
-    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
-        return self._embed(text, options)
-
     def _rank(self, query: str, documents: list[str]) -> Sequence[float]:
         """By how many of the query's words are in a document."""
         self._check_open()
         words = set(query.lower().split())
         return [float(len(words & set(document.lower().split()))) for document in documents]
-
-    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
-        return self._rank(query, documents)
 
     def close(self) -> None:
         self._is_closed = True

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 
 import pytest
 
-from tea_llm import ApiLlmBackend, FallbackBackend, LlmBackend, LlmCallParams, LocalLlmBackend
+from tea_llm import (
+    ApiLlmBackend,
+    EmbeddingNotSupportedError,
+    FallbackBackend,
+    LlmBackend,
+    LlmCallParams,
+    LocalLlmBackend,
+)
 from tea_llm.testing import MockBackend
 
 METHODS = (
@@ -14,12 +22,10 @@ METHODS = (
     "chat",
     "stream",
     "stream_chat",
-    "embed",
     "acall",
     "achat",
     "astream",
     "astream_chat",
-    "aembed",
     "close",
 )
 
@@ -28,6 +34,19 @@ def test_it_is_abstract() -> None:
     assert LlmBackend.__abstractmethods__ == frozenset(METHODS)
     with pytest.raises(TypeError, match="abstract"):
         LlmBackend()  # type: ignore[abstract]
+
+
+def test_embeddings_are_for_those_who_have_them() -> None:
+    bare: type[LlmBackend] = type("Bare", (LlmBackend,), dict.fromkeys(METHODS) | {"close": lambda self: None})
+    with bare() as backend:
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare gives no embeddings"):
+            backend.embed("a")
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare gives no embeddings"):
+            asyncio.run(backend.aembed("a"))
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare ranks nothing"):
+            backend.rerank("a", ["b"])
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare ranks nothing"):
+            asyncio.run(backend.arerank("a", ["b"]))
 
 
 @pytest.mark.parametrize("backend", [LocalLlmBackend, ApiLlmBackend, FallbackBackend, MockBackend])

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tea_llm.backends.streams import AsyncTextStream, TextStream
+from tea_llm.errors import EmbeddingNotSupportedError
 from tea_llm.types import EmbedInfo, LlmCallParams, LlmCallResult, Message, RerankResult
 
 if TYPE_CHECKING:
@@ -338,11 +339,13 @@ class LlmBackend(ABC):
         checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
         return checked.shaped(text, *await self._aembed(text, checked))
 
-    @abstractmethod
-    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded: ...
+    # What a backend that has embeddings or rankings implements.
 
-    @abstractmethod
-    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded: ...
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:  # noqa: ARG002
+        raise EmbeddingNotSupportedError(f"{type(self).__name__} gives no embeddings")
+
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return self._embed(text, options)
 
     def rerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
         """How well documents answer a query, by a model that reads both together (a cross-encoder).
@@ -375,11 +378,11 @@ class LlmBackend(ABC):
 
         return best(await self._arank(query, checked_documents(query, documents, top_n)), top_n)
 
-    @abstractmethod
-    def _rank(self, query: str, documents: list[str]) -> Sequence[float]: ...
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]:  # noqa: ARG002
+        raise EmbeddingNotSupportedError(f"{type(self).__name__} ranks nothing")
 
-    @abstractmethod
-    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]: ...
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return self._rank(query, documents)
 
     @abstractmethod
     def close(self) -> None:
