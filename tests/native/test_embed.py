@@ -347,11 +347,11 @@ def test_closing_ends_it(tiny_model: Callable[..., Path]) -> None:
 
 
 def test_threads_side_by_side(tiny_model: Callable[..., Path]) -> None:
-    texts = [f"text number {i} " + "word " * (i * 7 % 90) for i in range(300)]
+    texts = [f"text number {i} " + "word " * (i * 7 % 40) for i in range(120)]
     with tea_llm.load(tiny_model("bert"), n_threads=1) as one, tea_llm.load(tiny_model("bert"), n_threads=4) as four:
         expected = one.embed(texts)
         with ThreadPoolExecutor(3) as callers:
-            for vectors in callers.map(lambda _: four.embed(texts), range(6)):
+            for vectors in callers.map(lambda _: four.embed(texts), range(3)):
                 np.testing.assert_allclose(vectors, expected, atol=ROUNDING)
 
         def stop() -> None:
