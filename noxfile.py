@@ -38,6 +38,15 @@ def structured(session: nox.Session) -> None:
     session.run("python", "tests/structured.py", *session.posargs)
 
 
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """What `make wheel` built: every CPU variant, and company with llama-cpp-python. Needs qemu-user and the model."""
+    session.install(*map(str, Path("wheelhouse").glob("*.whl")))
+    session.run("python", "tests/wheel_variants.py")
+    session.install("llama-cpp-python")
+    session.run("python", "tests/wheel_company.py")
+
+
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The whole suite on one Python, from an installed wheel."""

@@ -1,9 +1,12 @@
-# llama.cpp as static libraries with hidden symbols, ready to go into one extension module.
+# llama.cpp as static libraries with hidden symbols, ready to go into one extension module. With TEA_LLM_CPU=all ggml is
+# shared, since its kernels are modules then: docs/adr/0010-cpu-variants.md
 
 if(TEA_LLM_LLAMA_CPP_DIR)
   set(llama_cpp_dir ${TEA_LLM_LLAMA_CPP_DIR})
 else()
   set(llama_cpp_dir ${PROJECT_SOURCE_DIR}/vendor/llama.cpp)
+endif()
+if(NOT TEA_LLM_LLAMA_CPP_DIR AND NOT EXISTS ${PROJECT_SOURCE_DIR}/PKG-INFO) # an sdist, which has that file, brings it
   execute_process(
     COMMAND ${Python_EXECUTABLE} ${PROJECT_SOURCE_DIR}/vendor/fetch.py
     RESULT_VARIABLE fetch_result ERROR_VARIABLE fetch_error OUTPUT_QUIET)
@@ -15,15 +18,27 @@ if(NOT EXISTS ${llama_cpp_dir}/include/llama.h)
   message(FATAL_ERROR "${llama_cpp_dir} holds no llama.cpp (include/llama.h is missing)")
 endif()
 
-if(NOT TEA_LLM_CPU STREQUAL "native")
-  message(FATAL_ERROR "TEA_LLM_CPU=${TEA_LLM_CPU}: this version builds 'native' only")
+if(NOT TEA_LLM_CPU MATCHES "^(native|all)$")
+  message(FATAL_ERROR "TEA_LLM_CPU=${TEA_LLM_CPU}: 'native' or 'all'")
 endif()
 
 # Why no OpenMP: docs/adr/0003-no-openmp.md
 set(GGML_OPENMP OFF)
-set(GGML_NATIVE ON)
+set(GGML_LLAMAFILE ON) # faster products of matrices; llama.cpp's default, not ggml's
+set(GGML_CUDA_GRAPHS ON) # the same
 set(GGML_CCACHE OFF) # ours is set for all targets
-set(GGML_BACKEND_DL OFF)
+foreach(backend CUDA METAL VULKAN HIP)
+  set(GGML_${backend} ${TEA_LLM_${backend}})
+endforeach()
+if(TEA_LLM_CPU STREQUAL "all")
+  set(GGML_NATIVE OFF)
+  set(GGML_BACKEND_DL ON)
+  set(GGML_CPU_ALL_VARIANTS ON)
+else()
+  set(GGML_NATIVE ON)
+  set(GGML_BACKEND_DL OFF)
+  set(GGML_CPU_ALL_VARIANTS OFF)
+endif()
 set(GGML_BUILD_TESTS OFF)
 set(GGML_BUILD_EXAMPLES OFF)
 set(LLAMA_BUILD_COMMON OFF)
@@ -35,8 +50,6 @@ set(LLAMA_BUILD_APP OFF)
 set(LLAMA_OPENSSL OFF)
 set(LLAMA_SUBPROCESS OFF)
 set(LLAMA_ALL_WARNINGS OFF)
-set(BUILD_SHARED_LIBS OFF)
-
 # The abort guard (csrc/engine/runtime.cpp) throws through ggml's C frames.
 add_compile_options($<$<COMPILE_LANGUAGE:C>:-fexceptions>)
 # Keeps our statics apart from those of another copy of llama.cpp in the process.
@@ -44,6 +57,12 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-gnu-unique>)
 endif()
 
+if(TEA_LLM_CPU STREQUAL "all")
+  set(BUILD_SHARED_LIBS ON)
+  add_subdirectory(${llama_cpp_dir}/ggml ${CMAKE_BINARY_DIR}/ggml EXCLUDE_FROM_ALL)
+  include(${CMAKE_CURRENT_LIST_DIR}/modules.cmake)
+endif()
+set(BUILD_SHARED_LIBS OFF)
 add_subdirectory(${llama_cpp_dir} ${CMAKE_BINARY_DIR}/llama.cpp EXCLUDE_FROM_ALL)
 
 # The part of llama.cpp's common/ that we use: tool-call grammars and their parsing, and what common.cpp

@@ -12,8 +12,10 @@ namespace {
 
 // Every ErrorKind and the Python class it becomes; ValueError is the builtin, the others are in
 // tea_llm.errors. A test fails when a kind is missing.
-constexpr std::array<std::pair<ErrorKind, const char*>, 11> class_names{{
+constexpr std::array<std::pair<ErrorKind, const char*>, 13> class_names{{
     {ErrorKind::invalid_argument, "ValueError"},
+    {ErrorKind::config, "ConfigError"},
+    {ErrorKind::backend_unavailable, "LocalBackendUnavailableError"},
     {ErrorKind::model_load, "ModelLoadError"},
     {ErrorKind::inference, "InferenceError"},
     {ErrorKind::context_overflow, "ContextOverflowError"},

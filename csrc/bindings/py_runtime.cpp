@@ -1,11 +1,16 @@
-#ifndef _WIN32
 #include "bindings/common.hpp"
 
+#include <cmath>
+
+#ifndef _WIN32
 #include <pthread.h>
 #endif
 
+#include "engine/backend_modules.hpp"
 #include "engine/machine.hpp"
 #include "engine/runtime.hpp"
+#include "engine/self_test.hpp"
+#include "ggml-backend.h"
 #include "llama.h"
 
 namespace tea::bindings {
@@ -32,6 +37,65 @@ void register_runtime(py::module_& module) {
         "n_without_gil", [] { return n_without_gil.load(); },
         "Threads that are in native code without the GIL just now.");
     module.def("usable_cores", &machine::usable_cores, "Threads that make sense for computing here.");
+    module.def("set_backend_directories", &backend_modules::set_directories, py::arg("directories"),
+               "Where modules with kernels are; before anything else is asked of llama.cpp.");
+    module.def(
+        "cpu_variants",
+        [] {
+            runtime::initialize();
+            py::list variants;
+            for (const auto& variant : backend_modules::cpu_variants()) {
+                variants.append(py::make_tuple(variant.name, variant.score, variant.is_in_use));
+            }
+            return variants;
+        },
+        "(name, score, is_in_use) of the kernels for kinds of CPUs, the best first; score 0: not for this "
+        "one.");
+    module.def(
+        "limits",
+        [] {
+            const auto limits = machine::limits();
+            py::dict values;
+            values["n_cpus"] = limits.n_cpus;
+            values["n_cpus_allowed"] = limits.n_cpus_allowed;
+            values["n_physical_cores"] = limits.n_physical_cores;
+            values["quota_cores"] =
+                std::isinf(limits.quota_cores) ? py::none() : py::object(py::float_(limits.quota_cores));
+            values["free_memory"] = limits.free_memory;
+            values["free_group_memory"] = limits.free_group_memory;
+            return values;
+        },
+        "What usable_cores() and the memory for a context are made of; -1: not known or no limit.");
+    module.def(
+        "devices",
+        [] {
+            runtime::initialize();
+            py::list devices;
+            for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+                ggml_backend_dev_props properties{};
+                ggml_backend_dev_get_props(ggml_backend_dev_get(i), &properties);
+                devices.append(
+                    py::make_tuple(properties.name, properties.description, properties.memory_total));
+            }
+            return devices;
+        },
+        "(name, description, bytes of memory) of what can compute.");
+    module.def(
+        "check_kernels",
+        [](double seconds, int n_threads) {
+            std::vector<KernelCheck> checks;
+            {
+                const GilRelease released;
+                checks = check_kernels(seconds, n_threads);
+            }
+            py::list results;
+            for (const auto& check : checks) {
+                results.append(py::make_tuple(check.type, check.error, check.gflops));
+            }
+            return results;
+        },
+        py::arg("seconds"), py::arg("n_threads"),
+        "(type, error, gflops) of the CPU's kernels: csrc/engine/self_test.hpp.");
     module.def(
         "system_info",
         [] {

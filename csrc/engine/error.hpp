@@ -9,6 +9,8 @@ namespace tea {
 // What went wrong, in terms a caller can act on. bindings/py_errors.cpp maps each to a Python class.
 enum class ErrorKind {
     invalid_argument,
+    config,
+    backend_unavailable,
     model_load,
     inference,
     context_overflow,

@@ -96,12 +96,8 @@ double quota_cores() {
     return cores;
 }
 
-// Physical cores among the CPUs of the affinity mask: hyper-threads share the vector units.
-int32_t physical_cores_in_affinity() {
-    cpu_set_t mask;
-    if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
-        return static_cast<int32_t>(std::thread::hardware_concurrency());
-    }
+// Physical cores among those CPUs: hyper-threads share the vector units.
+int32_t physical_cores(const cpu_set_t& mask) {
     std::set<std::string> cores;
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
         if (!CPU_ISSET(cpu, &mask)) {
@@ -129,17 +125,38 @@ int64_t machine_available_memory() {
 }
 
 void take_minimum(int64_t& least, std::optional<int64_t> limit, std::optional<int64_t> usage) {
-    if (limit && usage) {
+    constexpr int64_t no_limit = int64_t{1} << 60;  // what v1 calls unlimited is somewhat above
+    if (limit && usage && *limit < no_limit) {
         const int64_t left = std::max<int64_t>(0, *limit - *usage);
         least = least < 0 ? left : std::min(least, left);
     }
 }
 
+int64_t group_available_memory() {
+    int64_t least = -1;
+    for (const auto& directory : cgroup_directories("")) {
+        take_minimum(least, read_int(directory + "/memory.max"), read_int(directory + "/memory.current"));
+    }
+    for (const auto& directory : cgroup_directories("memory")) {
+        take_minimum(least, read_int(directory + "/memory.limit_in_bytes"),
+                     read_int(directory + "/memory.usage_in_bytes"));
+    }
+    return least;
+}
+
 }  // namespace
 
-int32_t usable_cores() {
-    const double cores = std::min(static_cast<double>(physical_cores_in_affinity()), quota_cores());
-    return std::max(1, static_cast<int32_t>(std::floor(cores + 0.01)));
+Limits limits() {
+    const auto n_cpus = static_cast<int32_t>(std::thread::hardware_concurrency());
+    Limits limits{
+        n_cpus, n_cpus, n_cpus, quota_cores(), machine_available_memory(), group_available_memory()};
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
+        limits.n_cpus = static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN));
+        limits.n_cpus_allowed = CPU_COUNT(&mask);
+        limits.n_physical_cores = physical_cores(mask);
+    }
+    return limits;
 }
 
 CpuTime cpu_time() {
@@ -170,32 +187,31 @@ CpuTime cpu_time() {
     return time;
 }
 
-int64_t available_memory() {
-    int64_t least = machine_available_memory();
-    for (const auto& directory : cgroup_directories("")) {
-        take_minimum(least, read_int(directory + "/memory.max"), read_int(directory + "/memory.current"));
-    }
-    for (const auto& directory : cgroup_directories("memory")) {
-        take_minimum(least, read_int(directory + "/memory.limit_in_bytes"),
-                     read_int(directory + "/memory.usage_in_bytes"));
-    }
-    return least;
-}
-
 #else
 
-int32_t usable_cores() {
-    return std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
+Limits limits() {
+    const auto n_cpus = static_cast<int32_t>(std::thread::hardware_concurrency());
+    return {n_cpus, n_cpus, n_cpus, std::numeric_limits<double>::infinity(), -1, -1};
 }
 
 CpuTime cpu_time() {
     return {0};
 }
 
-int64_t available_memory() {
-    return -1;
+#endif
+
+int32_t usable_cores() {
+    const Limits now = limits();
+    const double cores = std::min(static_cast<double>(now.n_physical_cores), now.quota_cores);
+    return std::max(1, static_cast<int32_t>(std::floor(cores + 0.01)));
 }
 
-#endif
+int64_t available_memory() {
+    const Limits now = limits();
+    if (now.free_memory < 0 || now.free_group_memory < 0) {
+        return std::max(now.free_memory, now.free_group_memory);
+    }
+    return std::min(now.free_memory, now.free_group_memory);
+}
 
 }  // namespace tea::machine

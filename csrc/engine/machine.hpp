@@ -10,6 +10,17 @@ namespace tea::machine {
 // cgroup's CPU quota (v1 or v2, of any ancestor). At least 1.
 int32_t usable_cores();
 
+// What usable_cores() and available_memory() are made of.
+struct Limits {
+    int32_t n_cpus;             // hardware threads of the machine
+    int32_t n_cpus_allowed;     // those in the affinity mask
+    int32_t n_physical_cores;   // of those
+    double quota_cores;         // of the tightest cgroup; infinity: no quota
+    int64_t free_memory;        // of the machine, in bytes; -1: not known
+    int64_t free_group_memory;  // of the tightest cgroup; -1: no limit
+};
+Limits limits();
+
 // Processor time since some moment in the past, in seconds, on the CPUs that this process may use.
 struct CpuTime {
     int32_t n_cpus;   // so many; 0: not known, and neither is the rest

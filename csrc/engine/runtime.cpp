@@ -11,6 +11,7 @@
 #include <pthread.h>
 #endif
 
+#include "engine/backend_modules.hpp"
 #include "ggml.h"
 #include "llama.h"
 
@@ -126,6 +127,7 @@ void initialize() {
     static const bool once = [] {
         llama_log_set(on_log, nullptr);
         ggml_set_abort_callback(on_abort);
+        backend_modules::load();
         llama_backend_init();
 #ifndef _WIN32
         // The log's lock must not be held by a thread that the child does not have.

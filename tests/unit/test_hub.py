@@ -33,6 +33,7 @@ class Index(NamedTuple):
 
     directory: Path
     model: KnownModel
+    source: WheelSource
 
 
 def write_wheel(path: Path, member: str) -> None:
@@ -66,7 +67,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     content_sha256 = hashlib.sha256(CONTENT).hexdigest()
     model = KnownModel("tiny", (), "tiny.gguf", len(CONTENT), content_sha256, "MIT", 128, source)
     use(model, monkeypatch)
-    return Index(directory, model)
+    return Index(directory, model, source)
 
 
 def use(model: KnownModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +120,7 @@ def test_a_bad_file_stays_until_there_is_a_better_one(tmp_path: Path, monkeypatc
 
 
 def test_another_wheel_is_refused(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = replace(index.model.source, sha256="0" * 64)
+    source = replace(index.source, sha256="0" * 64)
     use(replace(index.model, source=source), monkeypatch)
     with pytest.raises(ModelLoadError, match=r"gave another tiny-model==1\.0"):
         hub.pull("tiny", directory=tmp_path / "m")
@@ -134,7 +135,7 @@ def test_another_file_in_the_wheel_is_refused(tmp_path: Path, index: Index, monk
 
 
 def test_a_wheel_without_the_file_is_refused(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = replace(index.model.source, member="tiny_model/gone.gguf")
+    source = replace(index.source, member="tiny_model/gone.gguf")
     use(replace(index.model, source=source), monkeypatch)
     with pytest.raises(ModelLoadError, match=r"does not hold tiny_model/gone\.gguf"):
         hub.pull("tiny", directory=tmp_path / "m")
@@ -228,7 +229,7 @@ def test_progress_follows_the_download_and_an_error_in_it_ends_pip(
 
     with pytest.raises(StopError):
         hub.pull("tiny", directory=tmp_path / "m", progress=progress)
-    assert seen[-1] == (1_000_000, index.model.source.size_bytes)
+    assert seen[-1] == (1_000_000, index.source.size_bytes)
     assert left_behind(tmp_path / "m") == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(slow_pip.read_text()), 0)
@@ -237,7 +238,7 @@ def test_progress_follows_the_download_and_an_error_in_it_ends_pip(
 def test_progress_ends_with_everything(tmp_path: Path, index: Index) -> None:
     seen: list[tuple[int, int]] = []
     hub.pull("tiny", directory=tmp_path, progress=lambda done, total: seen.append((done, total)))
-    total = index.model.source.size_bytes
+    total = index.source.size_bytes
     assert seen[-1] == (total, total)
     assert all(0 <= done <= total for done, total in seen)
 

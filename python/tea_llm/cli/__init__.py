@@ -55,6 +55,7 @@ def build_app() -> typer.Typer:
     from tea_llm._version import __version__
     from tea_llm.cli.bench import bench
     from tea_llm.cli.chat import chat
+    from tea_llm.cli.doctor import doctor
     from tea_llm.cli.embed import embed
     from tea_llm.cli.models import models
     from tea_llm.cli.pull import pull
@@ -91,6 +92,7 @@ def build_app() -> typer.Typer:
     app.command()(bench)
     app.command()(run)
     app.command()(validate)
+    app.command()(doctor)
     return app
 
 

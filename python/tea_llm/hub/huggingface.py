@@ -1,0 +1,95 @@
+"""The Hugging Face hub: what is there, and where. ``huggingface_hub`` knows tokens, mirrors and gates."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from tea_llm.catalog import HubSource
+from tea_llm.errors import LlmError, ModelNotFoundError
+from tea_llm.hub.sources import Wanted
+
+__all__ = ["locate"]
+
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+
+
+def locate(wanted: Wanted, source: HubSource) -> tuple[Wanted, str, dict[str, str]]:
+    """The file's URL, the headers that may read it, and what the hub knows of it.
+
+    The token is the one of ``hf auth login`` or ``HF_TOKEN``; ``HF_ENDPOINT`` names another hub.
+
+    Raises:
+        ModelNotFoundError: no such file, a gate that is closed, no network, or ``huggingface_hub`` is not installed.
+    """
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise ModelNotFoundError(f'{wanted.name} is on the Hugging Face hub, which needs: pip install "tea-llm[hub]"')
+    import huggingface_hub
+
+    with _errors(wanted, source):
+        path = source.file or _choose(source)
+        if _PART.search(path):
+            raise ModelNotFoundError(f"{path} is one part of several, which pull does not bring: get them by hand")
+        url = huggingface_hub.hf_hub_url(source.repo, path, revision=source.revision)
+        metadata = huggingface_hub.get_hf_file_metadata(url)
+        if metadata.commit_hash is not None:  # so that a file that changes meanwhile cannot be mixed up
+            url = huggingface_hub.hf_hub_url(source.repo, path, revision=metadata.commit_hash)
+        token = huggingface_hub.get_token()
+    is_sha256 = metadata.etag is not None and re.fullmatch(r"[0-9a-f]{64}", metadata.etag)
+    known = replace(
+        wanted,
+        file_name=wanted.file_name or PurePosixPath(path).name,
+        size_bytes=metadata.size,
+        sha256=wanted.sha256 or (metadata.etag if is_sha256 else None),
+    )
+    return known, url, {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _choose(source: HubSource) -> str:
+    """The one GGUF file of that quantization, or the only one."""
+    from huggingface_hub import HfApi
+
+    files = HfApi().list_repo_files(source.repo, revision=source.revision)
+    models = sorted(file for file in files if file.lower().endswith(".gguf"))
+    if source.quant is not None:
+        wanted = re.compile(rf"(^|[-._/]){re.escape(source.quant)}($|[-._/])", re.IGNORECASE)
+        fitting = [file for file in models if wanted.search(file.removesuffix(".gguf"))]
+    else:
+        fitting = models
+    if len(fitting) == 1:
+        return fitting[0]
+    if source.quant is None:
+        problem = f"{len(models) or 'no'} GGUF files, not one: name it, or a quantization (hf:{source.repo}:Q4_K_M)"
+    else:
+        problem = f"{len(fitting) or 'no'} GGUF files of {source.quant}"
+    raise ModelNotFoundError(f"{source.repo} has {problem}. It holds {', '.join(models) or 'none'}")
+
+
+@contextmanager
+def _errors(wanted: Wanted, source: HubSource) -> Iterator[None]:
+    """What the library raises, as ours. Its classes come from two HTTP libraries, by its version."""
+    from huggingface_hub import errors
+
+    where = f"{source.repo} at {source.revision}"
+    try:
+        yield
+    except LlmError:
+        raise
+    except errors.GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"{where} is gated: accept its licence on the hub, and log in ('hf auth login', or HF_TOKEN)"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the hub has no repository {source.repo}, or not for everyone: log in ('hf auth login', or HF_TOKEN)"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelNotFoundError(f"{source.repo} has no revision {source.revision}") from error
+    except errors.EntryNotFoundError as error:
+        raise ModelNotFoundError(f"{where} has no file {source.file}") from error
+    except Exception as error:
+        raise ModelNotFoundError(f"{wanted.name}: the hub does not answer ({type(error).__name__}: {error})") from error

