@@ -21,7 +21,7 @@ void register_chat_format(py::module_& module);
 void register_request(py::module_& module);
 void register_engine(py::module_& module);
 void register_embedder(py::module_& module);
-void register_quantizer(py::module_& module);
+void register_files(py::module_& module);
 
 inline bool is_finalizing() {
 #if PY_VERSION_HEX >= 0x030D0000

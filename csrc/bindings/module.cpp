@@ -9,5 +9,5 @@ PYBIND11_MODULE(_core, module) {
     tea::bindings::register_request(module);
     tea::bindings::register_engine(module);
     tea::bindings::register_embedder(module);
-    tea::bindings::register_quantizer(module);
+    tea::bindings::register_files(module);
 }

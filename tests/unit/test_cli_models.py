@@ -115,3 +115,34 @@ class TestProgram:
     @pytest.mark.parametrize("command", ["chat", "pull", "models"])
     def test_every_command_has_help(self, command: str) -> None:
         assert run(command, "--help").exit_code == 0
+
+
+class TestRm:
+    def put(self, *names: str) -> Path:
+        models_dir().mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (models_dir() / name).write_bytes(b"GGUF")
+        return models_dir()
+
+    def test_removes_a_file_and_what_is_left_of_its_download(self) -> None:
+        directory = self.put("a.gguf", ".a.gguf.part", ".a.gguf.part.json", "b.gguf")
+        result = run("rm", "a.gguf", "--yes")
+        assert result.exit_code == 0
+        assert result.stdout == f"removed {directory / 'a.gguf'}\n"
+        assert [path.name for path in directory.iterdir()] == ["b.gguf"]
+
+    def test_asks(self) -> None:
+        directory = self.put(DEFAULT_MODELS[-1])
+        assert run("rm", "smollm2", stdin="n\n").exit_code == 1
+        assert (directory / DEFAULT_MODELS[-1]).exists()
+        assert run("rm", "smollm2", stdin="y\n").exit_code == 0
+        assert not (directory / DEFAULT_MODELS[-1]).exists()
+
+    def test_touches_nothing_else(self, capsys: Any, tmp_path: Path) -> None:
+        (tmp_path / "mine.gguf").touch()
+        (self.put() / "notes.txt").touch()
+        for name in (str(tmp_path / "mine.gguf"), "../../../mine.gguf", "notes.txt", "gone.gguf", ".."):
+            assert cli.main(["rm", name, "--yes"]) == 1
+        assert (tmp_path / "mine.gguf").exists()
+        assert (models_dir() / "notes.txt").exists()
+        assert "removes models of" in capsys.readouterr().err

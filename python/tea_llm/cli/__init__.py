@@ -57,9 +57,11 @@ def build_app() -> typer.Typer:
     from tea_llm.cli.chat import chat
     from tea_llm.cli.doctor import doctor
     from tea_llm.cli.embed import embed
+    from tea_llm.cli.inspect import inspect
     from tea_llm.cli.models import models
     from tea_llm.cli.pull import pull
     from tea_llm.cli.quantize import quantize
+    from tea_llm.cli.rm import rm
     from tea_llm.cli.run import run
     from tea_llm.cli.validate import validate
 
@@ -88,6 +90,8 @@ def build_app() -> typer.Typer:
     app.command()(embed)
     app.command()(pull)
     app.command()(models)
+    app.command()(rm)
+    app.command()(inspect)
     app.command()(quantize)
     app.command()(bench)
     app.command()(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["models"]
+__all__ = ["model_file", "models"]
 
 
 def models() -> None:
@@ -27,6 +27,24 @@ def models() -> None:
         size = "" if model.size_bytes is None else f"{model.size_bytes / 1e6:.1f} MB"
         rows.append((" ", model.name, size, model.licence, "is here" if is_here else ""))
     _print_table(rows)
+
+
+def model_file(name: str) -> str | Path:
+    """The path that a user means: a known model's file if it is here, else what was written."""
+    from tea_llm.catalog import KNOWN_MODELS
+    from tea_llm.paths import search_dirs
+
+    wanted = name.lower()
+    file_names = [
+        model.file_name
+        for model in KNOWN_MODELS.values()
+        if wanted in (model.name, *model.aliases, model.file_name.lower())
+    ]
+    for directory in search_dirs():
+        for file_name in (*file_names, name):
+            if (directory / file_name).is_file() and not Path(name).is_file():
+                return directory / file_name
+    return name
 
 
 def _model_files(default: Path | None) -> list[Path]:

@@ -1,0 +1,77 @@
+#include "bindings/common.hpp"
+#include "engine/gguf_file.hpp"
+#include "engine/quantizer.hpp"
+
+namespace tea::bindings {
+
+namespace {
+
+// Texts of model files are not always UTF-8.
+py::str to_str(const std::string& text) {
+    return py::reinterpret_steal<py::str>(
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+}
+
+py::object to_python(const GgufValue& value) {
+    if (const auto* text = std::get_if<std::string>(&value)) {
+        return to_str(*text);
+    }
+    if (const auto* array = std::get_if<GgufArray>(&value)) {
+        return py::make_tuple(array->type, array->n);
+    }
+    if (const auto* list = std::get_if<std::vector<int64_t>>(&value)) {
+        return py::cast(*list);
+    }
+    if (const auto* number = std::get_if<int64_t>(&value)) {
+        return py::int_(*number);
+    }
+    if (const auto* number = std::get_if<double>(&value)) {
+        return py::float_(*number);
+    }
+    return py::bool_(std::get<bool>(value));
+}
+
+py::tuple describe(const std::string& path) {
+    GgufFile file;
+    {
+        const GilRelease released;
+        file = read_gguf(path);
+    }
+    py::dict metadata;
+    for (const auto& [key, value] : file.metadata) {
+        metadata[to_str(key)] = to_python(value);
+    }
+    py::list tensors;
+    for (const auto& tensor : file.tensors) {
+        tensors.append(py::make_tuple(to_str(tensor.name), tensor.type, tensor.shape, tensor.n_bytes));
+    }
+    return py::make_tuple(metadata, tensors);
+}
+
+}  // namespace
+
+void register_files(py::module_& module) {
+    module.def("read_gguf", &describe, py::arg("path"),
+               "(metadata, [(name, type, shape, bytes) of each tensor]); a long list is (type, length).");
+    module.def(
+        "file_types",
+        [] {
+            py::list list;
+            for (const auto& type : file_types()) {
+                list.append(py::make_tuple(type.name, type.bits_per_weight));
+            }
+            return list;
+        },
+        "(name, about how many bits a weight takes) of what quantize() can make, the largest first.");
+    module.def(
+        "quantize",
+        [](const std::string& source, const std::string& target, const std::string& type, int32_t n_threads,
+           bool requantizes) {
+            const GilRelease released;
+            quantize(source, target, type, n_threads, requantizes);
+        },
+        py::arg("source"), py::arg("target"), py::kw_only(), py::arg("type"), py::arg("n_threads") = 0,
+        py::arg("requantizes") = false, "Cannot be interrupted: for a process of its own.");
+}
+
+}  // namespace tea::bindings

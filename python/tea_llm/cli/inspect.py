@@ -1,0 +1,73 @@
+"""``tea-llm inspect``: what a model file is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from tea_llm.inspection import ModelFile
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    model: str = typer.Argument(help="A GGUF file, or the name of a model that is here.", show_default=False),
+    ctx: int = typer.Option(4096, help="Tokens of context to estimate memory for.", min=1),
+    parallel: int = typer.Option(8, help="Requests at once.", min=1),
+    cache_type_k: str = typer.Option("f16", help="Type of the KV cache's keys."),
+    cache_type_v: str = typer.Option("f16", help="Type of its values."),
+    as_json: bool = typer.Option(False, "--json", help="Print everything, for programs."),
+) -> None:
+    """Explain a GGUF file and estimate the memory it takes, without loading it."""
+    from tea_llm.cli.models import model_file
+    from tea_llm.inspection import inspect_model
+
+    file = inspect_model(
+        model_file(model), n_ctx=ctx, n_parallel=parallel, cache_type_k=cache_type_k, cache_type_v=cache_type_v
+    )
+    if as_json:
+        print(json.dumps(_facts(file), indent=1))
+        return
+    rows = {
+        "file": f"{file.path} ({_size(file.size_bytes)}{f', {file.n_files} parts' if file.n_files > 1 else ''})",
+        "name": file.metadata.get("general.name", ""),
+        "licence": file.metadata.get("general.license", "not said"),
+        "architecture": f"{file.architecture}, {file.n_params / 1e6:.0f} million parameters",
+        "types": ", ".join(f"{name} {n / max(1, file.memory.weights):.0%}" for name, n in file.types.items()),
+        "good for": ", ".join(file.uses) or "its vocabulary alone (Tokenizer)",
+        "context": f"{file.number('context_length')} tokens trained",
+        "layers": f"{file.number('block_count')}, {file.number('attention.head_count')} heads, embeddings of "
+        f"{file.number('embedding_length')}",
+        "chat template": "its own" if "tokenizer.chat_template" in file.metadata else "none",
+        "memory": f"about {_size(file.memory.total)} for {ctx} tokens: weights {_size(file.memory.weights)}, cache "
+        f"{_size(file.memory.cache)}, computing {_size(file.memory.compute)}",
+    }
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name.ljust(width)}  {text}")
+
+
+def _facts(file: ModelFile) -> dict[str, object]:
+    memory = file.memory
+    return {
+        "path": str(file.path),
+        "n_files": file.n_files,
+        "size_bytes": file.size_bytes,
+        "n_params": file.n_params,
+        "types": dict(file.types),
+        "uses": file.uses,
+        "memory_bytes": {
+            "weights": memory.weights,
+            "cache": memory.cache,
+            "compute": memory.compute,
+            "total": memory.total,
+        },
+        "metadata": dict(file.metadata),
+    }
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.2f} GB"

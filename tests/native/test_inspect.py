@@ -1,0 +1,89 @@
+"""``tea-llm inspect``: what it says of a file, and that its estimate is llama.cpp's truth."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tea_llm
+from support.malformed import MALFORMED
+from tea_llm import cli
+from tea_llm.errors import ModelLoadError, ModelNotFoundError
+from tea_llm.inspection import inspect_model
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "gemma3", "gemma3n", "phi3", "mamba"])
+@pytest.mark.parametrize("cache_type", ["f16", "f32"])
+def test_the_estimate_of_the_cache_is_what_llama_cpp_takes(
+    tiny_model: Callable[..., Path], arch: str, cache_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tiny_model(arch)
+    options = {"n_ctx": 1024, "n_parallel": 3, "cache_type_k": cache_type, "cache_type_v": cache_type}
+    with caplog.at_level(logging.DEBUG, "tea_llm.llama"), tea_llm.load(path, **options) as llm:  # type: ignore[arg-type]
+        llm.call([1], max_tokens=1)
+        lines = [record.getMessage() for record in caplog.records]
+    sizes = [float(size) for line in lines for size in re.findall(r"(?:KV|RS) buffer size =\s*([\d.]+) MiB", line)]
+    assert sizes
+    estimate = inspect_model(path, **options).memory.cache / 2**20  # type: ignore[arg-type]
+    assert estimate == pytest.approx(sum(sizes), rel=0.1, abs=0.02)
+
+
+def test_it_says_what_a_model_is_good_for(tiny_model: Callable[..., Path]) -> None:
+    assert inspect_model(tiny_model("llama")).uses == ("generate", "embed")
+    assert inspect_model(tiny_model("bert")).uses == ("embed",)
+    file = inspect_model(tiny_model("llama"))
+    assert file.architecture == "llama"
+    assert file.memory.weights == sum(file.types.values()) <= file.size_bytes
+    assert file.memory.total > file.memory.weights
+    with tea_llm.load(file.path) as llm:
+        assert llm.info.n_params == file.n_params
+        assert llm.info.n_ctx_train == file.number("context_length")
+
+
+@pytest.mark.parametrize("kind", sorted(MALFORMED))
+def test_malformed_files_raise_or_are_described(kind: str, tmp_path: Path) -> None:
+    """Some are whole as files: what is wrong with them is for ``load`` to say."""
+    path = MALFORMED[kind](tmp_path / "bad.gguf")
+    problem = ""
+    try:
+        assert inspect_model(path).size_bytes > 0
+    except (ModelLoadError, ModelNotFoundError) as error:
+        problem = str(error)
+    assert not problem or str(path) in problem
+
+
+def test_parts_must_all_be_there(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "model-00001-of-00002.gguf"
+    path.write_bytes(tiny_model("llama").read_bytes())
+    with pytest.raises(ModelNotFoundError, match=r"model-00002-of-00002\.gguf is not beside it"):
+        inspect_model(path)
+    (tmp_path / "model-00002-of-00002.gguf").write_bytes(path.read_bytes())
+    assert inspect_model(path).n_files == 2
+
+
+def test_bad_arguments(tiny_model: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="cache_type_k='q9': one of f32"):
+        inspect_model(tiny_model("llama"), cache_type_k="q9")
+    with pytest.raises(ValueError, match="n_ctx=0 must be 1 or more"):
+        inspect_model(tiny_model("llama"), n_ctx=0)
+    with pytest.raises(ModelNotFoundError):
+        inspect_model("no.gguf")
+
+
+def test_the_command(tiny_model: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tiny_model("llama"))
+    assert cli.main(["inspect", path, "--ctx", "512"]) == 0
+    printed = capsys.readouterr().out
+    assert "generate, embed" in printed
+    assert "for 512 tokens: weights" in printed
+    assert cli.main(["inspect", path, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["metadata"]["general.architecture"] == "llama"
+    assert facts["memory_bytes"]["total"] == sum(
+        facts["memory_bytes"][part] for part in ("weights", "cache", "compute")
+    )
