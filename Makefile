@@ -5,7 +5,7 @@ BIN    := .venv/bin
 # The C++ tests and warnings-as-errors belong to this checkout's build, not to a user's.
 CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=ON
 
-.PHONY: run test build lint format bench wheel clean
+.PHONY: run test build lint format bench wheel docs clean
 
 run: build
 	@$(BIN)/tea-llm pull smollm2-135m
@@ -29,6 +29,7 @@ lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/stubtest tea_llm._core --allowlist tests/stubtest_allowlist.txt
 	$(BIN)/clang-format --dry-run -Werror csrc/*/*.cpp csrc/*/*.hpp
 	$(BIN)/codespell README.md CHANGELOG.md SECURITY.md docs csrc/engine csrc/bindings python
 
@@ -52,6 +53,12 @@ wheel:
 	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check wheelhouse/*.whl
 	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check pytest pytest-timeout hypothesis gguf
 	cd tests && ../build/wheel/venv/bin/python -m pytest -q -p no:cacheprovider test_minimal.py
+
+# The documentation as a site, into build/site.
+docs:
+	test -x build/docs/bin/mkdocs || $(PYTHON) -m venv build/docs
+	build/docs/bin/pip install --quiet --disable-pip-version-check "mkdocs-material>=9.6" "mkdocstrings-python>=1.16"
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
 
 clean:
 	rm -rf build .venv wheelhouse
