@@ -12,7 +12,10 @@ import pytest
 
 import tea_llm
 from tea_llm import GrammarError, LocalLlmBackend
+from tea_llm.chat.answer_format import AnswerFormats, Parts
+from tea_llm.chat.template import ChatTemplate
 
+HARMONY = Path(__file__).parents[2] / "vendor/llama.cpp/models/templates/openai-gpt-oss-120b.jinja"
 HI = [{"role": "user", "content": "x"}]
 THINKS = (
     "{% for m in messages %}<|{{ m.role }}|>"
@@ -111,11 +114,21 @@ def test_a_conversation_keeps_it(llm: LocalLlmBackend) -> None:
 
 
 def test_a_constraint_needs_a_place(tiny_model: Callable[..., Path]) -> None:
-    harmony = Path(__file__).parents[2] / "vendor/llama.cpp/models/templates/openai-gpt-oss-120b.jinja"
-    with tea_llm.load(tiny_model("llama"), n_ctx=8192, n_threads=1, chat_template=harmony) as llm:
+    with tea_llm.load(tiny_model("llama"), n_ctx=8192, n_threads=1, chat_template=HARMONY) as llm:
         with pytest.raises(GrammarError, match=r"grammar and regex are for call\(\)"):
             llm.chat(HI, regex="a")
         form = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 99}}, "required": ["n"]}
         for seed in range(4):
             result = llm.chat(HI, response_format=form, max_tokens=80, seed=seed, temperature=1.5)
             assert result.finish_reason == "length" or set(result.parsed) == {"n"}
+
+
+@pytest.mark.parametrize("channel", ["final", "final json", "final <|constrain|>json"])
+@pytest.mark.parametrize("tools", [(), ({"type": "function", "function": {"name": "add", "parameters": {}}},)])
+def test_every_form_of_a_constrained_answer_is_read(channel: str, tools: tuple[dict[str, Any], ...]) -> None:
+    template = ChatTemplate(HARMONY.read_text("utf-8"), bos_token="", eos_token="<|return|>")
+    form = AnswerFormats(template).get(constraint='root ::= "[1]"', is_json=True, tools=tools)
+    assert form is not None
+    answer = f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>{channel}<|message|>[1]"
+    assert form.parse(answer, is_cut=False) == Parts("[1]", "Hm.")
+    assert form.parse_partial(answer[:-1]) == Parts("[1", "Hm.")

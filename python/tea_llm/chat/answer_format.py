@@ -10,7 +10,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +52,7 @@ class AnswerFormat:
 
     Attributes:
         native: llama.cpp's knowledge of it.
+        constrained: of the answers that hold to a constraint, where the model writes them in another form.
         grammar: GBNF of all of an answer; empty: any text.
         grammar_prefix: of the prompt, what the grammar begins with.
         tools: names of the functions that may be called.
@@ -59,6 +60,7 @@ class AnswerFormat:
     """
 
     native: _core.AnswerFormat
+    constrained: _core.AnswerFormat | None = None
     grammar: str = ""
     grammar_prefix: str = ""
     tools: frozenset[str] = frozenset()
@@ -79,7 +81,7 @@ class AnswerFormat:
         """What is certain of an answer that goes on; None: cannot be told yet."""
         if self.is_lenient and text.lstrip()[:1] in ("{", "[", "`"):
             return None  # it may be a call
-        return _parts(self.native.parse(text, True))
+        return self._read(text, is_partial=True)
 
     def parse(self, text: str, *, is_cut: bool) -> Parts:
         """All of an answer.
@@ -88,9 +90,9 @@ class AnswerFormat:
             text: of the answer.
             is_cut: it was cut off; a call that is not finished is left out then.
         """
-        parts = None if is_cut else _parts(self.native.parse(text, False))
+        parts = None if is_cut else self._read(text, is_partial=False)
         if parts is None:
-            parts = _parts(self.native.parse(text, True)) or Parts(text)
+            parts = self._read(text, is_partial=True) or Parts(text)
             if not is_cut and parts == Parts(""):
                 parts = Parts(text)
             parts = parts._replace(calls=tuple(call for call in parts.calls if _is_object(call[2])))
@@ -99,6 +101,10 @@ class AnswerFormat:
             found = tuple(("", call.name, json.dumps(call.arguments)) for call in calls)
             parts = parts._replace(content=content, calls=found)
         return parts
+
+    def _read(self, text: str, *, is_partial: bool) -> Parts | None:
+        parts = None if self.constrained is None else _parts(self.constrained.parse(text, is_partial))
+        return _parts(self.native.parse(text, is_partial)) if parts is None else parts
 
 
 class AnswerFormats:
@@ -159,14 +165,17 @@ class AnswerFormats:
         ask = self._asker(variables)
         plain = None if ask is None else ask()
         if tools:
-            answer = "" if is_required or not constraint else self._constrained(plain, ask, constraint, is_json)
+            holds = constraint and not is_required
+            answer, constrained = _constrained(plain, ask, constraint, is_json) if holds else ("", None)
             describes = self._template is not None and self._template.uses_tools
-            return _with_tools(plain, ask, tools, is_required, answer, describes)
+            form = _with_tools(plain, ask, tools, is_required, answer, describes)
+            return replace(form, constrained=constrained)
         if plain is None or _is_plain(plain):
             return None
         if not constraint:
             return AnswerFormat(plain)
-        return AnswerFormat(plain, self._constrained(plain, ask, constraint, is_json), plain.generation_prompt)
+        grammar, constrained = _constrained(plain, ask, constraint, is_json)
+        return AnswerFormat(plain, constrained, grammar, plain.generation_prompt)
 
     def _asker(self, variables: Mapping[str, object]) -> Callable[..., _core.AnswerFormat] | None:
         """Asks for a native format in the state that the template leaves an answer to begin in."""
@@ -190,18 +199,20 @@ class AnswerFormats:
             return None
         return ask
 
-    def _constrained(
-        self, plain: _core.AnswerFormat | None, ask: Callable[..., _core.AnswerFormat] | None, gbnf: str, is_json: bool
-    ) -> str:
-        """A grammar of the generation prompt, reasoning if any, and a text."""
-        renamed = _as_answer(gbnf)
-        if plain is None or ask is None:
-            return f"root ::= {_core.ANSWER_RULE}\n{renamed}"
-        if _is_text(plain):
-            return f"{_beginning(AnswerFormat(plain))}{renamed}"
-        if not is_json:
-            raise GrammarError("this model writes more than a text in a chat: grammar and regex are for call() then")
-        return ask(has_schema=True).grammar + renamed
+
+def _constrained(
+    plain: _core.AnswerFormat | None, ask: Callable[..., _core.AnswerFormat] | None, gbnf: str, is_json: bool
+) -> tuple[str, _core.AnswerFormat | None]:
+    """A grammar of the generation prompt, reasoning if any, and a text; and the form of such answers if not plain."""
+    renamed = _as_answer(gbnf)
+    if plain is None or ask is None:
+        return f"root ::= {_core.ANSWER_RULE}\n{renamed}", None
+    if _is_text(plain):
+        return f"{_beginning(AnswerFormat(plain))}{renamed}", None
+    if not is_json:
+        raise GrammarError("this model writes more than a text in a chat: grammar and regex are for call() then")
+    native = ask(has_schema=True)
+    return native.grammar + renamed, native
 
 
 def _with_tools(
@@ -228,7 +239,8 @@ def _with_tools(
     grammar = _with_schemas(grammar, tools)
     if answer:
         grammar = f"root ::= call-root | text-root\n{prefixed(grammar, 'call-')}\n{prefixed(answer, 'text-')}"
-    return AnswerFormat(own, grammar, own.generation_prompt if grammar else "", names, is_lenient=not has_own)
+    prefix = own.generation_prompt if grammar else ""
+    return AnswerFormat(own, None, grammar, prefix, names, is_lenient=not has_own)
 
 
 def _asked(
