@@ -18,6 +18,7 @@ NAMES = {
     "llama_server": "llama-server",
     "llama_cpp_python": "llama-cpp-python",
     "xllamacpp": "xllamacpp",
+    "llama_bench": "llama.cpp's benchmarks (no library)",
 }
 CURVES = {
     "width": ("requests at once", "generated tokens per second"),
@@ -42,8 +43,12 @@ def bars(works: dict[str, Any], engines: list[str]) -> Any:
     figure, axes = plt.subplots(figsize=(1.6 * len(works) + 2, 4), layout="constrained")
     width = 0.8 / len(engines)
     for place, engine in enumerate(engines):
-        heights = [work[engine]["median_s"] / work["tea_llm"]["median_s"] for work in works.values()]
-        drawn = axes.bar([x + place * width for x in range(len(works))], heights, width, label=NAMES[engine])
+        heights = {
+            x + place * width: work[engine]["median_s"] / work["tea_llm"]["median_s"]
+            for x, work in enumerate(works.values())
+            if engine in work
+        }
+        drawn = axes.bar(list(heights), list(heights.values()), width, label=NAMES[engine])
         axes.bar_label(drawn, fmt="%.2f", fontsize=7)
     axes.set_xticks([x + 0.4 - width / 2 for x in range(len(works))], list(works))
     axes.axhline(1, color="black", linewidth=0.5)

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("llama-cpp-python==0.3.36", "xllamacpp", "matplotlib")
-ENGINES = ("tea_llm", "llama_server", "llama_cpp_python", "xllamacpp")
+ENGINES = ("tea_llm", "llama_server", "llama_cpp_python", "xllamacpp", "llama_bench")
+PROGRAMS = ("llama-bench", "llama-batched-bench", "llama-server")
 TABLE = ("single", "conc8", "shared32", "turns10", "overhead")
 CURVES = tuple(
     f"{kind}{n}" for kind, values in (("width", WIDTHS), ("prompt", LENGTHS), ("cached", SHARES)) for n in values
@@ -53,7 +54,7 @@ def main() -> None:
     for names, path in groups:
         if names:
             workers = {name: Worker(name, path, arguments.threads) for name in arguments.engines.split(",")}
-            loads = loads or {name: worker.load_s for name, worker in workers.items()}
+            loads = loads or {name: worker.load_s for name, worker in workers.items() if name != "llama_bench"}
             for name in names:
                 results[name] = measure(name, workers, arguments.rounds)
                 report(name, results[name])
@@ -104,6 +105,8 @@ class Worker:
 
 def measure(name: str, workers: dict[str, Worker], rounds: int) -> dict[str, Any]:
     """Seconds of each round, by engine; the first round, which warms up, is left out."""
+    if not WORKS[name].bound:
+        workers = {engine: worker for engine, worker in workers.items() if engine != "llama_bench"}
     seconds: dict[str, list[float]] = {engine: [] for engine in workers}
     peaks = {}
     for index in range(rounds + 1):
@@ -141,13 +144,12 @@ def set_up() -> None:
     if not python().exists():
         subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
         subprocess.run([python(), "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    if not (BUILD / "llama.cpp" / "bin" / "llama-server").exists():
+    if not all((BUILD / "llama.cpp" / "bin" / program).exists() for program in PROGRAMS):
         source, build = ROOT / "vendor" / "llama.cpp", BUILD / "llama.cpp"
         options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_OPENSSL=OFF", "-G", "Ninja"]
         bin_dir = Path(sys.executable).parent
         subprocess.run([bin_dir / "cmake", "-S", source, "-B", build, *options], check=True)
-        targets = ["llama-bench", "llama-server"]
-        subprocess.run([bin_dir / "cmake", "--build", build, "--target", *targets], check=True)
+        subprocess.run([bin_dir / "cmake", "--build", build, "--target", *PROGRAMS], check=True)
 
 
 def model(name: str) -> Path:

@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from works import N_CTX, N_SLOTS, WORKS, Request
 
 Ask = Callable[[Request], int]
+Run = Callable[[str, int], float]
 
 
 def tea_llm(spec: dict[str, Any]) -> Ask:
@@ -95,19 +97,38 @@ def started_server(spec: dict[str, Any], *options: str) -> Callable[[str, Any], 
     return post
 
 
+def llama_bench(spec: dict[str, Any]) -> Run:
+    """No library: the time that llama.cpp's own programs report for the same amount of computing (``Work.bound``)."""
+    import subprocess
+
+    def run(name: str, _index: int) -> float:
+        program, *arguments = WORKS[name].bound.split()
+        threads = ["-t", str(spec["threads"]), "-m", spec["model"]]
+        if program == "llama-bench":
+            form = ["-r", "1", "-fa", "1", "-o", "jsonl"]
+        else:
+            form = ["-tb", str(spec["threads"]), "-fa", "on", "--output-format", "jsonl"]
+        command = [Path(spec["server"]).with_name(program), *threads, *arguments, *form]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        return float(sum(row["t"] if "t" in row else row["avg_ns"] / 1e9 for row in rows))
+
+    return run
+
+
 def _body(request: Request) -> dict[str, Any]:
     n = request.n_tokens
     return {"prompt": request.prompt, "n_predict": n, "max_tokens": n, "temperature": 0, "ignore_eos": True}
 
 
-def run(ask: Ask, name: str, index: int) -> float:
-    """Seconds for one run of a work."""
+def timed(ask: Ask, name: str, index: int, is_at_once: bool = True) -> float:
+    """Seconds for one run of a work; `is_at_once`: whether the library takes several requests at a time."""
     work = WORKS[name]
     requests = work.requests(index)
     for request in requests[: work.n_before]:
         ask(request)
     requests = requests[work.n_before :]
-    with ThreadPoolExecutor(len(requests) if work.is_at_once and ask.__name__ != "one_by_one" else 1) as threads:
+    with ThreadPoolExecutor(len(requests) if work.is_at_once and is_at_once else 1) as threads:
         begin = time.perf_counter()
         n_tokens = sum(threads.map(ask, requests))
         seconds = time.perf_counter() - begin
@@ -125,20 +146,15 @@ def main() -> None:
     """Reads and answers lines."""
     spec = json.loads(sys.stdin.readline())
     begin = time.perf_counter()
-    ask = globals()[spec["engine"]](spec)
-    ask(Request([1000], 1))
-    loaded = time.perf_counter() - begin
-    if spec["engine"] == "llama_cpp_python":  # its object is for one thread at a time
-        inner = ask
-
-        def one_by_one(request: Request) -> int:
-            return inner(request)
-
-        ask = one_by_one
-    print(json.dumps({"load_s": loaded}), flush=True)
+    engine = globals()[spec["engine"]](spec)
+    run: Run = engine
+    if spec["engine"] != "llama_bench":
+        engine(Request([1000], 1))
+        run = partial(timed, engine, is_at_once=spec["engine"] != "llama_cpp_python")
+    print(json.dumps({"load_s": time.perf_counter() - begin}), flush=True)
     for line in sys.stdin:
         task = json.loads(line)
-        seconds = run(ask, task["work"], task["run"])
+        seconds = run(task["work"], task["run"])
         print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(spec.get("pid", os.getpid()))}), flush=True)
 
 

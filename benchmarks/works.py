@@ -29,12 +29,15 @@ class Work:
         requests: by an index that differs from run to run, so that no run finds the last one's prompts computed.
         is_at_once: whether they may be computed together.
         n_before: of the requests, the first ones, whose time does not count.
+        bound: llama.cpp's own program that computes as much and nothing else, with its arguments: no library that
+            computes with these kernels in this way takes less time.
     """
 
     name: str
     what: str
     is_at_once: bool
     n_before: int = 0
+    bound: str = ""
 
     def requests(self, run: int) -> list[Request]:
         """The requests of one run."""
@@ -82,11 +85,32 @@ _REQUESTS = {
 WORKS: Mapping[str, Work] = {
     work.name: work
     for work in (
-        Work("single", "one request: a prompt of 91 tokens, 128 generated", is_at_once=False),
-        Work("conc8", "8 requests at once: prompts of 91 tokens, 64 generated each", is_at_once=True),
+        Work(
+            "single",
+            "one request: a prompt of 91 tokens, 128 generated",
+            is_at_once=False,
+            bound="llama-bench -p 0 -n 0 -pg 91,128",
+        ),
+        Work(
+            "conc8",
+            "8 requests at once: prompts of 91 tokens, 64 generated each",
+            is_at_once=True,
+            bound="llama-batched-bench -c 8192 -npp 91 -ntg 64 -npl 8",
+        ),
         Work("shared32", "32 requests at once over one prefix of 701 tokens: 16 own, 16 out each", is_at_once=True),
-        Work("turns10", "a chat of 10 growing turns, 16 tokens generated each", is_at_once=False),
-        Work("overhead", "1500 tokens of a 2-layer model with 49k vocabulary", is_at_once=False),
+        Work(
+            "turns10",
+            "a chat of 10 growing turns, 16 tokens generated each",
+            is_at_once=False,
+            # What each turn adds to what is in the cache, but for the first one's 14 more tokens.
+            bound="llama-bench -p 0 -n 0 -pg 46,16 -d " + ",".join(str(14 + 46 * turn) for turn in range(10)),
+        ),
+        Work(
+            "overhead",
+            "1500 tokens of a 2-layer model with 49k vocabulary",
+            is_at_once=False,
+            bound="llama-bench -p 0 -n 0 -pg 8,1500",
+        ),
         *(Work(f"width{n}", f"{n} requests at once, 32 tokens in and out", is_at_once=True) for n in WIDTHS),
         *(Work(f"prompt{n}", f"a prompt of {n} tokens", is_at_once=False) for n in LENGTHS),
         *(

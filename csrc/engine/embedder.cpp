@@ -18,7 +18,7 @@ namespace {
 // Tokens of a step, unless one text has more: enough to share the weights. Attention is computed of all
 // tokens with all of a step, but flash attention leaves out what the mask hides (docs/embeddings.md has
 // figures).
-constexpr int32_t n_room_flash = 256;
+constexpr int32_t n_room_flash = 128;
 constexpr int32_t n_room_plain = 96;
 constexpr size_t n_side_by_side = 1024;  // tokens of the largest: memory for as many as there are threads
 constexpr int32_t n_ctx_unknown = 512;

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
-
-// Searches in a row of logits, one for each token of the vocabulary. NaN is never found.
 
 namespace tea {
 
@@ -12,35 +12,53 @@ struct TokenLogit {
     float logit;
 };
 
-// The `n` best tokens, best first; of equals, the smaller ids.
-std::vector<TokenLogit> top_logits(const float* logits, int32_t n_vocab, int32_t n);
-// What to subtract from a logit for the token's log-probability.
-double log_total(const float* logits, int32_t n_vocab);
-// Index of the largest, the first one of equals. -1 when none is finite.
-int32_t argmax(const float* logits, int32_t n_vocab);
+// A row of logits, one for each token of the vocabulary, and searches in it. NaN is never found. One pass
+// finds the largest logit of each block: later searches look only into blocks that can hold what they look
+// for.
+//
+// A view: the row must outlive it, and stay as it is.
+class LogitRow {
+  public:
+    LogitRow(const float* logits, int32_t n_vocab);
 
-// Calls visit(token, logit) for each logit that is at least `least`. Most are not: they are passed over in
-// blocks, with vector registers.
-template <typename Visit>
-void for_each_from(const float* logits, int32_t n_vocab, float least, Visit visit) {
-    constexpr int32_t n_block = 32;
-    int32_t i = 0;
-    for (; i + n_block <= n_vocab; i += n_block) {
-        int32_t n_found = 0;
-        for (int32_t j = 0; j < n_block; ++j) {
-            n_found += logits[i + j] >= least ? 1 : 0;
-        }
-        for (int32_t j = i; n_found > 0 && j < i + n_block; ++j) {
-            if (logits[j] >= least) {
-                visit(j, logits[j]);
+    int32_t n_vocab() const { return n_vocab_; }
+    float operator[](int32_t token) const { return logits_[token]; }
+
+    // The token with the largest logit, the first of equals. -1 when none is finite.
+    int32_t best() const { return best_; }
+    // The `n` best tokens, best first; of equals, the smaller ids.
+    std::vector<TokenLogit> top(int32_t n) const;
+    // The sum of exp(logit - best logit).
+    double total_weight() const;
+    // What that sum is at most. Only blocks with a logit of at least `least` are looked into.
+    double most_total_weight(float least) const;
+    // What to subtract from a logit for the token's log-probability.
+    double log_total() const;
+
+    // Calls visit(token, logit) for each logit that is at least `least`, in the order of tokens.
+    template <typename Visit>
+    void for_each_from(float least, Visit visit) const {
+        for (size_t block = 0; block < largest_.size(); ++block) {
+            if (!(largest_[block] >= least)) {
+                continue;
+            }
+            const auto first = static_cast<int32_t>(block) * n_block;
+            const int32_t end = std::min(first + n_block, n_vocab_);
+            for (int32_t token = first; token < end; ++token) {
+                if (logits_[token] >= least) {
+                    visit(token, logits_[token]);
+                }
             }
         }
     }
-    for (; i < n_vocab; ++i) {
-        if (logits[i] >= least) {
-            visit(i, logits[i]);
-        }
-    }
-}
+
+  private:
+    static constexpr int32_t n_block = 128;
+
+    const float* logits_;
+    int32_t n_vocab_;
+    std::vector<float> largest_;  // of each block; -infinity where all are NaN
+    int32_t best_;
+};
 
 }  // namespace tea

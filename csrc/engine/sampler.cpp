@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/check.hpp"
+#include "engine/exp.hpp"
 
 namespace tea {
 
@@ -16,9 +17,11 @@ namespace {
 constexpr float lowest = -std::numeric_limits<float>::infinity();
 // What is so far below the best logit weighs nothing: a million such tokens together change no float's sum.
 constexpr float weightless = 32;
+constexpr float in_sight = 10;  // how far below the best logit top-p looks at first
+constexpr size_t n_sorted_most = 4096;
 
 double weight_of(float log_weight) {
-    return static_cast<double>(std::exp(log_weight));
+    return static_cast<double>(exp_of_negative(log_weight));
 }
 
 }  // namespace
@@ -51,10 +54,11 @@ Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned,
 }
 
 int32_t Sampler::sample(float* logits, int32_t n_vocab) {
-    Candidate picked = pick(logits, n_vocab, prepare(logits, n_vocab));
+    const LogitRow row = prepare(logits, n_vocab);
+    Candidate picked = pick(row);
     if (grammar_) {
         if (!grammar_->allowed({picked.token}).front()) {
-            picked = pick_allowed(logits, n_vocab);
+            picked = pick_allowed(row);
         }
         grammar_->accept(picked.token);
     }
@@ -71,17 +75,18 @@ void Sampler::force(int32_t token) {
     }
 }
 
-Sampler::Candidate Sampler::pick(const float* logits, int32_t n_vocab, int32_t best) {
+Sampler::Candidate Sampler::pick(const LogitRow& row) {
+    const float best = row[row.best()];
     if (is_greedy()) {
-        return {best, logits[best], 1};
+        return {row.best(), best, 1};
     }
-    gather(logits, n_vocab, logits[best]);
-    filter(logits[best]);
+    gather(row);
+    filter(best);
     return draw();
 }
 
-Sampler::Candidate Sampler::pick_allowed(const float* logits, int32_t n_vocab) {
-    candidates_ = find_allowed(logits, n_vocab);
+Sampler::Candidate Sampler::pick_allowed(const LogitRow& row) {
+    candidates_ = find_allowed(row);
     if (candidates_.empty()) {
         throw Error(ErrorKind::grammar, "the grammar allows no token that the model has, and no end either");
     }
@@ -96,13 +101,14 @@ Sampler::Candidate Sampler::pick_allowed(const float* logits, int32_t n_vocab) {
 }
 
 // Gathers from what the grammar allows, the best first. No more tokens are tested than can matter.
-std::vector<Sampler::Candidate> Sampler::find_allowed(const float* logits, int32_t n_vocab) const {
+std::vector<Sampler::Candidate> Sampler::find_allowed(const LogitRow& row) const {
     std::vector<Candidate> found;
+    const int32_t n_vocab = row.n_vocab();
     const bool has_top_k = options_.top_k > 0 && options_.mirostat == 0;
     const auto n_wanted = static_cast<size_t>(is_greedy() ? 1 : has_top_k ? options_.top_k : n_vocab);
     size_t n_tested = 0;
     for (const int32_t n_looked_at : {64, 1024, n_vocab}) {
-        const auto ordered = top_logits(logits, n_vocab, std::min(n_looked_at, n_vocab));
+        const auto ordered = row.top(std::min(n_looked_at, n_vocab));
         std::vector<int32_t> tokens;
         for (size_t i = n_tested; i < ordered.size(); ++i) {
             tokens.push_back(ordered[i].token);
@@ -125,9 +131,9 @@ std::vector<Sampler::Candidate> Sampler::find_allowed(const float* logits, int32
 }
 
 std::vector<Sampler::Chance> Sampler::chances(float* logits, int32_t n_vocab) {
-    const int32_t best = prepare(logits, n_vocab);
-    gather(logits, n_vocab, logits[best]);
-    filter(logits[best]);
+    const LogitRow row = prepare(logits, n_vocab);
+    gather(row);
+    filter(row[row.best()]);
     const double total = total_weight();
     std::vector<Chance> chances;
     for (const auto& candidate : candidates_) {
@@ -140,8 +146,8 @@ bool Sampler::is_greedy() const {
     return options_.temperature == 0 || (options_.top_k == 1 && options_.mirostat == 0);
 }
 
-// Applies what changes logits. Returns the best token.
-int32_t Sampler::prepare(float* logits, int32_t n_vocab) {
+// Applies what changes logits. The row has a best token.
+LogitRow Sampler::prepare(float* logits, int32_t n_vocab) {
     for (const auto& [token, bias] : options_.logit_bias) {
         logits[token] += bias;
     }
@@ -151,12 +157,12 @@ int32_t Sampler::prepare(float* logits, int32_t n_vocab) {
     for (const int32_t token : banned_) {
         logits[token] = lowest;
     }
-    const int32_t best = argmax(logits, n_vocab);
-    if (best < 0) {
+    const LogitRow row(logits, n_vocab);
+    if (row.best() < 0) {
         throw Error(ErrorKind::inference,
                     "the model gave no finite logits: its weights are damaged, or every token is excluded");
     }
-    return best;
+    return row;
 }
 
 // How far below the best logit a token may be drawn, if no filter says otherwise.
@@ -186,28 +192,55 @@ void Sampler::filter(float best) {
     weigh(best, options_.temperature);
 }
 
-// The top-k tokens, best first, or all. Those that min-p will leave out anyway are only weighed, not kept.
-void Sampler::gather(const float* logits, int32_t n_vocab, float best) {
+// The top-k tokens, best first, or all that may be drawn, as far as that can be said without the filters.
+void Sampler::gather(const LogitRow& row) {
+    const float best = row[row.best()];
     candidates_.clear();
     n_out_of_reach_ = 0;
-    if (options_.top_k > 0 && options_.top_k < n_vocab && options_.mirostat == 0) {
-        for (const auto& [token, logit] : top_logits(logits, n_vocab, options_.top_k)) {
+    if (options_.mirostat == 0 && options_.top_k > 0 && options_.top_k < row.n_vocab()) {
+        for (const auto& [token, logit] : row.top(options_.top_k)) {
             candidates_.push_back({token, logit, 0});
         }
         weigh(best, 1);
-        return;
+    } else if (options_.mirostat == 2 || options_.typical_p < 1) {
+        take_from(row, best - reach());
+    } else if (options_.top_p >= 1) {
+        take_from(row, options_.min_p > 0 ? best + std::log(options_.min_p) : best - reach());
+    } else {
+        gather_nucleus(row);
     }
-    const bool needs_all = options_.typical_p < 1 || options_.mirostat == 2;
-    const float least = options_.min_p > 0 && !needs_all ? best + std::log(options_.min_p) : best - reach();
-    const float least_weighed = options_.top_p < 1 ? best - reach() : least;
-    for_each_from(logits, n_vocab, least_weighed, [&](int32_t token, float logit) {
-        if (logit >= least) {
-            candidates_.push_back({token, logit, 0});
-        } else {
-            n_out_of_reach_ += weight_of(logit - best);
+}
+
+void Sampler::take_from(const LogitRow& row, float least) {
+    candidates_.clear();
+    row.for_each_from(least, [&](int32_t token, float logit) { candidates_.push_back({token, logit, 0}); });
+    weigh(row[row.best()], 1);
+}
+
+// Gathers what top-p keeps, and more. What is far from the best logit weighs something between nothing and
+// what its blocks' largest logits allow: where the model is sure, top-p keeps the same tokens either way, and
+// nobody looks.
+void Sampler::gather_nucleus(const LogitRow& row) {
+    const float best = row[row.best()];
+    const auto top_p = static_cast<double>(options_.top_p);
+    take_from(row, best - in_sight);
+    const double weight = total_weight();
+    if (candidates_.size() <= n_sorted_most) {
+        std::sort(candidates_.begin(), candidates_.end(),
+                  [](const Candidate& a, const Candidate& b) { return is_worse(b, a); });
+        double sum = 0;
+        for (size_t i = 0; i < candidates_.size() && sum < top_p * weight; ++i) {
+            sum += candidates_[i].weight;
         }
-    });
-    weigh(best, 1);
+        if (sum >= top_p * row.most_total_weight(best - in_sight)) {
+            return;
+        }
+    }
+    n_out_of_reach_ = std::max(0.0, row.total_weight() - weight);
+    if (weight < top_p * total_weight()) {
+        n_out_of_reach_ = 0;
+        take_from(row, best - reach());
+    }
 }
 
 void Sampler::weigh(float best, float temperature) {

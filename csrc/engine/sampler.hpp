@@ -53,13 +53,15 @@ class Sampler {
     };
 
     static bool is_worse(const Candidate& a, const Candidate& b);
-    int32_t prepare(float* logits, int32_t n_vocab);
-    Candidate pick(const float* logits, int32_t n_vocab, int32_t best);
-    Candidate pick_allowed(const float* logits, int32_t n_vocab);
-    std::vector<Candidate> find_allowed(const float* logits, int32_t n_vocab) const;
+    LogitRow prepare(float* logits, int32_t n_vocab);
+    Candidate pick(const LogitRow& row);
+    Candidate pick_allowed(const LogitRow& row);
+    std::vector<Candidate> find_allowed(const LogitRow& row) const;
     bool is_greedy() const;
     float reach() const;
-    void gather(const float* logits, int32_t n_vocab, float best);
+    void gather(const LogitRow& row);
+    void take_from(const LogitRow& row, float least);
+    void gather_nucleus(const LogitRow& row);
     void filter(float best);
     void keep_typical();
     void keep_top_p();
@@ -78,7 +80,7 @@ class Sampler {
     std::mt19937_64 random_;
     float mirostat_mu_;
     std::vector<Candidate> candidates_;  // scratch: survivors
-    double n_out_of_reach_ = 0;          // scratch: weight of what min-p left out early
+    double n_out_of_reach_ = 0;          // scratch: weight of what is not gathered, for top-p
 };
 
 }  // namespace tea

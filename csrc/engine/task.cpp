@@ -56,14 +56,15 @@ int32_t known_limit(const RequestOptions& options, int32_t n_ctx) {
 }
 
 StepLogprobs logprobs_of(const Model& model, const std::vector<float>& row, int32_t token, int32_t n_best) {
-    const double total = log_total(row.data(), model.n_vocab());
+    const LogitRow logits(row.data(), model.n_vocab());
+    const double total = logits.log_total();
     const auto entry = [&](int32_t id) {
-        const auto logit = static_cast<double>(row[static_cast<size_t>(id)]);
-        return TokenLogprob{tokenizer::piece(model, id), static_cast<float>(logit - total)};
+        return TokenLogprob{tokenizer::piece(model, id),
+                            static_cast<float>(static_cast<double>(logits[id]) - total)};
     };
     StepLogprobs logprobs{entry(token), {}};
     if (n_best > 0) {
-        for (const auto& best : top_logits(row.data(), model.n_vocab(), n_best)) {
+        for (const auto& best : logits.top(n_best)) {
             logprobs.best.push_back(entry(best.token));
         }
     }
@@ -122,7 +123,7 @@ void Task::guess() {
 bool Task::advance(const Model& model, float* logits, WakeUps& wake_ups) {
     const RequestOptions& options = request_->options();
     if (options.n_top_logits > 0) {
-        result_.top_logits.push_back(top_logits(logits, model.n_vocab(), options.n_top_logits));
+        result_.top_logits.push_back(LogitRow(logits, model.n_vocab()).top(options.n_top_logits));
     }
     std::vector<float> raw;  // sampling changes the row
     if (options.n_logprobs >= 0) {
@@ -170,7 +171,7 @@ int32_t Task::next_token(float* logits, int32_t n_vocab) {
 
 bool Task::score(int32_t position, const float* logits, int32_t n_vocab) {
     const auto logit = static_cast<double>(logits[tokens_[static_cast<size_t>(position)]]);
-    result_.scores.push_back(static_cast<float>(logit - log_total(logits, n_vocab)));
+    result_.scores.push_back(static_cast<float>(logit - LogitRow(logits, n_vocab).log_total()));
     first_token_at_ = last_token_at_ = Request::Clock::now();
     return position < n_known();
 }

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "engine/error.hpp"
+#include "engine/exp.hpp"
 #include "engine/sampler.hpp"
 #include "tests/check.hpp"
 
@@ -86,21 +87,88 @@ TEST_CASE("argmax finds the first largest, at every length") {
     for (size_t n = 1; n < 100; ++n) {
         auto row = random_row(n, static_cast<uint32_t>(n));
         const auto expected = std::max_element(row.begin(), row.end()) - row.begin();
-        CHECK(tea::argmax(row.data(), static_cast<int32_t>(n)) == expected);
+        CHECK(tea::LogitRow(row.data(), static_cast<int32_t>(n)).best() == expected);
         row.push_back(row[static_cast<size_t>(expected)]);
-        CHECK(tea::argmax(row.data(), static_cast<int32_t>(n + 1)) == expected);
+        CHECK(tea::LogitRow(row.data(), static_cast<int32_t>(n + 1)).best() == expected);
+    }
+}
+
+TEST_CASE("the best n are those that sorting finds, ties and all") {
+    for (const size_t n : {1U, 7U, 128U, 1000U, 5000U}) {
+        auto row = random_row(n, static_cast<uint32_t>(n));
+        for (size_t i = 0; i < n; i += 3) {
+            row[i] = std::round(row[i]);  // ties
+        }
+        row[n / 2] = -infinity;  // never found
+        std::vector<int32_t> sorted(n);
+        std::iota(sorted.begin(), sorted.end(), 0);
+        std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) {
+            return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
+        });
+        sorted.pop_back();
+        for (const int32_t n_best : {0, 1, 2, 40, 500, 6000}) {
+            const auto found = tea::LogitRow(row.data(), static_cast<int32_t>(n)).top(n_best);
+            CHECK(found.size() == std::min(sorted.size(), static_cast<size_t>(n_best)));
+            for (size_t i = 0; i < found.size(); ++i) {
+                CHECK(found[i].token == sorted[i]);
+            }
+        }
+    }
+}
+
+TEST_CASE("the weight of a row is at most what its blocks allow") {
+    for (const int32_t n : {1, 128, 1000, 5000}) {
+        auto row = random_row(static_cast<size_t>(n), static_cast<uint32_t>(n));
+        row.back() = std::nanf("");
+        row.front() = 12;
+        const tea::LogitRow logits(row.data(), n);
+        CHECK(logits.most_total_weight(-infinity) > logits.total_weight() * (1 - 1e-6));
+        CHECK(logits.most_total_weight(-infinity) < logits.total_weight() * (1 + 1e-6));
+        CHECK(logits.most_total_weight(6) > logits.total_weight() * (1 - 1e-6));
+    }
+}
+
+TEST_CASE("top-p keeps the same tokens whether or not what is far away had to be weighed") {
+    for (uint32_t seed = 0; seed < 60; ++seed) {
+        auto row = random_row(20000, seed);
+        for (size_t i = 0; i < 5; ++i) {  // from flat to sure
+            row[i * 1000 + seed] += static_cast<float>(seed % 30);
+        }
+        for (const float top_p : {0.5F, 0.95F, 0.999F}) {
+            const SamplingOptions o = options(1, 0, top_p, 0);
+            const auto expected = reference(row, o);
+            auto scratch = row;
+            const auto chances = Sampler(o, {}).chances(scratch.data(), 20000);
+            CHECK(std::abs(static_cast<double>(chances.size()) - static_cast<double>(expected.size())) <=
+                  0.001 * static_cast<double>(expected.size()));  // rounding
+            for (const auto& [token, probability] : chances) {
+                const auto found = expected.find(token);
+                CHECK(found == expected.end() || std::abs(found->second - probability) < 1e-5);
+            }
+        }
+    }
+}
+
+TEST_CASE("exp is right to a few units in the last place") {
+    for (float x = 0; x > -86; x -= 0.0137F) {
+        const double expected = std::exp(static_cast<double>(x));
+        CHECK(std::abs(static_cast<double>(tea::exp_of_negative(x)) / expected - 1) < 4e-7);
+    }
+    CHECK(tea::exp_of_negative(0) == 1);
+    for (const float x : {-87.5F, -1e30F, -infinity, std::nanf("")}) {
+        CHECK(tea::exp_of_negative(x) < 2e-38F);
     }
 }
 
 TEST_CASE("rows without a finite best are refused, single bad logits are passed over") {
     std::vector<float> row(20, -infinity);
-    CHECK(tea::argmax(row.data(), 20) == -1);
+    CHECK(tea::LogitRow(row.data(), 20).best() == -1);
     row.assign(20, std::nanf(""));
-    CHECK(tea::argmax(row.data(), 20) == -1);
+    CHECK(tea::LogitRow(row.data(), 20).best() == -1);
     row[7] = 1;
-    CHECK(tea::argmax(row.data(), 20) == 7);
+    CHECK(tea::LogitRow(row.data(), 20).best() == 7);
     row[8] = infinity;
-    CHECK(tea::argmax(row.data(), 20) == -1);
+    CHECK(tea::LogitRow(row.data(), 20).best() == -1);
     row.assign(20, -infinity);
     CHECK(throws([&] { Sampler(options(0, 0, 1, 0), {}).sample(row.data(), 20); }));
 }
@@ -130,14 +198,14 @@ TEST_CASE("options out of range are refused") {
 
 TEST_CASE("temperature 0 is greedy, whatever the other options") {
     auto row = random_row(1000, 5);
-    const int32_t best = tea::argmax(row.data(), 1000);
+    const int32_t best = tea::LogitRow(row.data(), 1000).best();
     CHECK(Sampler(options(0, 40, 0.1F, 0.9F), {}).sample(row.data(), 1000) == best);
     CHECK(Sampler(options(1, 1, 1, 0), {}).sample(row.data(), 1000) == best);
 }
 
 TEST_CASE("banned tokens are never picked") {
     auto row = random_row(50, 6);
-    const int32_t best = tea::argmax(row.data(), 50);
+    const int32_t best = tea::LogitRow(row.data(), 50).best();
     CHECK(Sampler(options(0, 0, 1, 0), {best}).sample(row.data(), 50) != best);
 }
 
@@ -184,9 +252,9 @@ TEST_CASE("mirostat keeps the surprise near tau") {
             auto row = random_row(2000, i);
             const auto raw = row;
             const int32_t token = sampler.sample(row.data(), 2000);
-            surprise +=
-                (tea::log_total(raw.data(), 2000) - static_cast<double>(raw[static_cast<size_t>(token)])) /
-                std::log(2.0) / n_steps;
+            surprise += (tea::LogitRow(raw.data(), 2000).log_total() -
+                         static_cast<double>(raw[static_cast<size_t>(token)])) /
+                        std::log(2.0) / n_steps;
         }
         // Of what is kept, whose surprise is a little less than in the whole.
         CHECK(surprise > static_cast<double>(tau) - 0.5);
@@ -196,12 +264,12 @@ TEST_CASE("mirostat keeps the surprise near tau") {
 
 TEST_CASE("log_total makes probabilities of logits") {
     const auto row = random_row(500, 4);
-    const double total = tea::log_total(row.data(), 500);
+    const double total = tea::LogitRow(row.data(), 500).log_total();
     double sum = 0;
     for (const float logit : row) {
         sum += std::exp(static_cast<double>(logit) - total);
     }
-    CHECK(std::abs(sum - 1) < 1e-9);
+    CHECK(std::abs(sum - 1) < 1e-6);
 }
 
 TEST_CASE("the same seed gives the same tokens, another seed others") {
