@@ -65,6 +65,20 @@ endif()
 set(BUILD_SHARED_LIBS OFF)
 add_subdirectory(${llama_cpp_dir} ${CMAKE_BINARY_DIR}/llama.cpp EXCLUDE_FROM_ALL)
 
+# Kernels of our own, in each build of ggml's CPU backend: docs/adr/0011-own-attention.md
+foreach(backend ggml-cpu ${GGML_AVAILABLE_BACKENDS})
+  if(TARGET ${backend} AND backend MATCHES "^ggml-cpu")
+    target_sources(${backend} PRIVATE ${PROJECT_SOURCE_DIR}/csrc/kernels/attention.cpp)
+    target_include_directories(${backend} PRIVATE ${PROJECT_SOURCE_DIR}/csrc)
+    if(NOT MSVC)
+      set_source_files_properties(
+        ${PROJECT_SOURCE_DIR}/csrc/kernels/attention.cpp
+        TARGET_DIRECTORY ${backend}
+        PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wconversion;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
+    endif()
+  endif()
+endforeach()
+
 # The part of llama.cpp's common/ that we use: tool-call grammars and their parsing, and what common.cpp
 # refers to. Its own target (llama-common) would bring argument parsing, downloads and an HTTP client.
 include(${llama_cpp_dir}/common/parsers/sources.cmake)

@@ -116,7 +116,8 @@ def unpack(archive: Path, pin: Pin, target: Path) -> None:
         for member in tar:
             parts = Path(member.name).parts[1:]  # the first one is NAME-VERSION
             subtree = Path(pin.subtree).parts
-            if parts[: len(subtree)] != subtree or not member.isfile():
+            # .git is a file that names a repository which is not there: git would complain of it.
+            if parts[: len(subtree)] != subtree or not member.isfile() or parts[-1] == ".git":
                 continue
             if ".." in parts:
                 raise FetchError(f"{archive.name} holds an unsafe path: {member.name!r}")

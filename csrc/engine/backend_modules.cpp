@@ -10,6 +10,7 @@
 #include "engine/error.hpp"
 #include "engine/runtime.hpp"
 #include "ggml-backend.h"
+#include "kernels/attention.hpp"
 
 #ifdef _WIN32
 #define NOMINMAX
@@ -208,6 +209,7 @@ void load() {
         throw Error(ErrorKind::config, "TEA_LLM_CPU_VARIANT=" + wanted +
                                            ": this build has the kernels of one CPU only, 'native'");
     }
+    kernels::register_attention();  // a module does that itself
 }
 
 std::vector<CpuVariant> cpu_variants() {

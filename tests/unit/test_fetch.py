@@ -65,7 +65,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     (tmp_path / "vendor").mkdir()
-    write_pin(tmp_path, write_sdist(index, FILES))
+    write_pin(tmp_path, write_sdist(index, {**FILES, ".git": b"gitdir: nowhere"}))
     return tmp_path
 
 
@@ -94,6 +94,7 @@ def test_the_tree_comes_once(script: ModuleType, place: Path) -> None:
     assert {
         str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file() and p.name[0] != "."
     } == FILES
+    assert not (tree / ".git").exists()
     assert not fetch(script, place)
     assert left_over(place) == ["llama.cpp", "pin.json"]
 

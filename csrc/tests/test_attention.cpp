@@ -1,0 +1,155 @@
+// Our attention kernel against its definition in plain loops, through ggml, as the engine reaches it.
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "engine/runtime.hpp"
+#include "ggml-cpp.h"
+#include "ggml-cpu.h"
+#include "tests/check.hpp"
+
+namespace {
+
+struct Shape {
+    int64_t n_width;  // of a head
+    int64_t n_heads;
+    int64_t n_key_heads;
+    int64_t n_tokens;
+    int64_t n_cells;
+    double n_hidden;  // share of the cells
+    float softcap = 0;
+};
+
+constexpr float hidden = -std::numeric_limits<float>::infinity();
+
+std::vector<float> random_numbers(size_t n, std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    std::vector<float> numbers(n);
+    std::generate(numbers.begin(), numbers.end(), [&] { return normal(random); });
+    return numbers;
+}
+
+// What half precision makes of them, in place; and the halves.
+std::vector<ggml_fp16_t> halve(std::vector<float>& numbers) {
+    std::vector<ggml_fp16_t> halves(numbers.size());
+    ggml_fp32_to_fp16_row(numbers.data(), halves.data(), static_cast<int64_t>(numbers.size()));
+    ggml_fp16_to_fp32_row(halves.data(), numbers.data(), static_cast<int64_t>(numbers.size()));
+    return halves;
+}
+
+struct Inputs {
+    std::vector<float> q, k, v, mask;
+    std::vector<ggml_fp16_t> k_half, v_half, mask_half;
+};
+
+Inputs make_inputs(const Shape& s) {
+    std::mt19937 random(static_cast<uint32_t>(s.n_tokens + 7 * s.n_cells + 31 * s.n_width));
+    Inputs in;
+    in.q = random_numbers(static_cast<size_t>(s.n_width * s.n_tokens * s.n_heads), random);
+    in.k = random_numbers(static_cast<size_t>(s.n_width * s.n_cells * s.n_key_heads), random);
+    in.v = random_numbers(static_cast<size_t>(s.n_width * s.n_cells * s.n_key_heads), random);
+    std::bernoulli_distribution is_hidden(s.n_hidden);
+    for (int64_t i = 0; i < s.n_tokens * s.n_cells; ++i) {
+        // The first token sees nothing, if there are several.
+        in.mask.push_back((i < s.n_cells && s.n_tokens > 1) || is_hidden(random) ? hidden : 0);
+    }
+    in.mask.back() = 0;
+    in.k_half = halve(in.k);
+    in.v_half = halve(in.v);
+    in.mask_half = halve(in.mask);
+    return in;
+}
+
+std::vector<float> through_ggml(const Shape& s, Inputs& in, int n_threads) {
+    const size_t n_bytes = size_t{64} << 20;
+    ggml_context_ptr context(ggml_init({n_bytes, nullptr, /*no_alloc=*/false}));
+    ggml_context* c = context.get();
+    ggml_tensor* q = ggml_new_tensor_3d(c, GGML_TYPE_F32, s.n_width, s.n_tokens, s.n_heads);
+    ggml_tensor* k = ggml_new_tensor_3d(c, GGML_TYPE_F16, s.n_width, s.n_cells, s.n_key_heads);
+    ggml_tensor* v = ggml_new_tensor_3d(c, GGML_TYPE_F16, s.n_width, s.n_cells, s.n_key_heads);
+    ggml_tensor* mask = ggml_new_tensor_2d(c, GGML_TYPE_F16, s.n_cells, s.n_tokens);
+    const auto fill = [](ggml_tensor* tensor, const auto& values) {
+        std::copy(values.begin(), values.end(),
+                  static_cast<std::decay_t<decltype(values[0])>*>(tensor->data));
+    };
+    fill(q, in.q);
+    fill(k, in.k_half);
+    fill(v, in.v_half);
+    fill(mask, in.mask_half);
+    const float scale = 1 / std::sqrt(static_cast<float>(s.n_width));
+    ggml_tensor* out = ggml_flash_attn_ext(c, q, k, v, mask, scale, /*max_bias=*/0, s.softcap);
+    ggml_cgraph* graph = ggml_new_graph(c);
+    ggml_build_forward_expand(graph, out);
+    ggml_graph_compute_with_ctx(c, graph, n_threads);
+    const auto* data = static_cast<const float*>(out->data);
+    return {data, data + ggml_nelements(out)};
+}
+
+std::vector<float> by_definition(const Shape& s, const Inputs& in) {
+    std::vector<float> out;
+    const auto row = [&](const std::vector<float>& all, int64_t n_rows, int64_t head, int64_t i) {
+        return all.data() + (head * n_rows + i) * s.n_width;
+    };
+    for (int64_t token = 0; token < s.n_tokens; ++token) {
+        for (int64_t head = 0; head < s.n_heads; ++head) {
+            const int64_t key_head = head / (s.n_heads / s.n_key_heads);
+            std::vector<double> sum(static_cast<size_t>(s.n_width));
+            double total = 0;
+            for (int64_t cell = 0; cell < s.n_cells; ++cell) {
+                if (in.mask[static_cast<size_t>(token * s.n_cells + cell)] == hidden) {
+                    continue;
+                }
+                const float* q = row(in.q, s.n_tokens, head, token);
+                const float* k = row(in.k, s.n_cells, key_head, cell);
+                double product = 0;
+                for (int64_t i = 0; i < s.n_width; ++i) {
+                    product += static_cast<double>(q[i]) * static_cast<double>(k[i]);
+                }
+                product /= std::sqrt(static_cast<double>(s.n_width));
+                const auto cap = static_cast<double>(s.softcap);
+                const double weight = std::exp(cap > 0 ? cap * std::tanh(product / cap) : product);
+                const float* v = row(in.v, s.n_cells, key_head, cell);
+                for (int64_t i = 0; i < s.n_width; ++i) {
+                    sum[static_cast<size_t>(i)] += weight * static_cast<double>(v[i]);
+                }
+                total += weight;
+            }
+            for (const double value : sum) {
+                out.push_back(static_cast<float>(total > 0 ? value / total : 0));
+            }
+        }
+    }
+    return out;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    double largest = a.size() == b.size() ? 0 : 1e9;
+    for (size_t i = 0; i < a.size() && largest < 1e9; ++i) {
+        largest = std::max(largest, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+    }
+    return largest;
+}
+
+}  // namespace
+
+TEST_CASE("attention is its definition, whatever the shape and the mask") {
+    tea::runtime::initialize();
+    const std::vector<Shape> shapes = {
+        {64, 9, 3, 1, 256, 0.5},    {64, 9, 3, 8, 1280, 0.9},  {64, 9, 3, 8, 1280, 0},
+        {128, 32, 8, 3, 512, 0.95}, {128, 4, 4, 2, 300, 0.5},  {256, 4, 1, 5, 700, 0.7, 50},
+        {80, 10, 1, 63, 257, 0.5},  {96, 24, 1, 4, 1024, 0.8}, {64, 9, 3, 64, 512, 0.5},
+        {64, 2, 2, 1, 1, 0},        {32, 6, 6, 7, 1023, 0.99}, {64, 16, 1, 2, 5000, 0},
+    };
+    for (const Shape& shape : shapes) {
+        Inputs inputs = make_inputs(shape);
+        const auto expected = by_definition(shape, inputs);
+        for (const int n_threads : {1, 2, 3}) {
+            CHECK(largest_difference(through_ggml(shape, inputs, n_threads), expected) < 2e-3);
+        }
+    }
+}
+
+TEST_MAIN
