@@ -16,7 +16,8 @@ SAY = """
 import tea_llm
 from tea_llm import _core
 with tea_llm.load(n_ctx=256, n_threads=1) as llm:
-    text = llm.call("The capital of France is", max_tokens=6, temperature=0).content
+    question = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
+    text = llm.chat(question, max_tokens=8, temperature=0).content
 used = [name for name, _, is_used in _core.cpu_variants() if is_used]
 print(",".join(used), repr(text), sep="|")
 """

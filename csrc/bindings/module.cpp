@@ -1,6 +1,7 @@
 #include "bindings/common.hpp"
 
-PYBIND11_MODULE(_core, module) {
+// Everything below is safe to use from many threads at once, with a GIL or without one.
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
     module.doc() = "The native engine of tea-llm. Private: use the names in tea_llm.";
     tea::bindings::register_errors(module);
     tea::bindings::register_runtime(module);

@@ -60,32 +60,53 @@ std::vector<Module> find_modules() {
     return modules;
 }
 
-// What llama.cpp thinks of a CPU module: asked of the module itself.
-int score_of(const fs::path& file) {
-    using Score = int();
+// A module while something is asked of it.
+class Library {
+  public:
 #ifdef _WIN32
-    HMODULE library = LoadLibraryW(file.c_str());
-    Score* score = library == nullptr
-                       ? nullptr
-                       : reinterpret_cast<Score*>(GetProcAddress(library, "ggml_backend_score"));
-    const int result = score == nullptr ? 0 : score();
-    if (library != nullptr) {
-        FreeLibrary(library);
+    explicit Library(const fs::path& file) : handle_(LoadLibraryW(file.c_str())) {}
+    ~Library() {
+        if (handle_ != nullptr) {
+            FreeLibrary(handle_);
+        }
     }
 #else
-    void* library = dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL);
-    Score* score =
-        library == nullptr ? nullptr : reinterpret_cast<Score*>(dlsym(library, "ggml_backend_score"));
-    if (score == nullptr) {
-        const char* reason = dlerror();
-        runtime::write_log(30, file.filename().string() + " is left out: " + (reason ? reason : "no score"));
-    }
-    const int result = score == nullptr ? 0 : score();
-    if (library != nullptr) {
-        dlclose(library);
+    explicit Library(const fs::path& file) : handle_(dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL)) {}
+    ~Library() {
+        if (handle_ != nullptr) {
+            dlclose(handle_);
+        }
     }
 #endif
-    return result;
+    Library(const Library&) = delete;
+    Library& operator=(const Library&) = delete;
+
+    // nullptr: it did not load, or has none.
+    template <typename Function>
+    Function* find(const char* name) const {
+#ifdef _WIN32
+        return handle_ == nullptr ? nullptr : reinterpret_cast<Function*>(GetProcAddress(handle_, name));
+#else
+        return handle_ == nullptr ? nullptr : reinterpret_cast<Function*>(dlsym(handle_, name));
+#endif
+    }
+
+  private:
+#ifdef _WIN32
+    HMODULE handle_;
+#else
+    void* handle_;
+#endif
+};
+
+// What llama.cpp thinks of a CPU module: asked of the module itself.
+int score_of(const fs::path& file) {
+    const Library library(file);
+    auto* score = library.find<int()>("ggml_backend_score");
+    if (score == nullptr) {
+        runtime::write_log(30, file.filename().u8string() + " is left out: it does not load or has no score");
+    }
+    return score == nullptr ? 0 : score();
 }
 
 // Whether the operating system keeps the registers that a variant uses: the scores only ask the CPU.
@@ -169,6 +190,9 @@ void load_cpu() {
                                                         joined_names(variants, 0));
     }
     variant_in_use = chosen->first.name;
+    if (auto* register_it = Library(chosen->second).find<void()>("tea_register_attention")) {
+        register_it();
+    }
 }
 
 #endif
@@ -209,7 +233,7 @@ void load() {
         throw Error(ErrorKind::config, "TEA_LLM_CPU_VARIANT=" + wanted +
                                            ": this build has the kernels of one CPU only, 'native'");
     }
-    kernels::register_attention();  // a module does that itself
+    tea_register_attention();
 }
 
 std::vector<CpuVariant> cpu_variants() {

@@ -253,7 +253,10 @@ size_t alignment_of(ggml_backend_buffer_type_t /*type*/) {
 
 }  // namespace
 
-void register_attention() {
+}  // namespace tea::kernels
+
+void tea_register_attention() {
+    using namespace tea::kernels;
     // Never freed: ggml keeps the pointer until the process ends.
     static const auto* const type = []() -> ggml_backend_buffer_type* {
         if (std::getenv("TEA_LLM_GGML_ATTENTION") != nullptr) {  // to compare
@@ -269,9 +272,3 @@ void register_attention() {
     }();
     (void)type;
 }
-
-#ifdef GGML_BACKEND_DL
-const bool is_loaded = (register_attention(), true);
-#endif
-
-}  // namespace tea::kernels
