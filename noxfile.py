@@ -54,6 +54,15 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(python="3.13t")
+def free_threaded(session: nox.Session) -> None:
+    """Many threads without a GIL: native tests on a free-threaded Python."""
+    session.install(".", "numpy<2.4", "gguf", "hypothesis", "jsonschema", "pytest", "pytest-timeout")
+    native = [f"tests/native/test_{name}.py" for name in ("engine", "sharing", "async", "embed", "select")]
+    session.run("python", "-c", "import sys, tea_llm._core; assert not sys._is_gil_enabled()")
+    session.run("pytest", "-p", "no:cacheprovider", "-W", "default", *(session.posargs or native))
+
+
 def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[str, str]) -> None:
     session.install(*BUILD_TOOLS)
     defines = {"TEA_LLM_SANITIZE": sanitizer, "TEA_LLM_TESTS": "ON"}
