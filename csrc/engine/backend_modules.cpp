@@ -104,7 +104,13 @@ int score_of(const fs::path& file) {
     const Library library(file);
     auto* score = library.find<int()>("ggml_backend_score");
     if (score == nullptr) {
-        runtime::write_log(30, file.filename().u8string() + " is left out: it does not load or has no score");
+        std::string reason = "it does not load, or has no score";
+#ifndef _WIN32
+        if (const char* said = dlerror(); said != nullptr) {
+            reason = said;
+        }
+#endif
+        runtime::write_log(30, file.filename().u8string() + " is left out: " + reason);
     }
     return score == nullptr ? 0 : score();
 }

@@ -12,6 +12,7 @@ namespace tea {
 namespace {
 
 constexpr float lowest = -std::numeric_limits<float>::infinity();
+
 bool is_better(const TokenLogit& a, const TokenLogit& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
 }
