@@ -65,16 +65,17 @@ endif()
 set(BUILD_SHARED_LIBS OFF)
 add_subdirectory(${llama_cpp_dir} ${CMAKE_BINARY_DIR}/llama.cpp EXCLUDE_FROM_ALL)
 
-# Kernels of our own, in each build of ggml's CPU backend: docs/adr/0011-own-attention.md
+# Kernels of our own, in each build of ggml's CPU backend: csrc/kernels/register.cpp
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/kernels/*.cpp)
 foreach(backend ggml-cpu ${GGML_AVAILABLE_BACKENDS})
   if(TARGET ${backend} AND backend MATCHES "^ggml-cpu")
-    target_sources(${backend} PRIVATE ${PROJECT_SOURCE_DIR}/csrc/kernels/attention.cpp)
+    target_sources(${backend} PRIVATE ${kernel_sources})
     target_include_directories(${backend} PRIVATE ${PROJECT_SOURCE_DIR}/csrc)
-    if(NOT MSVC)
+    if(NOT MSVC) # -Wno-maybe-uninitialized: GCC finds it in its own AVX-512 intrinsics
       set_source_files_properties(
-        ${PROJECT_SOURCE_DIR}/csrc/kernels/attention.cpp
-        TARGET_DIRECTORY ${backend}
-        PROPERTIES COMPILE_OPTIONS "-Wall;-Wextra;-Wconversion;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
+        ${kernel_sources} TARGET_DIRECTORY ${backend}
+        PROPERTIES COMPILE_OPTIONS
+                   "-Wall;-Wextra;-Wconversion;-Wno-maybe-uninitialized;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
     endif()
   endif()
 endforeach()

@@ -10,7 +10,7 @@
 #include "engine/error.hpp"
 #include "engine/runtime.hpp"
 #include "ggml-backend.h"
-#include "kernels/attention.hpp"
+#include "kernels/register.hpp"
 
 #ifdef _WIN32
 #define NOMINMAX
@@ -196,7 +196,7 @@ void load_cpu() {
                                                         joined_names(variants, 0));
     }
     variant_in_use = chosen->first.name;
-    if (auto* register_it = Library(chosen->second).find<void()>("tea_register_attention")) {
+    if (auto* register_it = Library(chosen->second).find<void()>("tea_register_kernels")) {
         register_it();
     }
 }
@@ -239,7 +239,7 @@ void load() {
         throw Error(ErrorKind::config, "TEA_LLM_CPU_VARIANT=" + wanted +
                                            ": this build has the kernels of one CPU only, 'native'");
     }
-    tea_register_attention();
+    tea_register_kernels();
 }
 
 std::vector<CpuVariant> cpu_variants() {

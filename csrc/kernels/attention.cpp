@@ -4,31 +4,13 @@
 // are: they belong to other sequences. Here a token's visible cells are found once for all of its heads, four
 // at a time; heads that share keys and values take them together; and the softmax is taken of a block of
 // cells with vector registers.
-//
-// Compiled as a part of ggml's CPU backend, with the flags of each of its variants, and reached through what
-// ggml has for accelerators (ggml-cpu/traits.h): an operator that such a "buffer type" declines is computed
-// as ever.
 
 #include "kernels/attention.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-
-#ifdef __GNUC__  // ggml's headers are not clean under our warnings
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#pragma GCC diagnostic ignored "-Wpragmas"
-#pragma GCC diagnostic ignored "-Wunused-function"
-#endif
-#include "ggml-cpu.h"
-#include "traits.h"
-#include "vec.h"
-#ifdef __GNUC__
-#pragma GCC diagnostic pop
-#endif
 
 namespace tea::kernels {
 
@@ -227,48 +209,11 @@ class AttentionTraits : public ggml::cpu::tensor_traits {
     }
 };
 
-// No tensor lives in it.
-class AttentionBufferType : public ggml::cpu::extra_buffer_type {
-  public:
-    bool supports_op(ggml_backend_dev_t /*device*/, const ggml_tensor* /*op*/) override { return false; }
-    ggml::cpu::tensor_traits* get_tensor_traits(const ggml_tensor* op) override {
-        return op->op == GGML_OP_FLASH_ATTN_EXT ? &traits_ : nullptr;
-    }
-
-  private:
-    AttentionTraits traits_;
-};
-
-const char* name_of(ggml_backend_buffer_type_t /*type*/) {
-    return "tea-attention";
-}
-
-ggml_backend_buffer_t allocate_nothing(ggml_backend_buffer_type_t /*type*/, size_t /*n_bytes*/) {
-    return nullptr;
-}
-
-size_t alignment_of(ggml_backend_buffer_type_t /*type*/) {
-    return 64;
-}
-
 }  // namespace
 
-}  // namespace tea::kernels
-
-void tea_register_attention() {
-    using namespace tea::kernels;
-    // Never freed: ggml keeps the pointer until the process ends.
-    static const auto* const type = []() -> ggml_backend_buffer_type* {
-        if (std::getenv("TEA_LLM_GGML_ATTENTION") != nullptr) {  // to compare
-            return nullptr;
-        }
-        auto* made = new ggml_backend_buffer_type{};
-        made->iface.get_name = name_of;
-        made->iface.alloc_buffer = allocate_nothing;
-        made->iface.get_alignment = alignment_of;
-        made->context = new AttentionBufferType;
-        ggml_backend_cpu_get_extra_buffer_types().push_back(made);
-        return made;
-    }();
-    (void)type;
+ggml::cpu::tensor_traits* attention_traits() {
+    static AttentionTraits traits;
+    return &traits;
 }
+
+}  // namespace tea::kernels

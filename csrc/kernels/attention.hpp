@@ -1,12 +1,10 @@
 #pragma once
 
-#include "ggml-backend.h"
+#include "kernels/ggml_cpu.hpp"
 
-extern "C" {
+namespace tea::kernels {
 
-// Has ggml's CPU backend compute attention of few tokens by attention.cpp. Call it before anything is
-// computed; more than once does nothing more. Where the backend is a module, each has one of its own
-// (backend_modules.cpp): not to be called by a static initializer, since modules for other CPUs are opened,
-// too, to ask for their scores.
-GGML_BACKEND_API void tea_register_attention();
-}
+// Computes GGML_OP_FLASH_ATTN_EXT of few tokens: attention.cpp
+ggml::cpu::tensor_traits* attention_traits();
+
+}  // namespace tea::kernels

@@ -33,7 +33,7 @@ with tea_llm.load({str(smollm2)!r}, n_ctx=2048) as llm:
     options = {{"max_tokens": {RECORDED["n_tokens"]}, "temperature": 0}}
     print(json.dumps([llm.call(prompt, **options).content for prompt in {prompts!r}]))
 """
-    environment = {**os.environ, "TEA_LLM_GGML_ATTENTION": "1"}
+    environment = {**os.environ, "TEA_LLM_GGML_KERNELS": "1"}
     child = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(child.stdout) == [answer["content"] for answer in ANSWERS]
 

@@ -1,0 +1,226 @@
+// Products of a matrix of weights with columns of activations, where it lies: docs/adr/0012-own-products.md
+
+#include "kernels/products.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/panels.hpp"
+
+namespace tea::kernels {
+
+#ifdef TEA_LANES
+
+namespace {
+
+constexpr size_t n_align = 64;
+
+constexpr int64_t parts(int64_t n, int64_t size) {
+    return (n + size - 1) / size;
+}
+
+constexpr size_t aligned(size_t n_bytes) {
+    return (n_bytes + n_align - 1) / n_align * n_align;
+}
+
+// The operator, for one type of weights.
+template <typename Type>
+class Product {
+    using Panel = typename Type::Panel;
+    using Activation = typename Type::Activation;
+    static constexpr int most_columns = Type::most_columns;
+
+  public:
+    explicit Product(const ggml_tensor* op) : out_(op), weights_(op->src[0]), x_(op->src[1]) {}
+
+    bool is_ours() const {
+        return weights_->type == Type::type && n_columns() >= Type::least_columns && n_rows() >= n_lanes &&
+               weights_->ne[0] % Type::n_inner == 0 && weights_->nb[0] == ggml_type_size(Type::type);
+    }
+
+    size_t work_bytes(int64_t n_threads) const {
+        return n_align + activation_bytes() + static_cast<size_t>(n_threads) * panel_bytes;
+    }
+
+    void compute(const ggml_compute_params* params) {
+        auto* work = reinterpret_cast<uint8_t*>(aligned(reinterpret_cast<size_t>(params->wdata)));
+        auto* panels = reinterpret_cast<Panel*>(work + activation_bytes() +
+                                                static_cast<size_t>(params->ith) * panel_bytes);
+        if constexpr (Type::converts) {
+            activations_ = reinterpret_cast<Activation*>(work);
+            convert_share(params->ith, params->nth);
+        }
+        // The result in chunks. Each thread's first is fixed, then it takes the next that nobody has.
+        const int64_t n_row_panels = parts(n_rows(), n_lanes);
+        const int64_t n_high = std::max<int64_t>(1, n_row_panels / (4 * params->nth));  // panels of a chunk
+        const int64_t n_chunks_high = parts(n_row_panels, n_high);
+        const int64_t n_chunks_wide =
+            std::min(parts(4 * params->nth, n_chunks_high), parts(n_columns(), 4 * most_columns));
+        const int64_t n_wide = parts(n_columns(), n_chunks_wide);  // columns of a chunk
+        if (params->ith == 0) {
+            ggml_threadpool_chunk_set(params->threadpool, params->nth);
+        }
+        ggml_barrier(params->threadpool);
+        int64_t chunk = params->ith;
+        while (chunk < n_chunks_high * n_chunks_wide) {
+            const int64_t first_panel = chunk % n_chunks_high * n_high;
+            const int64_t end_panel = std::min(first_panel + n_high, n_row_panels);
+            const int64_t first_column = chunk / n_chunks_high * n_wide;
+            const int64_t end_column = std::min(first_column + n_wide, n_columns());
+            for (int64_t i = first_panel; i < end_panel; ++i) {
+                multiply_rows(i * n_lanes, first_column, end_column, panels);
+            }
+            chunk = ggml_threadpool_chunk_add(params->threadpool, 1);
+        }
+    }
+
+  private:
+    static constexpr int64_t n_panels = Type::n_depth / Type::n_inner;  // of a thread
+    static constexpr size_t panel_bytes = aligned(sizeof(Panel) * n_panels);
+
+    int64_t n_rows() const { return weights_->ne[1]; }
+    int64_t n_columns() const { return x_->ne[1]; }
+    int64_t n_blocks() const { return weights_->ne[0] / Type::n_inner; }
+
+    size_t activation_bytes() const {  // in the work buffer
+        return Type::converts ? aligned(static_cast<size_t>(n_blocks() * n_columns()) * sizeof(Activation))
+                              : 0;
+    }
+    const float* column(int64_t i) const { return reinterpret_cast<const float*>(at(x_, i)); }
+    const Activation* activations(int64_t column_index) const {
+        if constexpr (Type::converts) {
+            return activations_ + column_index * n_blocks();
+        } else {
+            return column(column_index);
+        }
+    }
+    static uint8_t* at(const ggml_tensor* tensor, int64_t i) {
+        return static_cast<uint8_t*>(tensor->data) + static_cast<size_t>(i) * tensor->nb[1];
+    }
+
+    void convert_share(int64_t thread, int64_t n_threads) {
+        const int64_t n = n_blocks() * n_columns();
+        for (int64_t i = thread * n / n_threads; i < (thread + 1) * n / n_threads; ++i) {
+            activations_[i] = Type::convert(column(i / n_blocks()) + i % n_blocks() * Type::n_inner);
+        }
+    }
+
+    void multiply_rows(int64_t first_row, int64_t first_column, int64_t end_column, Panel* panels) const {
+        const uint8_t* rows[n_lanes];
+        for (int64_t i = 0; i < n_lanes; ++i) {  // what is past the last one is not stored
+            rows[i] = at(weights_, std::min(first_row + i, n_rows() - 1));
+        }
+        constexpr auto tiles = tiles_of(std::make_integer_sequence<int, most_columns>());
+        for (int64_t first = 0; first < n_blocks(); first += n_panels) {
+            const Part part{first_row, first, std::min(n_panels, n_blocks() - first)};
+            pack(rows, part, panels);
+            for (int64_t c = first_column; c < end_column; c += most_columns) {
+                const auto n_together = static_cast<size_t>(std::min<int64_t>(most_columns, end_column - c));
+                (this->*tiles[n_together - 1])(panels, part, c);
+            }
+        }
+    }
+
+    struct Part {
+        int64_t first_row;
+        int64_t first_block;
+        int64_t n_blocks;
+    };
+
+    // Rows are read side by side, which the CPU does not foresee: they are fetched one after the other
+    // before, and the rows that follow meanwhile.
+    void pack(const uint8_t* const* rows, const Part& part, Panel* panels) const {
+        constexpr int64_t n_line = 64;
+        const int64_t begin = part.first_block * Type::n_bytes;
+        const int64_t end = begin + part.n_blocks * Type::n_bytes;
+        for (const uint8_t* row : *reinterpret_cast<const uint8_t* const(*)[n_lanes]>(rows)) {
+            for (int64_t offset = begin; offset < end; offset += n_line) {
+                _mm_prefetch(reinterpret_cast<const char*>(row + offset), _MM_HINT_T0);
+            }
+        }
+        const size_t ahead = static_cast<size_t>(n_lanes) * weights_->nb[1];
+        for (int64_t i = 0; i < part.n_blocks; ++i) {
+            const int64_t offset = (part.first_block + i) * Type::n_bytes;
+            for (int64_t row = 0; i % (n_line / Type::n_bytes) == 0 && row < n_lanes; ++row) {
+                _mm_prefetch(reinterpret_cast<const char*>(rows[row] + offset) + ahead, _MM_HINT_T1);
+            }
+            Type::pack(rows, offset, panels[i]);
+        }
+    }
+
+    template <int n_together>
+    void multiply_tile(const Panel* panels, const Part& part, int64_t first_column) const {
+        const Activation* columns[n_together];
+        float* results[n_together];
+        Floats sums[n_together];
+        const int64_t n_stored = std::min(n_lanes, n_rows() - part.first_row);
+        for (int c = 0; c < n_together; ++c) {
+            columns[c] = activations(first_column + c) + part.first_block * Type::n_activations;
+            results[c] = reinterpret_cast<float*>(at(out_, first_column + c)) + part.first_row;
+            sums[c] = part.first_block == 0 ? zeros() : load_first(results[c], n_stored);
+        }
+        for (int64_t i = 0; i < part.n_blocks; ++i) {
+            Type::template add_product<n_together>(panels[i], columns, i, sums);
+        }
+        for (int c = 0; c < n_together; ++c) {
+            store_first(results[c], n_stored, sums[c]);
+        }
+    }
+
+    using Tile = void (Product::*)(const Panel*, const Part&, int64_t) const;
+    template <int... i>
+    static constexpr std::array<Tile, most_columns> tiles_of(std::integer_sequence<int, i...> /*indices*/) {
+        return {&Product::multiply_tile<i + 1>...};
+    }
+
+    const ggml_tensor* out_;
+    const ggml_tensor* weights_;
+    const ggml_tensor* x_;
+    Activation* activations_ = nullptr;  // converted, in the work buffer
+};
+
+// Calls visit(product), if the operator is one that is computed here.
+template <typename Visit>
+bool visit_product(const ggml_tensor* op, Visit visit) {
+    const auto is_matrix = [](const ggml_tensor* x) { return x->ne[2] == 1 && x->ne[3] == 1; };
+    const ggml_tensor* x = op->src[1];
+    if (ggml_get_op_params_i32(op, 1) != 0 || !is_matrix(op->src[0]) || !is_matrix(x) ||  // [1]: a hint
+        x->type != GGML_TYPE_F32 || x->nb[0] != sizeof(float)) {
+        return false;
+    }
+    const auto visit_type = [&](auto product) { return product.is_ours() && (visit(product), true); };
+    return visit_type(Product<BlockPanel<TypeQ4_1>>(op)) ||
+           (has_wide_sums && visit_type(Product<BlockPanel<TypeQ8_0>>(op))) ||
+           visit_type(Product<FloatPanel<TypeF16>>(op)) || visit_type(Product<PairPanel>(op)) ||
+           visit_type(Product<FloatPanel<TypeF32>>(op));
+}
+
+class ProductTraits : public ggml::cpu::tensor_traits {
+  public:
+    bool work_size(int n_threads, const ggml_tensor* op, size_t& size) override {
+        return visit_product(op, [&](const auto& product) { size = product.work_bytes(n_threads); });
+    }
+
+    bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
+        return visit_product(op, [&](auto& product) { product.compute(params); });
+    }
+};
+
+}  // namespace
+
+ggml::cpu::tensor_traits* product_traits() {
+    static ProductTraits traits;
+    return &traits;
+}
+
+#else
+
+ggml::cpu::tensor_traits* product_traits() {
+    return nullptr;
+}
+
+#endif
+
+}  // namespace tea::kernels

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "ggml-backend.h"
+
+extern "C" {
+
+// Has ggml's CPU backend compute by our kernels what they take. Call it before anything is computed; more
+// than once does nothing more. Where the backend is a module, each has one of its own (backend_modules.cpp):
+// not to be called by a static initializer, since modules for other CPUs are opened, too, to ask for their
+// scores.
+GGML_BACKEND_API void tea_register_kernels();
+}

@@ -1,0 +1,110 @@
+// Our products of weights and activations against their definition in plain loops, through ggml, as the
+// engine reaches them.
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "engine/runtime.hpp"
+#include "ggml-cpp.h"
+#include "ggml-cpu.h"
+#include "tests/check.hpp"
+
+namespace {
+
+struct Shape {
+    int64_t n_inner;
+    int64_t n_rows;
+    int64_t n_columns;
+};
+
+struct Product {
+    std::vector<float> found;
+    std::vector<double> expected;
+    double largest = 0;
+};
+
+std::vector<float> random_numbers(size_t n, std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    std::vector<float> numbers(n);
+    std::generate(numbers.begin(), numbers.end(), [&] { return normal(random); });
+    return numbers;
+}
+
+Product multiply(ggml_type type, const Shape& s, int n_threads) {
+    std::mt19937 random(static_cast<uint32_t>(s.n_inner + 7 * s.n_rows + 31 * s.n_columns));
+    const auto size = [](int64_t a, int64_t b) { return static_cast<size_t>(a * b); };
+    auto w = random_numbers(size(s.n_inner, s.n_rows), random);
+    const auto x = random_numbers(size(s.n_inner, s.n_columns), random);
+    ggml_context_ptr context(ggml_init({size_t{64} << 20, nullptr, /*no_alloc=*/false}));
+    ggml_context* c = context.get();
+    ggml_tensor* weights = ggml_new_tensor_2d(c, type, s.n_inner, s.n_rows);
+    ggml_tensor* activations = ggml_new_tensor_2d(c, GGML_TYPE_F32, s.n_inner, s.n_columns);
+    ggml_quantize_chunk(type, w.data(), weights->data, 0, s.n_rows, s.n_inner, nullptr);
+    if (type == GGML_TYPE_F32) {
+        std::copy(w.begin(), w.end(), static_cast<float*>(weights->data));
+    } else {
+        ggml_get_type_traits(type)->to_float(weights->data, w.data(), s.n_inner * s.n_rows);
+    }
+    std::copy(x.begin(), x.end(), static_cast<float*>(activations->data));
+    ggml_tensor* out = ggml_mul_mat(c, weights, activations);
+    ggml_cgraph* graph = ggml_new_graph(c);
+    ggml_build_forward_expand(graph, out);
+    ggml_graph_compute_with_ctx(c, graph, n_threads);
+    Product product;
+    const auto* data = static_cast<const float*>(out->data);
+    product.found.assign(data, data + ggml_nelements(out));
+    for (int64_t column = 0; column < s.n_columns; ++column) {
+        for (int64_t row = 0; row < s.n_rows; ++row) {
+            double sum = 0;
+            for (int64_t i = 0; i < s.n_inner; ++i) {
+                sum += static_cast<double>(w[static_cast<size_t>(row * s.n_inner + i)]) *
+                       static_cast<double>(x[static_cast<size_t>(column * s.n_inner + i)]);
+            }
+            product.expected.push_back(sum);
+            product.largest = std::max(product.largest, std::abs(sum));
+        }
+    }
+    return product;
+}
+
+}  // namespace
+
+TEST_CASE("a product is its definition, whatever the type, the shape and the threads") {
+    tea::runtime::initialize();
+    const std::vector<Shape> shapes = {
+        {32, 16, 1},  {576, 192, 1}, {576, 1536, 1}, {1536, 576, 8}, {576, 200, 13}, {64, 17, 5},
+        {96, 31, 64}, {8192, 33, 9}, {384, 16, 130}, {256, 15, 4},   {320, 1000, 3}, {4128, 48, 2},
+    };
+    struct Type {
+        ggml_type type;
+        double tolerance;  // of the largest result
+    };
+    // What rounding activations to eight bits leaves of blocks; float sums.
+    const std::vector<Type> types = {{GGML_TYPE_Q4_1, 0.01},
+                                     {GGML_TYPE_Q8_0, 0.01},
+                                     {GGML_TYPE_F16, 1e-3},
+                                     {GGML_TYPE_BF16, 0.01},
+                                     {GGML_TYPE_F32, 1e-5}};
+    for (const Type& type : types) {
+        for (const Shape& shape : shapes) {
+            for (const int n_threads : {1, 2, 5}) {
+                const Product product = multiply(type.type, shape, n_threads);
+                double worst = 0;
+                for (size_t i = 0; i < product.found.size(); ++i) {
+                    worst = std::max(worst,
+                                     std::abs(static_cast<double>(product.found[i]) - product.expected[i]));
+                }
+                CHECK(worst <= type.tolerance * product.largest);
+                if (worst > type.tolerance * product.largest) {
+                    std::fprintf(stderr, "type %d, %d x %d x %d: off by %g of %g\n", type.type,
+                                 static_cast<int>(shape.n_inner), static_cast<int>(shape.n_rows),
+                                 static_cast<int>(shape.n_columns), worst, product.largest);
+                }
+            }
+        }
+    }
+}
+
+TEST_MAIN
