@@ -12,68 +12,30 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/attention_op.hpp"
+#include "kernels/attention_tiles.hpp"
+
 namespace tea::kernels {
 
 namespace {
 
-constexpr int64_t most_tokens = 63;  // from 64 on, ggml multiplies tiles
+constexpr int64_t most_tokens = 63;  // from 64 on, ggml multiplies tiles, too
 constexpr int64_t most_width = 576;  // numbers of a head
 constexpr int64_t most_heads = 8;    // that are computed together
 constexpr int32_t n_block = 256;     // cells of a softmax
+constexpr int32_t n_ahead = 8;       // cells that are fetched meanwhile
 
-// The operator, as ggml_flash_attn_ext made it.
-struct Attention {
-    explicit Attention(ggml_tensor* op)
-        : out(op), q(op->src[0]), k(op->src[1]), v(op->src[2]), mask(op->src[3]) {
-        float max_bias = 0;
-        std::memcpy(&scale, op->op_params, sizeof scale);
-        std::memcpy(&max_bias, op->op_params + 1, sizeof max_bias);
-        std::memcpy(&softcap, op->op_params + 2, sizeof softcap);
-        has_bias = max_bias != 0;
+// Has a row come near that is wanted soon.
+void fetch(const ggml_fp16_t* row, int n) {
+#ifdef __GNUC__
+    for (int i = 0; i < n; i += 32) {  // a cache line
+        __builtin_prefetch(row + i);
     }
-
-    bool is_ours() const {
-        const bool is_plain = !has_bias && out->src[4] == nullptr && mask != nullptr;  // [4]: sinks
-        return is_plain && q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 &&
-               mask->type == GGML_TYPE_F16 && mask->ne[2] == 1 && mask->ne[3] == 1 && q->ne[3] == 1 &&
-               k->ne[3] == 1 && q->ne[1] <= most_tokens && q->ne[0] <= most_width && v->ne[0] <= most_width &&
-               v->ne[2] == k->ne[2] && q->nb[0] == sizeof(float) && k->nb[0] == sizeof(ggml_fp16_t) &&
-               v->nb[0] == sizeof(ggml_fp16_t);
-    }
-
-    int64_t n_tokens() const { return q->ne[1]; }
-    int64_t n_heads() const { return q->ne[2]; }
-    int64_t heads_per_key() const { return q->ne[2] / k->ne[2]; }
-    const float* query(int64_t token, int64_t head) const {
-        return reinterpret_cast<const float*>(at(q, token, head));
-    }
-    ggml_fp16_t* key(int32_t cell, int64_t head) const {
-        return reinterpret_cast<ggml_fp16_t*>(at(k, cell, head / heads_per_key()));
-    }
-    const ggml_fp16_t* value(int32_t cell, int64_t head) const {
-        return reinterpret_cast<const ggml_fp16_t*>(at(v, cell, head / heads_per_key()));
-    }
-    const uint16_t* mask_of(int64_t token) const {
-        return reinterpret_cast<const uint16_t*>(at(mask, token, 0));
-    }
-    float* result(int64_t token, int64_t head) const {
-        return reinterpret_cast<float*>(at(out, head, token));
-    }
-
-    static char* at(const ggml_tensor* tensor, int64_t i1, int64_t i2) {
-        return static_cast<char*>(tensor->data) + static_cast<size_t>(i1) * tensor->nb[1] +
-               static_cast<size_t>(i2) * tensor->nb[2];
-    }
-
-    ggml_tensor* out;
-    const ggml_tensor* q;
-    const ggml_tensor* k;
-    const ggml_tensor* v;
-    const ggml_tensor* mask;
-    float scale = 1;
-    float softcap = 0;
-    bool has_bias = false;
-};
+#else
+    (void)row;
+    (void)n;
+#endif
+}
 
 // Calls visit(cell) for each that is not masked, from `first` on, until it returns false; returns the next
 // one.
@@ -101,8 +63,9 @@ int64_t for_each_visible(const uint16_t* mask, int64_t first, int64_t n_cells, V
     return n_cells;
 }
 
-// One token's heads [first, first + n), which share keys and values.
-void attend(const Attention& op, int64_t token, int64_t first, int64_t n) {
+}  // namespace
+
+void attend_one(const Attention& op, int64_t token, int64_t first, int64_t n) {
     const auto n_key = static_cast<int>(op.q->ne[0]);
     const auto n_value = static_cast<int>(op.v->ne[0]);
     alignas(64) ggml_fp16_t queries[most_heads][most_width];
@@ -126,6 +89,8 @@ void attend(const Attention& op, int64_t token, int64_t first, int64_t n) {
             return n_cells < n_block;
         });
         for (int32_t i = 0; i < n_cells; ++i) {
+            fetch(op.key(cells[std::min(i + n_ahead, n_cells - 1)], first), n_key);
+            fetch(op.value(cells[i], first), n_value);
             ggml_fp16_t* key = op.key(cells[i], first);
             const float bias = GGML_CPU_FP16_TO_FP32(mask[cells[i]]);
             for (int64_t h = 0; h < n; ++h) {
@@ -161,6 +126,8 @@ void attend(const Attention& op, int64_t token, int64_t first, int64_t n) {
     }
 }
 
+namespace {
+
 // This thread's share of the tokens' heads: as many visible cells as the others', about.
 void compute(const Attention& op, int64_t thread, int64_t n_threads) {
     int64_t n_visible[most_tokens];
@@ -185,7 +152,7 @@ void compute(const Attention& op, int64_t thread, int64_t n_threads) {
                 ++n;
             }
             if (n > 0) {
-                attend(op, token, head, n);
+                attend_one(op, token, head, n);
             }
             head += std::max<int64_t>(n, 1);
         }
@@ -195,17 +162,34 @@ void compute(const Attention& op, int64_t thread, int64_t n_threads) {
 
 class AttentionTraits : public ggml::cpu::tensor_traits {
   public:
-    // The buffer that ggml plans for its own kernel is there all the same.
-    bool work_size(int /*n_threads*/, const ggml_tensor* /*op*/, size_t& /*size*/) override { return false; }
+    bool work_size(int n_threads, const ggml_tensor* op, size_t& size) override {
+        const Attention attention(op);
+        if (!is_ours(attention, n_threads) || !has_tiles(attention)) {
+            return false;
+        }
+        size = tiles_work_bytes(attention, n_threads);
+        return true;
+    }
 
     bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
         const Attention attention(op);
-        const bool is_enough = attention.n_tokens() * attention.n_heads() >= 2 * params->nth;
-        if (!attention.is_ours() || !is_enough || params->use_ref) {
+        if (!is_ours(attention, params->nth)) {
             return false;
         }
-        compute(attention, params->ith, params->nth);
+        if (has_tiles(attention)) {
+            attend_in_tiles(attention, params);
+        } else {
+            compute(attention, params->ith, params->nth);
+        }
         return true;
+    }
+
+  private:
+    // With few heads, ggml has threads share cells.
+    static bool is_ours(const Attention& op, int64_t n_threads) {
+        return op.is_plain() && op.n_key() <= most_width && op.n_value() <= most_width &&
+               (op.n_tokens() <= most_tokens || has_tiles(op)) &&
+               op.n_tokens() * op.n_heads() >= 2 * n_threads;
     }
 };
 

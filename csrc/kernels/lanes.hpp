@@ -16,6 +16,8 @@
 
 #include <immintrin.h>
 
+#include "kernels/ggml_cpu.hpp"
+
 namespace tea::kernels::lanes {
 
 constexpr int64_t n_lanes = TEA_LANES;
@@ -34,11 +36,29 @@ inline Floats every(float value) {
 inline Floats load(const float* from) {
     return _mm512_load_ps(from);
 }
+inline Floats load_first(const float* from, int64_t n) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << n) - 1), from);
+}
+inline void store_first(float* to, int64_t n, Floats x) {
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1 << n) - 1), x);
+}
 inline void store(float* to, Floats x) {
     _mm512_store_ps(to, x);
 }
+inline Floats add(Floats a, Floats b) {
+    return _mm512_add_ps(a, b);
+}
+inline Floats subtract(Floats a, Floats b) {
+    return _mm512_sub_ps(a, b);
+}
 inline Floats multiply(Floats a, Floats b) {
     return _mm512_mul_ps(a, b);
+}
+inline Floats divide(Floats a, Floats b) {
+    return _mm512_div_ps(a, b);
+}
+inline Floats maximum(Floats a, Floats b) {
+    return _mm512_max_ps(a, b);
 }
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
     return _mm512_fmadd_ps(a, b, sum);
@@ -75,6 +95,9 @@ inline Floats to_floats(Ints x) {
 }
 inline Floats as_floats(Ints x) {
     return _mm512_castsi512_ps(x);
+}
+inline Ints as_ints(Floats x) {
+    return _mm512_castps_si512(x);
 }
 // Of the half-precision number in the low 16 bits of each lane.
 inline Floats low_halves(Ints x) {
@@ -114,11 +137,33 @@ inline Floats every(float value) {
 inline Floats load(const float* from) {
     return _mm256_load_ps(from);
 }
+inline Ints is_first(int64_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Floats load_first(const float* from, int64_t n) {
+    return _mm256_maskload_ps(from, is_first(n));
+}
+inline void store_first(float* to, int64_t n, Floats x) {
+    _mm256_maskstore_ps(to, is_first(n), x);
+}
 inline void store(float* to, Floats x) {
     _mm256_store_ps(to, x);
 }
+inline Floats add(Floats a, Floats b) {
+    return _mm256_add_ps(a, b);
+}
+inline Floats subtract(Floats a, Floats b) {
+    return _mm256_sub_ps(a, b);
+}
 inline Floats multiply(Floats a, Floats b) {
     return _mm256_mul_ps(a, b);
+}
+inline Floats divide(Floats a, Floats b) {
+    return _mm256_div_ps(a, b);
+}
+inline Floats maximum(Floats a, Floats b) {
+    return _mm256_max_ps(a, b);
 }
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
     return _mm256_fmadd_ps(a, b, sum);
@@ -156,6 +201,9 @@ inline Floats to_floats(Ints x) {
 inline Floats as_floats(Ints x) {
     return _mm256_castsi256_ps(x);
 }
+inline Ints as_ints(Floats x) {
+    return _mm256_castps_si256(x);
+}
 // Of the half-precision number in the low 16 bits of each lane.
 inline Floats low_halves(Ints x) {
     const Ints low = both(x, every_int(0xFFFF));
@@ -177,6 +225,21 @@ inline Ints high_quads(Ints a, Ints b) {
 }
 
 #endif
+
+// Of 32 numbers.
+inline uint32_t equal_bits(const uint16_t* numbers, uint16_t value) {
+    const auto wanted = static_cast<int16_t>(value);
+#if TEA_LANES == 16
+    return _mm512_cmpeq_epi16_mask(_mm512_loadu_si512(numbers), _mm512_set1_epi16(wanted));
+#else
+    const auto is_equal = [&](int64_t first) {
+        const auto* from = reinterpret_cast<const __m256i*>(numbers + first);
+        return _mm256_cmpeq_epi16(_mm256_loadu_si256(from), _mm256_set1_epi16(wanted));
+    };
+    const Ints packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(is_equal(0), is_equal(16)), 0b11011000);
+    return static_cast<uint32_t>(_mm256_movemask_epi8(packed));
+#endif
+}
 
 // Sums of products of bytes, unsigned by signed, in each lane.
 #if TEA_LANES == 16 && defined(__AVX512VNNI__)
@@ -217,20 +280,12 @@ inline Ints every_four_bytes(const void* from) {
     return every_int(four);
 }
 
+inline Floats exp(Floats x) {
+    return ggml_v_expf(x);
+}
+
 inline Floats high_halves(Ints x) {
     return low_halves(shift_right<16>(x));
-}
-
-inline Floats load_first(const float* from, int64_t n) {
-    alignas(4 * n_lanes) float numbers[n_lanes] = {};
-    std::memcpy(numbers, from, static_cast<size_t>(n) * sizeof *from);
-    return load(numbers);
-}
-
-inline void store_first(float* to, int64_t n, Floats x) {
-    alignas(4 * n_lanes) float numbers[n_lanes];
-    store(numbers, x);
-    std::memcpy(to, numbers, static_cast<size_t>(n) * sizeof *to);
 }
 
 // Four bytes of each row.
@@ -240,6 +295,18 @@ inline Ints column_of(const uint8_t* const* rows, int64_t offset) {
         std::memcpy(&column[i], rows[i] + offset, sizeof column[i]);
     }
     return load_ints(column);
+}
+
+// In each quarter (of 8 lanes: half), four by four numbers; its own inverse.
+inline void transpose(const Ints x[4], Ints transposed[4]) {
+    const Ints low01 = low_pairs(x[0], x[1]);
+    const Ints low23 = low_pairs(x[2], x[3]);
+    const Ints high01 = high_pairs(x[0], x[1]);
+    const Ints high23 = high_pairs(x[2], x[3]);
+    transposed[0] = low_quads(low01, low23);
+    transposed[1] = high_quads(low01, low23);
+    transposed[2] = low_quads(high01, high23);
+    transposed[3] = high_quads(high01, high23);
 }
 
 // 16 bytes of each row, as four columns of four bytes each.
@@ -255,14 +322,24 @@ inline void transpose(const uint8_t* const* rows, int64_t offset, Ints columns[4
         x[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(i)), quarter(4 + i), 1);
 #endif
     }
-    const Ints low01 = low_pairs(x[0], x[1]);
-    const Ints low23 = low_pairs(x[2], x[3]);
-    const Ints high01 = high_pairs(x[0], x[1]);
-    const Ints high23 = high_pairs(x[2], x[3]);
-    columns[0] = low_quads(low01, low23);
-    columns[1] = high_quads(low01, low23);
-    columns[2] = low_quads(high01, high23);
-    columns[3] = high_quads(high01, high23);
+    transpose(x, columns);
+}
+
+// Four numbers of each row, from four columns.
+inline void store_transposed(const Floats* columns, float* const* rows) {
+    Ints x[4];
+    Ints quarters[4];
+    for (int i = 0; i < 4; ++i) {
+        x[i] = as_ints(columns[i]);
+    }
+    transpose(x, quarters);
+    for (int64_t i = 0; i < 4; ++i) {
+        alignas(4 * n_lanes) float four[n_lanes / 4][4];
+        store_ints(four, quarters[i]);
+        for (int64_t j = 0; j < n_lanes / 4; ++j) {
+            std::memcpy(rows[4 * j + i], four[j], sizeof four[j]);
+        }
+    }
 }
 
 }  // namespace tea::kernels::lanes

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "kernels/attention.hpp"
+#include "kernels/gelu.hpp"
 #include "kernels/ggml_cpu.hpp"
 #include "kernels/products.hpp"
 
