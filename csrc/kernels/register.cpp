@@ -25,6 +25,8 @@ class BufferType : public ggml::cpu::extra_buffer_type {
                 return attention_traits();
             case GGML_OP_MUL_MAT:
                 return product_traits();
+            case GGML_OP_UNARY:
+                return gelu_traits();
             default:
                 return nullptr;
         }

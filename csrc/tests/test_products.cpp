@@ -6,10 +6,8 @@
 #include <random>
 #include <vector>
 
-#include "engine/runtime.hpp"
-#include "ggml-cpp.h"
-#include "ggml-cpu.h"
 #include "tests/check.hpp"
+#include "tests/through_ggml.hpp"
 
 namespace {
 
@@ -34,27 +32,19 @@ std::vector<float> random_numbers(size_t n, std::mt19937& random) {
 
 Product multiply(ggml_type type, const Shape& s, int n_threads) {
     std::mt19937 random(static_cast<uint32_t>(s.n_inner + 7 * s.n_rows + 31 * s.n_columns));
-    const auto size = [](int64_t a, int64_t b) { return static_cast<size_t>(a * b); };
-    auto w = random_numbers(size(s.n_inner, s.n_rows), random);
-    const auto x = random_numbers(size(s.n_inner, s.n_columns), random);
-    ggml_context_ptr context(ggml_init({size_t{64} << 20, nullptr, /*no_alloc=*/false}));
-    ggml_context* c = context.get();
-    ggml_tensor* weights = ggml_new_tensor_2d(c, type, s.n_inner, s.n_rows);
-    ggml_tensor* activations = ggml_new_tensor_2d(c, GGML_TYPE_F32, s.n_inner, s.n_columns);
-    ggml_quantize_chunk(type, w.data(), weights->data, 0, s.n_rows, s.n_inner, nullptr);
-    if (type == GGML_TYPE_F32) {
-        std::copy(w.begin(), w.end(), static_cast<float*>(weights->data));
-    } else {
-        ggml_get_type_traits(type)->to_float(weights->data, w.data(), s.n_inner * s.n_rows);
-    }
-    std::copy(x.begin(), x.end(), static_cast<float*>(activations->data));
-    ggml_tensor* out = ggml_mul_mat(c, weights, activations);
-    ggml_cgraph* graph = ggml_new_graph(c);
-    ggml_build_forward_expand(graph, out);
-    ggml_graph_compute_with_ctx(c, graph, n_threads);
+    auto w = random_numbers(static_cast<size_t>(s.n_inner * s.n_rows), random);
+    const auto x = random_numbers(static_cast<size_t>(s.n_inner * s.n_columns), random);
     Product product;
-    const auto* data = static_cast<const float*>(out->data);
-    product.found.assign(data, data + ggml_nelements(out));
+    product.found = tea::test::through_ggml(size_t{64} << 20, n_threads, [&](ggml_context* c) {
+        ggml_tensor* weights = ggml_new_tensor_2d(c, type, s.n_inner, s.n_rows);
+        ggml_quantize_chunk(type, w.data(), weights->data, 0, s.n_rows, s.n_inner, nullptr);
+        if (type != GGML_TYPE_F32) {  // as they are then
+            ggml_get_type_traits(type)->to_float(weights->data, w.data(), s.n_inner * s.n_rows);
+        }
+        ggml_tensor* activations = ggml_new_tensor_2d(c, GGML_TYPE_F32, s.n_inner, s.n_columns);
+        std::copy(x.begin(), x.end(), static_cast<float*>(activations->data));
+        return ggml_mul_mat(c, weights, activations);
+    });
     for (int64_t column = 0; column < s.n_columns; ++column) {
         for (int64_t row = 0; row < s.n_rows; ++row) {
             double sum = 0;
@@ -72,7 +62,6 @@ Product multiply(ggml_type type, const Shape& s, int n_threads) {
 }  // namespace
 
 TEST_CASE("a product is its definition, whatever the type, the shape and the threads") {
-    tea::runtime::initialize();
     const std::vector<Shape> shapes = {
         {32, 16, 1},  {576, 192, 1}, {576, 1536, 1}, {1536, 576, 8}, {576, 200, 13}, {64, 17, 5},
         {96, 31, 64}, {8192, 33, 9}, {384, 16, 130}, {256, 15, 4},   {320, 1000, 3}, {4128, 48, 2},
