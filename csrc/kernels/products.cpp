@@ -185,8 +185,13 @@ class Product {
 template <typename Visit>
 bool visit_product(const ggml_tensor* op, Visit visit) {
     const auto is_matrix = [](const ggml_tensor* x) { return x->ne[2] == 1 && x->ne[3] == 1; };
+    // In other buffers (AMX, repacked) weights are not what their type says.
+    const auto is_plain = [](const ggml_tensor* x) {
+        return x->buffer == nullptr || ggml_backend_buffer_is_host(x->buffer);
+    };
     const ggml_tensor* x = op->src[1];
-    if (ggml_get_op_params_i32(op, 1) != 0 || !is_matrix(op->src[0]) || !is_matrix(x) ||  // [1]: a hint
+    if (ggml_get_op_params_i32(op, 1) != 0 || !is_matrix(op->src[0]) || !is_plain(op->src[0]) ||
+        !is_matrix(x) ||  // [1]: a hint
         x->type != GGML_TYPE_F32 || x->nb[0] != sizeof(float)) {
         return false;
     }
