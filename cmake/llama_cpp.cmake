@@ -75,7 +75,7 @@ foreach(backend ggml-cpu ${GGML_AVAILABLE_BACKENDS})
       set_source_files_properties(
         ${kernel_sources} TARGET_DIRECTORY ${backend}
         PROPERTIES COMPILE_OPTIONS
-                   "-Wall;-Wextra;-Wconversion;-Wno-maybe-uninitialized;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
+                   "-Wall;-Wextra;-Wconversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
     endif()
   endif()
 endforeach()

@@ -1,9 +1,9 @@
-// Attention of few tokens over a KV cache that many sequences share: docs/adr/0011-own-attention.md
+// Attention over a KV cache that many sequences share: docs/adr/0011-own-attention.md
 //
 // ggml's kernel asks of each head in each layer, for each cell, whether it is masked. In a unified cache most
 // are: they belong to other sequences. Here a token's visible cells are found once for all of its heads, four
 // at a time; heads that share keys and values take them together; and the softmax is taken of a block of
-// cells with vector registers.
+// cells with vector registers. Many tokens: attention_tiles.cpp
 
 #include "kernels/attention.hpp"
 
@@ -20,8 +20,6 @@ namespace tea::kernels {
 namespace {
 
 constexpr int64_t most_tokens = 63;  // from 64 on, ggml multiplies tiles, too
-constexpr int64_t most_width = 576;  // numbers of a head
-constexpr int64_t most_heads = 8;    // that are computed together
 constexpr int32_t n_block = 256;     // cells of a softmax
 constexpr int32_t n_ahead = 8;       // cells that are fetched meanwhile
 
@@ -37,12 +35,11 @@ void fetch(const ggml_fp16_t* row, int n) {
 #endif
 }
 
-// Calls visit(cell) for each that is not masked, from `first` on, until it returns false; returns the next
+// Calls visit(cell) for each that is not hidden, from `first` on, until it returns false; returns the next
 // one.
 template <typename Visit>
 int64_t for_each_visible(const uint16_t* mask, int64_t first, int64_t n_cells, Visit visit) {
-    constexpr uint16_t hidden = 0xFC00;  // -infinity
-    constexpr uint64_t four_hidden = 0xFC00FC00FC00FC00;
+    constexpr uint64_t four_hidden = Attention::hidden * 0x0001000100010001U;
     int64_t cell = first;
     while (cell < n_cells) {
         if (cell + 4 <= n_cells) {
@@ -55,7 +52,7 @@ int64_t for_each_visible(const uint16_t* mask, int64_t first, int64_t n_cells, V
         }
         const int64_t end = std::min(cell + 4, n_cells);
         for (; cell < end; ++cell) {
-            if (mask[cell] != hidden && !visit(cell)) {
+            if (mask[cell] != Attention::hidden && !visit(cell)) {
                 return cell + 1;
             }
         }
@@ -82,9 +79,9 @@ void attend_one(const Attention& op, int64_t token, int64_t first, int64_t n) {
         totals[h] = 0;
     }
     const uint16_t* mask = op.mask_of(token);
-    for (int64_t next = 0; next < op.k->ne[1];) {
+    for (int64_t next = 0; next < op.n_cells();) {
         int32_t n_cells = 0;
-        next = for_each_visible(mask, next, op.k->ne[1], [&](int64_t cell) {
+        next = for_each_visible(mask, next, op.n_cells(), [&](int64_t cell) {
             cells[n_cells++] = static_cast<int32_t>(cell);
             return n_cells < n_block;
         });
@@ -134,7 +131,8 @@ void compute(const Attention& op, int64_t thread, int64_t n_threads) {
     int64_t n_all = 0;
     for (int64_t token = 0; token < op.n_tokens(); ++token) {
         n_visible[token] = 1;
-        for_each_visible(op.mask_of(token), 0, op.k->ne[1], [&](int64_t) { return ++n_visible[token] > 0; });
+        const uint16_t* mask = op.mask_of(token);
+        n_visible[token] += op.n_cells() - std::count(mask, mask + op.n_cells(), Attention::hidden);
         n_all += n_visible[token] * op.n_heads();
     }
     const int64_t n_together = std::min(most_heads, op.heads_per_key());
@@ -177,6 +175,9 @@ class AttentionTraits : public ggml::cpu::tensor_traits {
             return false;
         }
         if (has_tiles(attention)) {
+            if (params->wsize < tiles_work_bytes(attention, params->nth)) {  // planned for other threads
+                return false;
+            }
             attend_in_tiles(attention, params);
         } else {
             compute(attention, params->ith, params->nth);

@@ -9,6 +9,8 @@ namespace tea::kernels {
 
 // The operator, as ggml_flash_attn_ext made it.
 struct Attention {
+    static constexpr uint16_t hidden = 0xFC00;  // -infinity in the mask
+
     explicit Attention(const ggml_tensor* op)
         : out(op), q(op->src[0]), k(op->src[1]), v(op->src[2]), mask(op->src[3]) {
         float max_bias = 0;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bitset>
 #include <cfloat>
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/lanes.hpp"
@@ -28,14 +29,14 @@ constexpr int64_t least_queries = 8;   // for fewer, lanes would be idle
 // Bits of `n_mask` cells, from `first` on.
 struct MaskBits {
     MaskBits(const Attention& op, int64_t token, int64_t first) {
-        constexpr uint16_t minus_infinity = 0xFC00;
         const uint16_t* mask = op.mask_of(token) + first;
         uint16_t rest[n_mask];
         if (first + n_mask > op.n_cells()) {
-            std::fill_n(rest, n_mask, minus_infinity);
-            mask = std::copy_n(mask, op.n_cells() - first, rest) - (op.n_cells() - first);
+            std::fill_n(rest, n_mask, Attention::hidden);
+            std::copy_n(mask, op.n_cells() - first, rest);
+            mask = rest;
         }
-        seen = ~equal_bits(mask, minus_infinity);
+        seen = ~equal_bits(mask, Attention::hidden);
         plain = equal_bits(mask, 0);
     }
     static constexpr int64_t n_mask = 32;
@@ -48,37 +49,56 @@ int64_t n_bits(uint32_t bits) {
     return static_cast<int64_t>(std::bitset<32>(bits).count());
 }
 
-// Whether a token sees about the same cells as the one before.
-bool is_like_previous(const Attention& op, int64_t token) {
-    int64_t n_common = 0;
-    int64_t n_seen = 0;
-    for (int64_t cell = 0; cell < op.n_cells(); cell += MaskBits::n_mask) {
-        const uint32_t before = MaskBits(op, token - 1, cell).seen;
-        const uint32_t seen = MaskBits(op, token, cell).seen;
-        n_common += n_bits(before & seen);
-        n_seen += n_bits(before | seen);
+int64_t n_mask_words(const Attention& op) {
+    return (op.n_cells() + MaskBits::n_mask - 1) / MaskBits::n_mask;
+}
+
+// Marks the tokens of [first, end) with which a group begins. Tokens are together as long as none of them has
+// many more cells to pass than it sees. `cells` has a bit for each cell.
+void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cells, uint8_t* begins_group) {
+    const int64_t n_words = n_mask_words(op);
+    int64_t first_of_group = first;
+    for (int64_t token = first; token < end; ++token) {
+        int64_t n_seen = 0;
+        int64_t n_all = 0;
+        for (int64_t i = 0; token > first && i < n_words; ++i) {
+            const uint32_t seen = MaskBits(op, token, i * MaskBits::n_mask).seen;
+            n_seen += n_bits(seen);
+            n_all += n_bits(seen | cells[i]);
+        }
+        const bool is_full = (token - first_of_group + 1) * op.heads_per_key() > most_queries;
+        begins_group[token] = token == first || is_full || 3 * n_all > 4 * n_seen ? 1 : 0;
+        if (begins_group[token] != 0) {
+            first_of_group = token;
+            std::fill_n(cells, n_words, 0);
+        }
+        for (int64_t i = 0; i < n_words; ++i) {
+            cells[i] |= MaskBits(op, token, i * MaskBits::n_mask).seen;
+        }
     }
-    return 4 * n_common >= 3 * n_seen;
 }
 
 // What a thread works in.
 struct Scratch {
-    Scratch(const Attention& op, float* memory) : n_key(op.n_key()), n_value(op.n_value()) {
-        queries = memory;
+    Scratch(const Attention& op, void* memory) : n_key(op.n_key()), n_value(op.n_value()) {
+        queries = static_cast<float*>(memory);
         sums = queries + most_queries * n_key;
         keys = sums + most_queries * n_value;
         values = keys + n_chunk * n_key;
+        cells = reinterpret_cast<uint32_t*>(values + n_chunk * n_value);
     }
-    static int64_t n_floats(const Attention& op) {
-        return (most_queries + n_chunk) * (op.n_key() + op.n_value());
+    static size_t n_bytes(const Attention& op) {
+        const int64_t n = (most_queries + n_chunk) * (op.n_key() + op.n_value()) + n_mask_words(op);
+        return aligned(static_cast<size_t>(n) * sizeof(float));
     }
 
     int64_t n_key;
     int64_t n_value;
-    float* queries;  // [block of lanes][number of the key][lane], scaled
-    float* sums;     // [block of lanes][number of the value][lane]
-    float* keys;     // [cell][number]
-    float* values;   // [cell][number]
+    float* queries;   // [block of lanes][number of the key][lane], scaled
+    float* sums;      // [block of lanes][number of the value][lane]
+    float* keys;      // [cell][number]
+    float* values;    // [cell][number]
+    uint32_t* cells;  // of a group, while it is made
     alignas(64) float weights[n_chunk][n_lanes];
     alignas(64) float largest[most_queries];
     alignas(64) float totals[most_queries];
@@ -111,7 +131,8 @@ class Task {
           first_head_(key_head * op.heads_per_key()),
           s_(scratch) {}
 
-    void run() {
+    // False: a value is infinite or no number, and would be in the sums of those that do not see it.
+    bool run() {
         load_queries();
         std::fill_n(s_.sums, n_blocks() * n_lanes * s_.n_value, 0.0F);
         std::fill_n(s_.largest, n_blocks() * n_lanes, -FLT_MAX);
@@ -132,15 +153,19 @@ class Task {
                     Chunk& chunk = is_masked ? masked : plain;
                     chunk.cells[chunk.n++] = static_cast<int32_t>(first) + i;
                     if (chunk.n == n_chunk) {
-                        attend_to(chunk, is_masked);
+                        if (!attend_to(chunk, is_masked)) {
+                            return false;
+                        }
                         chunk.n = 0;
                     }
                 }
             }
         }
-        attend_to(plain, false);
-        attend_to(masked, true);
+        if (!attend_to(plain, false) || !attend_to(masked, true)) {
+            return false;
+        }
         store_results();
+        return true;
     }
 
   private:
@@ -196,16 +221,16 @@ class Task {
         }
     }
 
-    void attend_to(const Chunk& chunk, bool is_masked) {
-        if (chunk.n == 0) {
-            return;
-        }
+    bool attend_to(const Chunk& chunk, bool is_masked) {
         for (int64_t i = 0; i < chunk.n; ++i) {
             ggml_cpu_fp16_to_fp32(op_.key(chunk.cells[i], first_head_), s_.keys + i * s_.n_key, s_.n_key);
             ggml_cpu_fp16_to_fp32(op_.value(chunk.cells[i], first_head_), s_.values + i * s_.n_value,
                                   s_.n_value);
         }
-        for (int64_t block = 0; block < n_blocks(); ++block) {
+        if (is_masked && !are_finite(s_.values, chunk.n * s_.n_value)) {
+            return false;
+        }
+        for (int64_t block = 0; chunk.n > 0 && block < n_blocks(); ++block) {
             multiply_keys(block, chunk.n);
             if (is_masked) {
                 add_mask(block, chunk);
@@ -213,6 +238,17 @@ class Task {
             take_softmax(block, chunk.n);
             add_values(block, chunk.n);
         }
+        return true;
+    }
+
+    static bool are_finite(const float* numbers, int64_t n) {  // n: in steps of n_tile
+        Floats sum = zeros();
+        for (int64_t i = 0; i < n; i += n_lanes) {
+            sum = multiply_add(load_first(numbers + i, std::min(n - i, n_lanes)), zeros(), sum);
+        }
+        alignas(4 * n_lanes) float sums[n_lanes];
+        store(sums, sum);
+        return std::all_of(sums, sums + n_lanes, [](float x) { return x == 0; });
     }
 
     void multiply_keys(int64_t block, int64_t n_cells) {
@@ -236,7 +272,9 @@ class Task {
         for (int64_t query = block * n_lanes; query < end; ++query) {
             const uint16_t* mask = op_.mask_of(token_of(query));
             for (int64_t i = 0; i < chunk.n; ++i) {
-                s_.weights[i][query % n_lanes] += GGML_CPU_FP16_TO_FP32(mask[chunk.cells[i]]);
+                const uint16_t bias = mask[chunk.cells[i]];
+                float& weight = s_.weights[i][query % n_lanes];
+                weight = bias == Attention::hidden ? -INFINITY : weight + GGML_CPU_FP16_TO_FP32(bias);
             }
         }
     }
@@ -272,7 +310,7 @@ class Task {
             for (int64_t j = 0; j < n_tile; ++j) {
                 sums[j] = load(to + (i + j) * n_lanes);
             }
-            multiply_tile(s_.weights[0], s_.values + i, s_.n_value, 1, n_cells, sums);
+            multiply_tile(&s_.weights[0][0], s_.values + i, s_.n_value, 1, n_cells, sums);
             for (int64_t j = 0; j < n_tile; ++j) {
                 store(to + (i + j) * n_lanes, sums[j]);
             }
@@ -287,10 +325,17 @@ class Task {
     Scratch& s_;
 };
 
-size_t thread_bytes(const Attention& op) {
-    const size_t n_bytes = static_cast<size_t>(Scratch::n_floats(op)) * sizeof(float) +
-                           static_cast<size_t>(op.n_tokens()) * sizeof(int32_t);
-    return (n_bytes + 63) / 64 * 64;
+void attend_group(const Attention& op, int64_t first_token, int64_t n_tokens, int64_t key_head,
+                  Scratch& scratch) {
+    const int64_t n_heads = op.heads_per_key();
+    if (n_tokens * n_heads >= least_queries && Task(op, first_token, n_tokens, key_head, scratch).run()) {
+        return;
+    }
+    for (int64_t token = first_token; token < first_token + n_tokens; ++token) {
+        for (int64_t head = 0; head < n_heads; head += most_heads) {
+            attend_one(op, token, key_head * n_heads + head, std::min(most_heads, n_heads - head));
+        }
+    }
 }
 
 }  // namespace
@@ -301,41 +346,36 @@ bool has_tiles(const Attention& op) {
 }
 
 size_t tiles_work_bytes(const Attention& op, int64_t n_threads) {
-    return 64 + static_cast<size_t>(n_threads) * thread_bytes(op);
+    return n_align + aligned(static_cast<size_t>(op.n_tokens())) +
+           static_cast<size_t>(n_threads) * Scratch::n_bytes(op);
 }
 
 void attend_in_tiles(const Attention& op, const ggml_compute_params* params) {
-    auto* work = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(params->wdata) + 63) / 64 * 64 +
-                                          static_cast<size_t>(params->ith) * thread_bytes(op));
-    Scratch scratch(op, work);
-    // Groups of tokens, by their first; each thread finds them for itself.
-    auto* firsts = reinterpret_cast<int32_t*>(work + Scratch::n_floats(op));
-    int64_t n_groups = 0;
-    for (int64_t token = 0; token < op.n_tokens(); ++token) {
-        const bool is_full =
-            n_groups > 0 && (token - firsts[n_groups - 1] + 1) * op.heads_per_key() > most_queries;
-        if (token == 0 || is_full || !is_like_previous(op, token)) {
-            firsts[n_groups++] = static_cast<int32_t>(token);
-        }
-    }
+    auto* begins_group = reinterpret_cast<uint8_t*>(aligned(reinterpret_cast<size_t>(params->wdata)));
+    Scratch scratch(op, begins_group + aligned(static_cast<size_t>(op.n_tokens())) +
+                            static_cast<size_t>(params->ith) * Scratch::n_bytes(op));
+    // Each thread makes groups of its share of the tokens: with many threads there are many groups, as
+    // needed.
+    mark_groups(op, params->ith * op.n_tokens() / params->nth,
+                (params->ith + 1) * op.n_tokens() / params->nth, scratch.cells, begins_group);
     if (params->ith == 0) {
         ggml_threadpool_chunk_set(params->threadpool, params->nth);
     }
     ggml_barrier(params->threadpool);
-    const int64_t n_key_heads = op.k->ne[2];
-    for (int64_t i = params->ith; i < n_groups * n_key_heads;
-         i = ggml_threadpool_chunk_add(params->threadpool, 1)) {
-        const int64_t group = n_groups - 1 - i / n_key_heads;  // the longest first, about
-        const int64_t first = firsts[group];
-        const int64_t n = (group + 1 < n_groups ? firsts[group + 1] : op.n_tokens()) - first;
-        const int64_t key_head = i % n_key_heads;
-        if (n * op.heads_per_key() < least_queries) {
-            for (int64_t token = first; token < first + n; ++token) {
-                attend_one(op, token, key_head * op.heads_per_key(), op.heads_per_key());
-            }
-        } else {
-            Task(op, first, n, key_head, scratch).run();
+    int64_t task = 0;
+    int64_t mine = params->ith;  // the first of each thread is fixed, then it takes the next that nobody has
+    for (int64_t end = op.n_tokens(); end > 0;) {  // from the last, which see most
+        int64_t first = end - 1;
+        while (begins_group[first] == 0) {
+            --first;
         }
+        for (int64_t key_head = 0; key_head < op.k->ne[2]; ++key_head, ++task) {
+            if (task == mine) {
+                attend_group(op, first, end - first, key_head, scratch);
+                mine = ggml_threadpool_chunk_add(params->threadpool, 1);
+            }
+        }
+        end = first;
     }
 }
 

@@ -15,3 +15,15 @@
 #ifdef __GNUC__
 #pragma GCC diagnostic pop
 #endif
+
+#include <cstddef>
+
+namespace tea::kernels {
+
+constexpr size_t n_align = 64;  // a cache line, and a register at most
+
+constexpr size_t aligned(size_t n_bytes) {
+    return (n_bytes + n_align - 1) / n_align * n_align;
+}
+
+}  // namespace tea::kernels

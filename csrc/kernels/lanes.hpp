@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/ggml_cpu.hpp"  // with MSVC, it also says that there are FMA and F16C
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define TEA_LANES 16
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
@@ -15,8 +17,6 @@
 #ifdef TEA_LANES
 
 #include <immintrin.h>
-
-#include "kernels/ggml_cpu.hpp"
 
 namespace tea::kernels::lanes {
 
@@ -254,7 +254,8 @@ inline Ints total(Ints sums) {
 
 #else
 
-// Each sum has two parts of 16 bits: enough for 8 products of four bits by eight in each.
+// Each sum has two parts of 16 bits, each enough for 16 products of four bits by eight: 16 * 15 * 127 =
+// 30480.
 constexpr bool has_wide_sums = false;
 #if TEA_LANES == 16
 inline Ints add_products(Ints sums, Ints unsigned_bytes, Ints signed_bytes) {

@@ -15,14 +15,8 @@ namespace tea::kernels {
 
 namespace {
 
-constexpr size_t n_align = 64;
-
 constexpr int64_t parts(int64_t n, int64_t size) {
     return (n + size - 1) / size;
-}
-
-constexpr size_t aligned(size_t n_bytes) {
-    return (n_bytes + n_align - 1) / n_align * n_align;
 }
 
 // The operator, for one type of weights.
@@ -37,7 +31,8 @@ class Product {
 
     bool is_ours() const {
         return weights_->type == Type::type && n_columns() >= Type::least_columns && n_rows() >= n_lanes &&
-               weights_->ne[0] % Type::n_inner == 0 && weights_->nb[0] == ggml_type_size(Type::type);
+               n_blocks() > 0 && weights_->ne[0] % Type::n_inner == 0 &&
+               weights_->nb[0] == ggml_type_size(Type::type);
     }
 
     size_t work_bytes(int64_t n_threads) const {
@@ -70,7 +65,7 @@ class Product {
             const int64_t first_column = chunk / n_chunks_high * n_wide;
             const int64_t end_column = std::min(first_column + n_wide, n_columns());
             for (int64_t i = first_panel; i < end_panel; ++i) {
-                multiply_rows(i * n_lanes, first_column, end_column, panels);
+                multiply_rows(i * n_lanes, i + 1 < end_panel, first_column, end_column, panels);
             }
             chunk = ggml_threadpool_chunk_add(params->threadpool, 1);
         }
@@ -107,7 +102,8 @@ class Product {
         }
     }
 
-    void multiply_rows(int64_t first_row, int64_t first_column, int64_t end_column, Panel* panels) const {
+    void multiply_rows(int64_t first_row, bool is_followed, int64_t first_column, int64_t end_column,
+                       Panel* panels) const {
         const uint8_t* rows[n_lanes];
         for (int64_t i = 0; i < n_lanes; ++i) {  // what is past the last one is not stored
             rows[i] = at(weights_, std::min(first_row + i, n_rows() - 1));
@@ -115,7 +111,7 @@ class Product {
         constexpr auto tiles = tiles_of(std::make_integer_sequence<int, most_columns>());
         for (int64_t first = 0; first < n_blocks(); first += n_panels) {
             const Part part{first_row, first, std::min(n_panels, n_blocks() - first)};
-            pack(rows, part, panels);
+            pack(rows, is_followed, part, panels);
             for (int64_t c = first_column; c < end_column; c += most_columns) {
                 const auto n_together = static_cast<size_t>(std::min<int64_t>(most_columns, end_column - c));
                 (this->*tiles[n_together - 1])(panels, part, c);
@@ -130,21 +126,25 @@ class Product {
     };
 
     // Rows are read side by side, which the CPU does not foresee: they are fetched one after the other
-    // before, and the rows that follow meanwhile.
-    void pack(const uint8_t* const* rows, const Part& part, Panel* panels) const {
+    // before, and meanwhile the rows that follow, if they are this thread's.
+    void pack(const uint8_t* const (&rows)[n_lanes], bool is_followed, const Part& part,
+              Panel* panels) const {
         constexpr int64_t n_line = 64;
         const int64_t begin = part.first_block * Type::n_bytes;
         const int64_t end = begin + part.n_blocks * Type::n_bytes;
-        for (const uint8_t* row : *reinterpret_cast<const uint8_t* const(*)[n_lanes]>(rows)) {
+        for (const uint8_t* row : rows) {
             for (int64_t offset = begin; offset < end; offset += n_line) {
                 _mm_prefetch(reinterpret_cast<const char*>(row + offset), _MM_HINT_T0);
             }
         }
+        constexpr int64_t n_fetched = std::max<int64_t>(1, n_line / Type::n_bytes);  // blocks
         const size_t ahead = static_cast<size_t>(n_lanes) * weights_->nb[1];
         for (int64_t i = 0; i < part.n_blocks; ++i) {
-            const int64_t offset = (part.first_block + i) * Type::n_bytes;
-            for (int64_t row = 0; i % (n_line / Type::n_bytes) == 0 && row < n_lanes; ++row) {
-                _mm_prefetch(reinterpret_cast<const char*>(rows[row] + offset) + ahead, _MM_HINT_T1);
+            const int64_t offset = begin + i * Type::n_bytes;
+            if (is_followed && i % n_fetched == 0) {
+                for (const uint8_t* row : rows) {
+                    _mm_prefetch(reinterpret_cast<const char*>(row + offset) + ahead, _MM_HINT_T1);
+                }
             }
             Type::pack(rows, offset, panels[i]);
         }
@@ -190,8 +190,8 @@ bool visit_product(const ggml_tensor* op, Visit visit) {
         return x->buffer == nullptr || ggml_backend_buffer_is_host(x->buffer);
     };
     const ggml_tensor* x = op->src[1];
-    if (ggml_get_op_params_i32(op, 1) != 0 || !is_matrix(op->src[0]) || !is_plain(op->src[0]) ||
-        !is_matrix(x) ||  // [1]: a hint
+    const bool has_hint = ggml_get_op_params_i32(op, 1) != 0;
+    if (has_hint || !is_matrix(op->src[0]) || !is_plain(op->src[0]) || !is_matrix(x) ||
         x->type != GGML_TYPE_F32 || x->nb[0] != sizeof(float)) {
         return false;
     }

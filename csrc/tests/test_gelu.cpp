@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tests/check.hpp"
@@ -40,12 +41,16 @@ TEST_CASE("GELU is its definition, however many numbers and threads there are") 
 }
 
 TEST_CASE("GELU of what is far from zero is neither infinite nor no number") {
-    const auto found = gelu({-1e30F, -1e10F, 0, 1e10F, 6e4F}, 1);
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    const auto found = gelu({-1e30F, -1e10F, 0, 1e10F, 6e4F, -infinity, infinity, std::nanf("")}, 1);
     CHECK(found[0] == 0);
     CHECK(found[1] == 0);
     CHECK(found[2] == 0);
     CHECK(std::abs(found[3] - 1e10F) < 1e5F);
     CHECK(std::abs(found[4] - 6e4F) < 1e2F);
+    CHECK(found[5] == 0);
+    CHECK(found[6] == infinity);
+    CHECK(std::isnan(found[7]));
 }
 
 TEST_MAIN

@@ -96,4 +96,48 @@ TEST_CASE("a product is its definition, whatever the type, the shape and the thr
     }
 }
 
+TEST_CASE("sums do not overflow where all weights and activations are as large as they can be") {
+    constexpr int64_t n_inner = 256;
+    constexpr int64_t n_rows = 32;
+    const auto found = tea::test::through_ggml(size_t{1} << 20, 1, [&](ggml_context* c) {
+        std::vector<float> w;
+        std::vector<float> x;
+        for (int64_t i = 0; i < n_inner * n_rows; ++i) {
+            w.push_back(i % 32 == 0 ? 0.0F : 15.0F);  // quants 0 and 15, minimum 0
+        }
+        for (int64_t i = 0; i < n_inner; ++i) {
+            x.push_back(127);
+        }
+        ggml_tensor* weights = ggml_new_tensor_2d(c, GGML_TYPE_Q4_1, n_inner, n_rows);
+        ggml_quantize_chunk(GGML_TYPE_Q4_1, w.data(), weights->data, 0, n_rows, n_inner, nullptr);
+        ggml_tensor* activations = ggml_new_tensor_2d(c, GGML_TYPE_F32, n_inner, 1);
+        std::copy(x.begin(), x.end(), static_cast<float*>(activations->data));
+        return ggml_mul_mat(c, weights, activations);
+    });
+    for (const float result : found) {
+        CHECK(std::abs(result - 31 * 8 * 15 * 127) < 1);
+    }
+}
+
+TEST_CASE("operators that follow each other do not disturb each other") {
+    std::mt19937 random(1);
+    const auto numbers = random_numbers(64 * 64, random);
+    const auto chain = [&](int n_threads) {
+        return tea::test::through_ggml(size_t{4} << 20, n_threads, [&](ggml_context* c) {
+            ggml_tensor* weights = ggml_new_tensor_2d(c, GGML_TYPE_Q4_1, 64, 64);
+            ggml_quantize_chunk(GGML_TYPE_Q4_1, numbers.data(), weights->data, 0, 64, 64, nullptr);
+            ggml_tensor* x = ggml_new_tensor_2d(c, GGML_TYPE_F32, 64, 20);
+            std::copy_n(numbers.begin(), 64 * 20, static_cast<float*>(x->data));
+            for (int i = 0; i < 50; ++i) {
+                x = ggml_rms_norm(c, ggml_gelu(c, ggml_mul_mat(c, weights, x)), 1e-5F);
+            }
+            return x;
+        });
+    };
+    const auto expected = chain(1);
+    for (const int n_threads : {2, 3, 8}) {
+        CHECK(chain(n_threads) == expected);
+    }
+}
+
 TEST_MAIN
