@@ -29,7 +29,23 @@ inline float exp_of_negative(float x) {
     return sum * power;
 }
 
+// What exp(x) is at most, for x <= 0, within a factor of two: the power of two nearest to it, and half as
+// much.
+inline float most_exp_of_negative(float x) {
+    constexpr float least = -87;
+    constexpr float log2_e = 1.44269504F;
+    constexpr float to_integer = 12582912;
+    const float clamped = x > least ? x : least;
+    const float n = (clamped * log2_e + to_integer) - to_integer;
+    const int32_t bits = (static_cast<int32_t>(n) + 127) * (1 << 23);
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    return 1.5F * power;  // n is off by at most a half: a factor of 1.415
+}
+
 // The sum of exp(value - most); no value is larger than `most`, NaN counts as nothing.
 double sum_of_exp(const float* values, int32_t n, float most);
+// What that sum is at most, within a factor of two.
+double most_sum_of_exp(const float* values, int32_t n, float most);
 
 }  // namespace tea

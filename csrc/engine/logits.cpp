@@ -94,7 +94,8 @@ double LogitRow::most_total_weight(float least) const {
             others[block] = lowest;
         }
     }
-    return total + n_block * sum_of_exp(others.data(), static_cast<int32_t>(others.size()), logits_[best_]);
+    return total +
+           n_block * most_sum_of_exp(others.data(), static_cast<int32_t>(others.size()), logits_[best_]);
 }
 
 double LogitRow::log_total() const {

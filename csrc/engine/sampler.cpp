@@ -30,6 +30,10 @@ bool Sampler::is_worse(const Candidate& a, const Candidate& b) {
     return a.logit < b.logit;
 }
 
+bool Sampler::is_better(const Candidate& a, const Candidate& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+}
+
 Sampler::Sampler(const SamplingOptions& options, std::vector<int32_t> banned,
                  std::unique_ptr<Grammar> grammar)
     : options_(options),
@@ -226,8 +230,7 @@ void Sampler::gather_nucleus(const LogitRow& row) {
     take_from(row, best - in_sight);
     const double weight = total_weight();
     if (candidates_.size() <= n_sorted_most) {
-        std::sort(candidates_.begin(), candidates_.end(),
-                  [](const Candidate& a, const Candidate& b) { return is_worse(b, a); });
+        sort_candidates();
         double sum = 0;
         for (size_t i = 0; i < candidates_.size() && sum < top_p * weight; ++i) {
             sum += candidates_[i].weight;
@@ -240,6 +243,13 @@ void Sampler::gather_nucleus(const LogitRow& row) {
     if (weight < top_p * total_weight()) {
         n_out_of_reach_ = 0;
         take_from(row, best - reach());
+    }
+}
+
+// Best first.
+void Sampler::sort_candidates() {
+    if (!std::is_sorted(candidates_.begin(), candidates_.end(), is_better)) {
+        std::sort(candidates_.begin(), candidates_.end(), is_better);
     }
 }
 
@@ -278,9 +288,19 @@ void Sampler::keep_typical() {
     candidates_.resize(n_kept);
 }
 
-// Keeps the fewest best whose chances reach top_p, at least one. Only those that are about as good as the
-// last one are sorted: the others are told apart by a histogram.
+// Keeps the fewest best whose chances reach top_p, at least one. Of many, only those that are about as good
+// as the last one are sorted: the others are told apart by a histogram.
 void Sampler::keep_top_p() {
+    if (candidates_.size() <= n_sorted_most) {
+        const double enough = static_cast<double>(options_.top_p) * total_weight();
+        sort_candidates();
+        size_t n_kept = 1;
+        for (double sum = candidates_[0].weight; n_kept < candidates_.size() && sum < enough; ++n_kept) {
+            sum += candidates_[n_kept].weight;
+        }
+        candidates_.resize(n_kept);
+        return;
+    }
     constexpr size_t n_bins = 1024;
     const float best = std::max_element(candidates_.begin(), candidates_.end(), is_worse)->logit;
     const auto bin_of = [&](const Candidate& candidate) {
@@ -306,9 +326,7 @@ void Sampler::keep_top_p() {
         return bin >= last;
     };
     candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(), leaves), candidates_.end());
-    std::sort(edge.begin(), edge.end(), [](const Candidate& a, const Candidate& b) {
-        return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-    });
+    std::sort(edge.begin(), edge.end(), is_better);
     for (size_t i = 0; i < edge.size() && (candidates_.empty() || sum < enough); ++i) {
         sum += edge[i].weight;
         candidates_.push_back(edge[i]);

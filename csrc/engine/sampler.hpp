@@ -53,6 +53,7 @@ class Sampler {
     };
 
     static bool is_worse(const Candidate& a, const Candidate& b);
+    static bool is_better(const Candidate& a, const Candidate& b);  // of equals, the smaller id is
     LogitRow prepare(float* logits, int32_t n_vocab);
     Candidate pick(const LogitRow& row);
     Candidate pick_allowed(const LogitRow& row);
@@ -64,6 +65,7 @@ class Sampler {
     void gather_nucleus(const LogitRow& row);
     void filter(float best);
     void keep_typical();
+    void sort_candidates();
     void keep_top_p();
     void keep_min_p();
     void keep_below_threshold();

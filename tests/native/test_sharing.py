@@ -46,8 +46,9 @@ def test_a_shared_prompt_is_computed_once(tiny_model: Callable[..., Path], arch:
     with tea_llm.load(tiny_model(arch), n_ctx=4096, n_threads=1) as llm, ThreadPoolExecutor(32) as threads:
         usages = [result.usage for result in threads.map(lambda prompt: llm.call(prompt, max_tokens=8), prompts)]
         evaluated = sum(usage.prompt_tokens - usage.cached_tokens for usage in usages)
-        # Where memory cannot go back, the first one does not know yet where the others will leave it.
-        n_prefixes = 1 if KINDS[arch] == "full" else 2
+        # Where memory cannot go back, the first one does not know yet where the others will leave it, and on a busy
+        # machine, where they do not come at once, nor does the second.
+        n_prefixes = 1 if KINDS[arch] == "full" else 3
         assert evaluated <= n_prefixes * 700 + 32 * 20
         assert llm.stats().prompt_tokens == evaluated
         assert_all_given_back(llm)
