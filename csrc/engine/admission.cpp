@@ -9,8 +9,8 @@ namespace {
 
 constexpr size_t most_looked_at = 64;      // waiting requests, each step
 constexpr int32_t worth_waiting_for = 16;  // tokens: sharing fewer does not pay for a step's delay
-// Cells that may be idle while somebody runs: attention passes over them, in every step. Measured: 4,000 idle
-// ones slow 8 streams of a small model by 40 %.
+// Cells that may be idle while somebody runs: attention passes over them, in every step. Measured with ggml's
+// attention: 4,000 idle ones slow 8 streams of a small model by 40 %. Not yet with ours (docs/roadmap.md).
 constexpr int32_t n_idle_most = 256;
 constexpr int32_t worth_a_checkpoint = 32;
 
