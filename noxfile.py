@@ -32,6 +32,18 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random input of every kind for TEA_LLM_FUZZ_MINUTES (default 20); posargs go to pytest."""
+    _run_files(session, "fuzz")
+
+
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """Limits, namespaces, full disks and odd interpreters; some tests need root. posargs go to pytest."""
+    _run_files(session, "hostile")
+
+
+@nox.session
 def structured(session: nox.Session) -> None:
     """A real model's answers under 100 schemas; posargs go to tests/structured.py."""
     session.install(".[dev]")
@@ -61,6 +73,12 @@ def free_threaded(session: nox.Session) -> None:
     native = [f"tests/native/test_{name}.py" for name in ("engine", "sharing", "async", "embed", "select")]
     session.run("python", "-c", "import sys, tea_llm._core; assert not sys._is_gil_enabled()")
     session.run("pytest", "-p", "no:cacheprovider", "-W", "default", *(session.posargs or native))
+
+
+def _run_files(session: nox.Session, kind: str) -> None:
+    """The files `tests/KIND/KIND_*.py`, whose names keep them out of `make test`."""
+    session.install(".[dev]")
+    session.run("pytest", "-o", f"python_files={kind}_*.py", "--timeout=1800", f"tests/{kind}", *session.posargs)
 
 
 def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[str, str]) -> None:
