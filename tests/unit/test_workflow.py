@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import interrupt
 
 from tea_llm import ConfigError, InferenceError, LlmError
 from tea_llm.testing import MockBackend
@@ -192,6 +194,27 @@ def test_a_failed_action_names_its_node() -> None:
     }
 
 
+def boom(state: dict[str, Any], **_: object) -> object:
+    raise KeyError("boom")
+
+
+async def later(state: dict[str, Any], **_: object) -> object:
+    return None
+
+
+def test_a_custom_action_that_raises_fails_its_node() -> None:
+    text = "nodes:\n- {name: a}\n- {name: b, action: my.boom%s}"
+    with pytest.raises(WorkflowRunError, match=r"<text>:3: node 'b', my.boom: KeyError: 'boom'") as caught:
+        loads(text % "", actions={"my.boom": boom}).run()
+    error = caught.value
+    assert (error.node, error.line, type(error.__cause__)) == ("b", 3, KeyError)
+    assert pickle.loads(pickle.dumps(error)).line == 3  # noqa: S301
+    state = loads(text % ", on_error: continue, output: r", actions={"my.boom": boom}).run()
+    assert state["r"] == {"error": "KeyError: 'boom'", "success": False, "error_type": "KeyError"}
+    with pytest.raises(WorkflowRunError, match=r"<text>:3: node 'b', my.boom is async"):
+        loads(text % ", on_error: continue", actions={"my.boom": later}).run()
+
+
 def test_code_changes_the_state() -> None:
     text = """
 state_schema: {messages: list, n: int}
@@ -342,6 +365,45 @@ def test_a_thread_goes_on_where_it_was() -> None:
         assert workflow.run({"x": 3}, checkpointer=saver, thread_id="other")["seen"] == [3]
     with pytest.raises(ValueError, match="thread_id='t' needs a checkpointer"):
         workflow.run({"x": 4}, thread_id="t")
+
+
+def asks(state: dict[str, Any], **_: object) -> dict[str, Any]:
+    return {"result": interrupt("may I?")}
+
+
+ASKS = "nodes: [{name: a, run: 'state[\"n\"] = 1'}, {name: b, action: my.asks%s}]"
+
+
+@pytest.mark.parametrize("options", ["", ", on_error: continue"])
+def test_an_interrupt_is_an_error(options: str) -> None:
+    workflow = loads(ASKS % options, allow_code=True, actions={"my.asks": asks})
+    with SqliteSaver.from_conn_string(":memory:") as saver:
+        with pytest.raises(WorkflowRunError, match=r"node 'b', my.asks: interrupt\(\) is not supported") as caught:
+            workflow.run(checkpointer=saver, thread_id="t")
+        assert (caught.value.node, caught.value.line) == ("b", 1)
+    with pytest.raises(WorkflowRunError, match="interrupt"):
+        asyncio.run(workflow.arun(checkpointer=InMemorySaver(), thread_id="t"))
+
+
+def test_an_unfinished_run_of_a_thread_is_not_continued() -> None:
+    fails = [False, True]
+
+    def sometimes(state: dict[str, Any]) -> dict[str, Any]:
+        if fails.pop():
+            raise RuntimeError("not now")
+        return {"result": 1}
+
+    workflow = loads(ASKS % "", allow_code=True, actions={"my.asks": sometimes})
+    saver = InMemorySaver()
+    with pytest.raises(WorkflowRunError, match="not now"):
+        workflow.run(checkpointer=saver, thread_id="t")
+    for ask in (workflow.run, lambda **options: asyncio.run(workflow.arun(**options))):
+        with pytest.raises(WorkflowRunError, match=r"last run of thread 't' stopped before 'b', and continuing"):
+            ask(checkpointer=saver, thread_id="t")
+    assert workflow.run(checkpointer=saver, thread_id="other")["b"] == 1
+    fails.append(False)
+    saver.delete_thread("t")
+    assert workflow.run(checkpointer=saver, thread_id="t")["b"] == 1
 
 
 def test_tools_are_actions_of_the_workflow() -> None:

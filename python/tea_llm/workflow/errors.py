@@ -45,11 +45,13 @@ class WorkflowRunError(LlmError):
 
     Attributes:
         node: where; "" outside of all.
+        line: of the node in its file; 0 outside of all.
     """
 
-    def __init__(self, message: str, node: str = "") -> None:
+    def __init__(self, message: str, node: str = "", line: int = 0) -> None:
         super().__init__(message)
         self.node = node
+        self.line = line
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self), self.node)
+        return type(self), (str(self), self.node, self.line)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, TypedDict, cast
 
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.graph import StateGraph
 
 from tea_llm.workflow.errors import WorkflowRunError
@@ -138,7 +140,7 @@ def _runner(plan: Plan, node: Node, registry: Registry) -> Callable[[Any], dict[
         before = channel["values"]
         values = copy.deepcopy(before)
         if node.code is not None:
-            _run_code(node, values)
+            _run_code(plan, node, values)
         elif node.action:
             _run_action(plan, node, registry, values)
         changed = {key: value for key, value in values.items() if key not in before or not same(before[key], value)}
@@ -148,30 +150,34 @@ def _runner(plan: Plan, node: Node, registry: Registry) -> Callable[[Any], dict[
     return run
 
 
-def _run_code(node: Node, values: dict[str, Any]) -> None:
+def _run_code(plan: Plan, node: Node, values: dict[str, Any]) -> None:
     assert node.code is not None  # noqa: S101
     try:
-        returned = node.code(values)
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        if not node.keeps_errors:
-            raise WorkflowRunError(f"node {node.name!r}: {message}", node.name) from error
-        returned = {node.output or node.name: {"error": message, "success": False, "error_type": type(error).__name__}}
+        returned = _called(plan, node, node.code, values)
+    except WorkflowRunError as error:
+        if not node.keeps_errors or error.__cause__ is None:
+            raise
+        returned = {node.output or node.name: _error_result(error.__cause__)}
     if isinstance(returned, Mapping):
         values.update(returned)
     elif returned is not None:
-        kind = type(returned).__name__
-        raise WorkflowRunError(f"node {node.name!r} returned {kind}: return a dict, or nothing", node.name)
+        raise _failure(plan, node, f" returned {type(returned).__name__}: return a dict, or nothing")
 
 
 def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, Any]) -> None:
     variables = _variables(plan, values)
-    result = registry[node.action](state=values, **node.params(variables))
+    params = node.params(variables)
+    try:
+        result = _called(plan, node, registry[node.action], state=values, **params)
+    except WorkflowRunError as error:
+        if not node.keeps_errors or error.__cause__ is None:
+            raise
+        result = _error_result(error.__cause__)
     if not isinstance(result, dict):
         result = {"result": result}
     if result.get("success") is False and "error" in result:
         if not node.keeps_errors:
-            raise WorkflowRunError(f"node {node.name!r}, {node.action}: {result['error']}", node.name)
+            raise _failure(plan, node, f": {result['error']}")
         values[node.output or node.name] = result
     elif node.outputs is not None:
         variables = {**variables, "action_result": result}
@@ -180,6 +186,36 @@ def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, An
         values[node.output] = result
     else:
         values[node.name] = next((result[key] for key in _PRIMARY if key in result), result.get("result", result))
+
+
+def _called(plan: Plan, node: Node, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
+    """What a node's code or action gives.
+
+    Raises:
+        WorkflowRunError: it failed, and that is the cause; or it asked for what is not supported.
+    """
+    try:
+        result = function(*args, **params)
+    except GraphInterrupt:
+        raise _failure(plan, node, ": interrupt() is not supported: end the workflow there, and run another") from None
+    except GraphBubbleUp:
+        raise
+    except Exception as error:
+        raise _failure(plan, node, f": {type(error).__name__}: {error}") from error
+    if inspect.iscoroutine(result):
+        result.close()
+        raise _failure(plan, node, " is async: actions and code must be plain functions")
+    return result
+
+
+def _failure(plan: Plan, node: Node, problem: str) -> WorkflowRunError:
+    what = f"node {node.name!r}{', ' if node.action else ''}{node.action}"
+    return WorkflowRunError(f"{plan.source}:{node.line}: {what}{problem}", node.name, node.line)
+
+
+def _error_result(error: BaseException) -> dict[str, Any]:
+    kind = type(error).__name__
+    return {"error": f"{kind}: {error}", "success": False, "error_type": kind}
 
 
 def _variables(plan: Plan, values: dict[str, Any]) -> dict[str, Any]:

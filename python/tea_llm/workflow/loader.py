@@ -8,8 +8,6 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jinja2 import TemplateError
-
 from tea_llm.actions import ACTIONS
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings
@@ -221,8 +219,8 @@ class _Reader:
         def located(variables: Mapping[str, Any]) -> Any:
             try:
                 return render(variables)
-            except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                raise WorkflowRunError(f"{source}:{line}: node {node!r}, {where}: {error}", node) from error
+            except Exception as error:
+                raise WorkflowRunError(f"{source}:{line}: node {node!r}, {where}: {error}", node, line) from error
 
         return located
 

@@ -13,12 +13,13 @@ from langgraph.errors import GraphRecursionError
 
 from tea_llm.actions import register_actions
 from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
-from tea_llm.workflow.graph import CHANNEL, begin, build, merge
+from tea_llm.workflow.graph import CHANNEL, Channel, begin, build, merge
 from tea_llm.workflow.loader import plan_of
 from tea_llm.workflow.model import Node, Plan
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.types import StateSnapshot
 
     from tea_llm.backends.base import LlmBackend
 
@@ -56,13 +57,15 @@ class Workflow:
             state: values to begin with, over those of ``initial_state``. Not changed.
             max_steps: steps after which a loop is taken for endless.
             checkpointer: one of LangGraph's, to keep the state of a thread.
-            thread_id: of the checkpointer's thread; a run on a thread that ran before goes on with its state.
+            thread_id: of the checkpointer's thread; a run on a thread whose last run came to its end begins with the
+                state that it left.
 
         Returns:
             the state at the end.
 
         Raises:
-            WorkflowRunError: a node failed, a template met an undefined name, parallel nodes wrote the same key.
+            WorkflowRunError: a node failed or was interrupted, a template met an undefined name, parallel nodes wrote
+                the same key, or the thread's last run did not come to its end.
         """
         values: dict[str, Any] = {}
         for _, after in self.stream(state, max_steps=max_steps, checkpointer=checkpointer, thread_id=thread_id):
@@ -90,10 +93,10 @@ class Workflow:
         """
         graph = self._graph.compile(checkpointer=checkpointer)
         config = _config(max_steps, thread_id, checkpointer)
-        is_known = checkpointer is not None and bool(graph.get_state(config).values)
-        channel = begin(self._given(state) if is_known else self._initial(state))
-        if is_known:
-            channel = merge(graph.get_state(config).values[CHANNEL], channel)
+        past = None if checkpointer is None else _past(graph.get_state(config), config)
+        channel = begin(self._given(state) if past else self._initial(state))
+        if past:
+            channel = merge(past, channel)
         try:
             for event in graph.stream({CHANNEL: channel}, config, stream_mode="updates"):
                 for node, update in event.items():
@@ -125,8 +128,8 @@ class Workflow:
         """
         graph = self._graph.compile(checkpointer=checkpointer)
         config = _config(max_steps, thread_id, checkpointer)
-        is_known = checkpointer is not None and bool((await graph.aget_state(config)).values)
-        channel = begin(self._given(state) if is_known else self._initial(state))
+        past = None if checkpointer is None else _past(await graph.aget_state(config), config)
+        channel = begin(self._given(state) if past else self._initial(state))
         try:
             end = await graph.ainvoke({CHANNEL: channel}, config)
         except GraphRecursionError as error:
@@ -239,6 +242,22 @@ def _config(max_steps: int, thread_id: str | None, checkpointer: object) -> Any:
     if thread_id is not None and checkpointer is None:
         raise ValueError(f"thread_id={thread_id!r} needs a checkpointer, which keeps its state")
     return {"recursion_limit": max_steps, "configurable": {"thread_id": thread_id or "default"}}
+
+
+def _past(snapshot: StateSnapshot, config: Any) -> Channel | None:
+    """What the last run of a thread left; None: there was none.
+
+    Raises:
+        WorkflowRunError: it did not come to its end. A new run would do again what it did, or lose it.
+    """
+    if snapshot.next:
+        thread = config["configurable"]["thread_id"]
+        raise WorkflowRunError(
+            f"the last run of thread {thread!r} stopped before {', '.join(map(repr, snapshot.next))}, and continuing "
+            "such a run is not supported: take another thread_id, or delete the thread from the checkpointer"
+        )
+    channel: Channel | None = snapshot.values.get(CHANNEL)
+    return channel
 
 
 def _endless(max_steps: int) -> WorkflowRunError:
