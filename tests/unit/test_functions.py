@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -81,22 +82,21 @@ def test_what_cannot_be_a_tool(function: Any, message: str) -> None:
 def test_functions_are_called_until_there_are_no_more_calls() -> None:
     replies: list[str | LlmCallResult] = [
         calls(("weather", {"place": "oslo", "days": ["1", 2], "unit": "k"}), ("fail", {"kind": "a"})),
-        calls(("weather", {"place": "oslo"}), ("nothing", {}), ("wait", {"seconds": 1})),
+        calls(("weather", {"place": "oslo"}), ("nothing", {})),
         "It rains.",
     ]
     llm = MockBackend(replies)
     talk = Conversation(HI)
-    result = llm.run_tools(talk, [weather, fail, wait], tool_choice="required", temperature=0)
+    result = llm.run_tools(talk, [weather, fail], tool_choice="required", temperature=0)
     assert result.content == "It rains."
     contents = [message["content"] for message in talk if message["role"] == "tool"]
     assert contents[0] == '{"place": "oslo", "days": [1, 2], "unit": "k", "top": null}'
-    assert contents[1] == "error: no a today"
-    assert contents[2].startswith("error: 1 validation error")
-    assert contents[3] == "error: there is no function 'nothing'"
-    assert contents[4] == "error: wait is async: use arun_tools"
+    assert contents[1] == "error: RuntimeError: no a today"
+    assert contents[2].startswith("error: ValidationError: 1 validation error")
+    assert contents[3] == "error: LookupError: there is no function 'nothing'"
     assert [message["role"] for message in talk][-1] == "assistant"
     assert [call.options["tool_choice"] for call in llm.calls] == ["required", "auto", "auto"]
-    assert all(len(call.options["tools"]) == 3 and call.options["temperature"] == 0 for call in llm.calls)
+    assert all(len(call.options["tools"]) == 2 and call.options["temperature"] == 0 for call in llm.calls)
 
 
 def test_async_functions() -> None:
@@ -104,6 +104,37 @@ def test_async_functions() -> None:
     talk = Conversation(HI)
     assert asyncio.run(llm.arun_tools(talk, [wait, weather])).content == "Done."
     assert talk.messages[2]["content"] == "waited 2.0"
+
+
+class Waiter:
+    async def __call__(self, seconds: float) -> str:
+        return await wait(seconds)
+
+
+@pytest.mark.parametrize(
+    "function", [wait, functools.partial(wait), functools.wraps(wait)(lambda seconds: wait(seconds)), Waiter()]
+)
+def test_an_async_function_is_refused_before_anything_is_asked(function: Any) -> None:
+    llm = MockBackend(["never"])
+    with pytest.raises(TypeError, match="is async: use arun_tools"):
+        llm.run_tools(HI, [weather, function])
+    assert llm.calls == []
+
+
+def test_an_awaitable_is_no_result() -> None:
+    def later(seconds: float) -> object:
+        return wait(seconds)
+
+    with pytest.raises(TypeError, match="later gave an awaitable: use arun_tools"):
+        MockBackend([calls(("later", {"seconds": 1}))]).run_tools(HI, [later])
+
+
+def test_a_failed_function_is_in_the_log_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "tea_llm"):
+        MockBackend([calls(("fail", {"kind": "a"})), "Done."]).run_tools(HI, [fail])
+    (record,) = (record for record in caplog.records if record.exc_info)
+    assert (record.levelname, record.getMessage()) == ("DEBUG", "The function fail failed for {'kind': 'a'}")
+    assert 'raise RuntimeError(f"no {kind} today")' in caplog.text
 
 
 def test_rounds_are_limited() -> None:
@@ -132,5 +163,5 @@ def test_results_that_are_no_json() -> None:
 
     tools = FunctionTools([odd])
     given: Callable[[int], str] = lambda kind: tools.answer(ToolCall("1", "odd", {"kind": kind}))["content"]  # noqa: E731
-    assert given(0).startswith("error: Circular")
+    assert given(0).startswith("error: ValueError: Circular")
     assert given(1) == '"{1, 2}"'

@@ -187,7 +187,8 @@ class LlmBackend(ABC):
         Args:
             messages: as ``chat``. A ``Conversation`` gets all messages that come, to go on with.
             tools: Python functions with type hints. The model is told their names, hints and the first paragraphs of
-                their docstrings; it is told what goes wrong, too, and may do better.
+                their docstrings. What a function raises is told to the model, which may do better, and is in the log
+                with its traceback (level DEBUG).
             max_rounds: most answers, 1 to 1000.
             **options: see the class. A ``tool_choice`` is for the first round.
 
@@ -195,7 +196,7 @@ class LlmBackend(ABC):
             The last answer; its ``finish_reason`` is ``"tool_calls"`` where ``max_rounds`` were not enough.
 
         Raises:
-            TypeError, ValueError: a function that cannot be a tool; also as ``chat``.
+            TypeError, ValueError: a function that cannot be a tool, an ``async`` one for instance; also as ``chat``.
 
         Example:
             >>> def add(a: int, b: int) -> int:
@@ -223,7 +224,7 @@ class LlmBackend(ABC):
         """``run_tools`` for asyncio; the functions may be ``async``."""
         from tea_llm.chat.functions import ToolRun
 
-        run = ToolRun(messages, tools, max_rounds, options)
+        run = ToolRun(messages, tools, max_rounds, options, takes_async=True)
         while run.goes_on:
             for call in run.take(await self.achat(run.talk, **run.options())):
                 run.talk.append(await run.functions.aanswer(call))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from tea_llm.chat.conversation import Conversation
 from tea_llm.types import LlmCallResult, Message, ToolCall
 
 __all__ = ["FunctionTool", "FunctionTools", "ToolRun"]
+
+logger = logging.getLogger("tea_llm")
 
 
 class FunctionTool:
@@ -67,17 +71,23 @@ class FunctionTool:
 class FunctionTools:
     """The functions of one conversation.
 
+    Args:
+        functions: to be called.
+        takes_async: whether they may be ``async``: ``aanswer`` waits for them.
+
     Raises:
-        TypeError: something that is no function, or a parameter as ``FunctionTool``.
+        TypeError: not a function, an async one where none may be, or a parameter as ``FunctionTool``.
         ValueError: two functions of one name, or pydantic is not installed.
     """
 
-    def __init__(self, functions: Sequence[Callable[..., object]]) -> None:
+    def __init__(self, functions: Sequence[Callable[..., object]], *, takes_async: bool = False) -> None:
         self._tools: dict[str, FunctionTool] = {}
         for function in functions:
             if not callable(function):
                 raise TypeError(f"a tool must be a function, not {type(function).__name__}")
             tool = FunctionTool(function)
+            if not takes_async and _is_async(function):
+                raise TypeError(f"{tool.name} is async: use arun_tools")
             if tool.name in self._tools:
                 raise ValueError(f"there are two tools named {tool.name!r}")
             self._tools[tool.name] = tool
@@ -87,15 +97,20 @@ class FunctionTools:
         return [tool.definition for tool in self._tools.values()]
 
     def answer(self, call: ToolCall) -> dict[str, Any]:
-        """The message that answers a call. What goes wrong is told to the model, which may do better."""
+        """The message that answers a call. The model is told what goes wrong, and may do better.
+
+        Raises:
+            TypeError: the function gave an awaitable.
+        """
         try:
             given = self._call(call)
-            if inspect.iscoroutine(given):
-                given.close()
-                raise TypeError(f"{call.name} is async: use arun_tools")
-            return _message(call, given)
+            if not inspect.isawaitable(given):
+                return _message(call, given)
         except Exception as error:
-            return _message(call, f"error: {error}")
+            return _failed(call, error)
+        if inspect.iscoroutine(given):
+            given.close()
+        raise TypeError(f"{call.name} gave an awaitable: use arun_tools")
 
     async def aanswer(self, call: ToolCall) -> dict[str, Any]:
         """The same, for functions that may be async."""
@@ -103,7 +118,7 @@ class FunctionTools:
             given = self._call(call)
             return _message(call, await given if isinstance(given, Awaitable) else given)
         except Exception as error:
-            return _message(call, f"error: {error}")
+            return _failed(call, error)
 
     def _call(self, call: ToolCall) -> object:
         if call.name not in self._tools:
@@ -124,9 +139,11 @@ class ToolRun:
         functions: Sequence[Callable[..., object]],
         max_rounds: int,
         options: Mapping[str, Any],
+        *,
+        takes_async: bool = False,
     ) -> None:
         self.talk = messages if isinstance(messages, Conversation) else Conversation(messages)
-        self.functions = FunctionTools(functions)
+        self.functions = FunctionTools(functions, takes_async=takes_async)
         self.result: LlmCallResult
         self.goes_on = True
         self._n_left = check_int("max_rounds", max_rounds, 1, 1000)
@@ -147,6 +164,19 @@ class ToolRun:
         self._n_left -= 1
         self.goes_on = self._n_left > 0 and bool(result.tool_calls)
         return result.tool_calls
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = function.func
+    return any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004
+
+
+def _failed(call: ToolCall, error: Exception) -> dict[str, Any]:
+    """What the model is told of a failed call; the log has the traceback."""
+    logger.debug("The function %s failed for %s", call.name, call.arguments, exc_info=error)
+    return _message(call, f"error: {type(error).__name__}: {error}")
 
 
 def _message(call: ToolCall, given: object) -> dict[str, Any]:
