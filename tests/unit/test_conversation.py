@@ -60,6 +60,44 @@ def test_whole_turns_are_forgotten(n_most: int, left: list[str]) -> None:
     assert [message["content"] for message in conversation] == left
 
 
+def test_system_messages_between_turns_are_kept() -> None:
+    conversation = talk(2)
+    conversation.append({"role": "developer", "content": "dev"})
+    for message in talk(2):
+        conversation.append(message)
+    assert conversation.trim(0, n_characters) == 6
+    assert [message["content"] for message in conversation] == ["sys", "dev", "sys", "u1", "a1"]
+
+
+@pytest.mark.parametrize("n_most", [0, 30, 1000, 4999, 10**6])
+def test_long_conversations_are_counted_few_times(n_most: int) -> None:
+    conversation, counts = talk(1000), []
+
+    def count(messages: list[dict[str, Any]]) -> int:
+        counts.append(len(messages))
+        return n_characters(messages)
+
+    whole = conversation.messages
+    n_forgotten = conversation.trim(n_most, count)
+    assert len(counts) <= 11
+    assert conversation.messages == whole[:1] + whole[1 + n_forgotten :]
+    assert n_characters(conversation.messages) <= n_most or len(conversation) == 3
+    if n_forgotten:
+        assert n_characters(whole[:1] + whole[n_forgotten - 1 :]) > n_most  # one turn more
+
+
+def test_wrong_arguments_of_trim() -> None:
+    with pytest.raises(TypeError, match=r"n_most must be an integer, not str \('100'\)"):
+        talk(2).trim("100", n_characters)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="count must be a function of messages, as llm.count_tokens, not int"):
+        talk(2).trim(100, 5)  # type: ignore[arg-type]
+
+
+def test_parts_stay_parts() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    assert Conversation([{"role": "user", "content": parts}]).messages[0]["content"] == parts
+
+
 def test_trimming_what_has_no_turns() -> None:
     assert Conversation().trim(0, n_characters) == 0
     assert Conversation([SYSTEM]).trim(0, n_characters) == 0

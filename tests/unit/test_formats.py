@@ -105,3 +105,10 @@ def test_callers_text_never_lands_in_the_scaffold(messages: list[dict[str, str]]
     assert all(text for text, _ in parts)
     for message in marked:
         assert any(message["content"] in text for text, is_scaffold in parts if not is_scaffold)
+
+
+def test_calls_are_in_words() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": ""}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+    got = format_chat_prompt([asked], "plain")
+    assert got == 'assistant: <tool_call>{"name": "now", "arguments": {}}</tool_call>\nassistant: '

@@ -26,6 +26,28 @@ def test_tool_calls_and_their_answers() -> None:
     assert check_messages([asked, answer]) == [{**asked, "content": None}, answer]
 
 
+@pytest.mark.parametrize("function", [{"arguments": ""}, {"arguments": " \n"}, {"arguments": None}, {}])
+def test_a_call_without_arguments_has_empty_ones(function: dict[str, Any]) -> None:
+    asked = {"role": "assistant", "tool_calls": [{"id": None, "function": {"name": "now", **function}}]}
+    (call,) = check_messages([asked])[0]["tool_calls"]
+    assert call == {"id": "", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+
+
+DUMPED: dict[str, Any] = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+"""What ``message.model_dump()`` of openai 2.x has beside role and content."""
+
+
+def test_a_dumped_answer_of_openais_package_can_be_sent_back() -> None:
+    answer = {"role": "assistant", "content": "Ho"}
+    assert check_messages([{**answer, **DUMPED}]) == [answer]
+    assert check_messages([{**answer, **DUMPED, "annotations": None, "name": None}]) == [answer]
+    assert check_messages([{**answer, **DUMPED, "content": None, "refusal": "No."}])[0]["content"] == "No."
+    assert check_messages([{**answer, **DUMPED, "content": None}])[0]["content"] == ""
+    call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    called = {**answer, **DUMPED, "content": None, "tool_calls": [call]}
+    assert check_messages([called]) == [{"role": "assistant", "content": None, "tool_calls": [call]}]
+
+
 def test_the_callers_messages_are_not_touched_or_kept() -> None:
     message = dict(USER)
     checked = check_messages([message])
@@ -74,6 +96,19 @@ def test_no_messages_is_a_value_error() -> None:
             TypeError,
             r"'tool_calls'\[0\]: 'arguments' must be JSON or a dict, not int",
         ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": {1}}}}]},
+            TypeError,
+            r"'tool_calls'\[0\]: 'arguments' cannot be written as JSON: Object of type set",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": "\ud83d"}}}]},
+            ValueError,
+            r"'tool_calls'\[0\]: 'arguments' holds a lone surrogate",
+        ),
+        ({"role": "assistant", "content": None, "audio": {"id": "a"}}, ValueError, r"'audio' is not supported"),
+        ({"role": "assistant", "content": None, "function_call": {"name": "f"}}, ValueError, r"calls in 'tool_calls'"),
+        ({"role": "assistant", "content": "", "tool_calls": ""}, TypeError, r"'tool_calls' must be a list, not str"),
         ({5: 6}, ValueError, r"messages\[1\] has an unknown key 5"),
     ],
 )
@@ -88,8 +123,9 @@ def test_lone_surrogate_is_named(key: str) -> None:
         check_messages([USER, {**USER, key: "ab\ud83d"}])
 
 
-def test_text_parts_are_joined() -> None:
+def test_text_parts_are_joined_or_kept() -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    assert check_messages([{"role": "user", "content": parts}], joins_parts=False)[0]["content"] == parts
     assert check_messages([{"role": "user", "content": parts}]) == [{"role": "user", "content": "one\ntwo"}]
 
 
@@ -100,7 +136,7 @@ def test_text_parts_are_joined() -> None:
         ({"text": "Hi"}, ValueError, r"\[0\] is of type None"),
         ({"type": "text"}, TypeError, r"\[0\]: 'text' must be a string, not NoneType"),
         ("Hi", TypeError, r"\[0\] must be a dict, not str"),
-        ({"type": "text", "text": "\udc80"}, ValueError, r"'content' holds a lone surrogate, U\+DC80 at index 0"),
+        ({"type": "text", "text": "\udc80"}, ValueError, r"'text' holds a lone surrogate, U\+DC80 at index 0"),
     ],
 )
 def test_other_parts_are_refused(part: Any, error: type[Exception], message: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tea_llm._check import check_int
 from tea_llm.chat.messages import check_message
 from tea_llm.types import LlmCallResult, Message
 
@@ -48,31 +50,44 @@ class Conversation:
         """
         if isinstance(message, LlmCallResult):
             message = message_of(message)
-        self._messages.append(check_message(message, len(self._messages)))
+        self._messages.append(check_message(message, len(self._messages), joins_parts=False))
 
     def trim(self, n_most: int, count: Callable[[list[dict[str, Any]]], int]) -> int:
         """Forgets the oldest turns until no more than ``n_most`` tokens are left.
 
-        A turn is a user's message with all that follows up to the next one. What stands before the first one, as a
-        system message does, and the last turn are always kept.
+        A turn is a user's message with all that follows up to the next one. System messages, whatever comes before the
+        first turn, and the last turn are always kept.
 
         Args:
             n_most: tokens. Leave room for the answer: ``llm.info.n_ctx - 500``, say.
-            count: tells how many tokens messages make: ``llm.count_tokens``.
+            count: tells how many tokens messages make: ``llm.count_tokens``. Called a few times, also for a
+                conversation of thousands of turns.
 
         Returns:
             how many messages were forgotten.
+
+        Raises:
+            TypeError: an argument of a wrong type.
         """
+        check_int("n_most", n_most, -(2**63), 2**63)
+        if not callable(count):
+            raise TypeError(f"count must be a function of messages, as llm.count_tokens, not {type(count).__name__}")
         begins = [index for index, message in enumerate(self._messages) if message["role"] == "user"]
-        n_head = begins[0] if begins else 0
-        n_forgotten = 0
-        for begin in begins:
-            kept = self._messages[:n_head] + self._messages[begin:]
-            n_forgotten = begin - n_head
-            if begin == begins[-1] or count(kept) <= n_most:
-                self._messages = kept
-                break
+        later = begins[1:]
+        if not later or count(self._messages) <= n_most:
+            return 0
+        # Fewer turns are fewer tokens, so that halving finds the first turn from which all fits.
+        first = bisect_left(later[:-1], True, key=lambda begin: count(self._since(begin)) <= n_most)
+        kept = self._since(later[first])
+        n_forgotten = len(self._messages) - len(kept)
+        self._messages = kept
         return n_forgotten
+
+    def _since(self, begin: int) -> list[dict[str, Any]]:
+        """The messages from a turn on, behind those of earlier ones that are kept."""
+        n_head = next(index for index, message in enumerate(self._messages) if message["role"] == "user")
+        kept = [message for message in self._messages[n_head:begin] if message["role"] in ("system", "developer")]
+        return self._messages[:n_head] + kept + self._messages[begin:]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it as JSON, ``{"messages": [...]}``. The file is replaced as a whole or not at all.

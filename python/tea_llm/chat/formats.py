@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tea_llm.chat.messages import check_message
+from tea_llm.chat.tools import in_words
 from tea_llm.types import Message
 
 __all__ = ["CHAT_FORMATS", "format_chat_prompt", "format_parts"]
@@ -57,6 +58,8 @@ def format_parts(
     parts: list[tuple[str, bool]] = []
     for index, item in enumerate(messages):
         message = check_message(item, index)
+        if "tool_calls" in message:
+            message = in_words(message)
         parts += _format_message(message["role"], message["content"], chat_format)
     if add_generation_prompt:
         parts.append((_opening(chat_format), True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,15 +12,18 @@ from tea_llm.types import ChatMessage, Message
 __all__ = ["check_message", "check_messages"]
 
 _KEYS = ("role", "content", "reasoning_content", "name", "tool_calls", "tool_call_id")
+_ANSWER_KEYS = ("refusal", "annotations", "audio", "function_call")
+"""More keys of an answer as OpenAI's package dumps it."""
 
 
-def check_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def check_messages(messages: Iterable[Message], *, joins_parts: bool = True) -> list[dict[str, Any]]:
     """The messages as plain dicts with ``role``, ``content`` and, where given, the other keys.
 
     Args:
         messages: dicts in the OpenAI form or ``ChatMessage``s, at least one. A content may be a list of
-            ``{"type": "text", "text": ...}`` parts, which are joined with newlines as llama.cpp does, and None beside
-            ``tool_calls``.
+            ``{"type": "text", "text": ...}`` parts, and None in an assistant's message. Other keys may be None, as in
+            a dumped answer of OpenAI's package.
+        joins_parts: make one text of a content's parts, with newlines between them, as llama.cpp does.
 
     Raises:
         TypeError: a single string or mapping for the list, or a message or value of a wrong type.
@@ -34,18 +38,19 @@ def check_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
         raise TypeError(
             f"messages must be a list of messages, not {type(given).__name__}: [{{'role': 'user', 'content': '...'}}]"
         )
-    checked = [check_message(item, index) for index, item in enumerate(given)]
+    checked = [check_message(item, index, joins_parts=joins_parts) for index, item in enumerate(given)]
     if not checked:
         raise ValueError("messages is empty: give at least one")
     return checked
 
 
-def check_message(item: object, index: int) -> dict[str, Any]:
+def check_message(item: object, index: int, *, joins_parts: bool = True) -> dict[str, Any]:
     """One message as a plain dict.
 
     Args:
         item: a ``ChatMessage`` or a mapping.
         index: its place in the list, for the error's message.
+        joins_parts: as ``check_messages``.
 
     Raises:
         TypeError: as ``check_messages``.
@@ -57,25 +62,38 @@ def check_message(item: object, index: int) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         raise TypeError(f"{where} must be a dict or a ChatMessage, not {type(item).__name__}")
     for key in item:
-        if key not in _KEYS:
+        if key not in _KEYS and key not in _ANSWER_KEYS:
             raise ValueError(f"{where} has an unknown key {key!r}: allowed are {', '.join(_KEYS)}")
     for key in ("role", "content"):
         if key not in item and not (key == "content" and item.get("tool_calls")):
             raise ValueError(f"{where} has no {key!r}")
-    checked: dict[str, Any] = {key: _check_value(key, item[key], item, where) for key in _KEYS if key in item}
-    checked.setdefault("content", None)
+    checked: dict[str, Any] = {"role": check_text(f"{where}: 'role'", item["role"])}
+    checked["content"] = _check_content(item, where, joins_parts)
+    for key in _KEYS[2:]:
+        value = item.get(key)
+        if value is not None:
+            checked[key] = _check_calls(value, where) if key == "tool_calls" else check_text(f"{where}: {key!r}", value)
+    if not checked.get("tool_calls"):
+        checked.pop("tool_calls", None)
     return checked
 
 
-def _check_value(key: str, value: object, item: Mapping[str, object], where: str) -> object:
-    if key == "tool_calls":
-        return _check_calls(value, where)
-    if key == "content":
-        if value is None and item.get("tool_calls"):
-            return None
-        if isinstance(value, (list, tuple)):
-            value = _join_parts(value, where)
-    return check_text(f"{where}: {key!r}", value)
+def _check_content(item: Mapping[str, object], where: str, joins_parts: bool) -> str | list[dict[str, str]] | None:
+    """The content; of an answer that has none its refusal, None beside calls, and else an empty text."""
+    for key in ("audio", "function_call"):
+        if item.get(key) is not None:
+            raise ValueError(f"{where}: {key!r} is not supported: give 'content', and calls in 'tool_calls'")
+    content = item.get("content")
+    if content is None and item["role"] == "assistant":
+        content = item.get("refusal")
+        if content is None:
+            return None if item.get("tool_calls") else ""
+    if isinstance(content, (list, tuple)):
+        texts = [_check_part(part, f"{where}: 'content'[{index}]") for index, part in enumerate(content)]
+        if not joins_parts:
+            return [{"type": "text", "text": text} for text in texts]
+        content = "\n".join(texts)
+    return check_text(f"{where}: 'content'", content)
 
 
 def _check_calls(calls: object, where: str) -> list[dict[str, Any]]:
@@ -87,32 +105,35 @@ def _check_calls(calls: object, where: str) -> list[dict[str, Any]]:
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(function, Mapping):
             raise TypeError(f"{name} must be like {{'id': ..., 'type': 'function', 'function': {{...}}}}")
-        for key, value in (("id", call.get("id", "")), ("name", function.get("name"))):
-            check_text(f"{name}: {key!r}", value)
-        arguments = function.get("arguments", "{}")
-        if not isinstance(arguments, (str, Mapping)):
-            raise TypeError(f"{name}: 'arguments' must be JSON or a dict, not {type(arguments).__name__}")
-        checked.append(
-            {
-                "id": call.get("id", ""),
-                "type": "function",
-                "function": {"name": function["name"], "arguments": arguments},
-            }
-        )
+        call_id = check_text(f"{name}: 'id'", "" if call.get("id") is None else call["id"])
+        function_name = check_text(f"{name}: 'name'", function.get("name"))
+        arguments = _check_arguments(function.get("arguments"), f"{name}: 'arguments'")
+        checked.append({"id": call_id, "type": "function", "function": {"name": function_name, "arguments": arguments}})
     return checked
 
 
-def _join_parts(parts: list[object] | tuple[object, ...], where: str) -> str:
-    texts: list[str] = []
-    for index, part in enumerate(parts):
-        if not isinstance(part, Mapping):
-            raise TypeError(f"{where}: 'content'[{index}] must be a dict, not {type(part).__name__}")
-        if part.get("type") != "text":
-            raise ValueError(
-                f"{where}: 'content'[{index}] is of type {part.get('type')!r}: only 'text' parts are supported"
-            )
-        text = part.get("text")
-        if not isinstance(text, str):
-            raise TypeError(f"{where}: 'content'[{index}]: 'text' must be a string, not {type(text).__name__}")
-        texts.append(text)
-    return "\n".join(texts)
+def _check_arguments(arguments: object, name: str) -> str | dict[str, Any]:
+    """JSON, or a dict of what JSON has; nothing means no arguments."""
+    if arguments is None:
+        return "{}"
+    if isinstance(arguments, str):
+        return check_text(name, arguments) if arguments.strip() else "{}"
+    if not isinstance(arguments, Mapping):
+        raise TypeError(f"{name} must be JSON or a dict, not {type(arguments).__name__}")
+    try:
+        text = json.dumps(dict(arguments), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{name} cannot be written as JSON: {error}") from None
+    check_text(name, text)
+    return dict(arguments)
+
+
+def _check_part(part: object, where: str) -> str:
+    if not isinstance(part, Mapping):
+        raise TypeError(f"{where} must be a dict, not {type(part).__name__}")
+    if part.get("type") != "text":
+        raise ValueError(f"{where} is of type {part.get('type')!r}: only 'text' parts are supported")
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise TypeError(f"{where}: 'text' must be a string, not {type(text).__name__}")
+    return check_text(f"{where}: 'text'", text)

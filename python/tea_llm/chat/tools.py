@@ -9,7 +9,7 @@ from typing import Any
 
 from tea_llm.types import ToolCall
 
-__all__ = ["chosen_tools", "describe_tools", "find_calls", "parsed_arguments"]
+__all__ = ["chosen_tools", "describe_tools", "find_calls", "in_words", "parsed_arguments"]
 
 _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 _FENCED = re.compile(r"^```(?:json)?\s*(.*?)\s*(?:```)?$", re.DOTALL)
@@ -28,7 +28,7 @@ def describe_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mappin
         messages: checked.
         tools: in the OpenAI API's form.
     """
-    described = [_in_words(message) for message in messages]
+    described = [in_words(message) for message in messages]
     if tools:
         text = _INSTRUCTION + "\n".join(json.dumps(tool["function"]) for tool in tools)
         if described and described[0]["role"] == "system":
@@ -120,7 +120,8 @@ def _numbered(calls: Sequence[tuple[str, dict[str, Any]]]) -> tuple[ToolCall, ..
     return tuple(ToolCall(f"call_{index}", name, arguments) for index, (name, arguments) in enumerate(calls))
 
 
-def _in_words(message: Mapping[str, Any]) -> dict[str, Any]:
+def in_words(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message with its calls, or what a function gave, as text."""
     content = message["content"] or ""
     if message["role"] == "tool":
         return {"role": "user", "content": f"The function returned: {content}"}
