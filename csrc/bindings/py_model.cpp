@@ -144,6 +144,16 @@ void register_model(py::module_& module) {
         },
         "(id, text, strips_left, strips_right) of every token whose text has control meaning.");
     model.def(
+        "token_texts",
+        [](const Model& self) {
+            py::list texts;
+            for (int32_t token = 0; token < self.n_vocab(); ++token) {
+                texts.append(py::bytes(llama_vocab_get_text(self.vocab(), token)));
+            }
+            return texts;
+        },
+        "Each token's text as the file spells it.");
+    model.def(
         "metadata", [](const Model& self, const std::string& key) { return py::bytes(self.metadata(key)); },
         py::arg("key"));
     model.def_property_readonly("chat_template",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
+from typing import Protocol
 
 from tea_llm._check import check_text
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.paths import explicit_model_path
+from tea_llm.wordpiece import WordPiece
 
-__all__ = ["Tokenizer"]
+__all__ = ["Encode", "Tokenizer", "encoder_of"]
 
 
 class Tokenizer:
@@ -35,6 +37,7 @@ class Tokenizer:
             self._model = _core.Model.load(os.fsencode(explicit_model_path(path)), vocab_only=True)
         finally:
             forward_native_log()
+        self._encode = encoder_of(self._model)
 
     @property
     def n_vocab(self) -> int:
@@ -54,7 +57,7 @@ class Tokenizer:
             ValueError: it holds a lone surrogate.
             InferenceError: the file holds no tokenizer.
         """
-        return encode(self._model, text, add_special=add_special, parse_special=parse_special)
+        return self._encode(check_text("text", text), add_special=bool(add_special), parse_special=bool(parse_special))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids: the inverse of ``encode``. Bytes that are not UTF-8 become U+FFFD.
@@ -69,9 +72,15 @@ class Tokenizer:
         return f"Tokenizer(n_vocab={self.n_vocab})"
 
 
-def encode(model: _core.Model, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-    """``Tokenizer.encode`` for a loaded model."""
-    return model.encode(check_text("text", text), add_special=bool(add_special), parse_special=bool(parse_special))
+class Encode(Protocol):
+    """``Tokenizer.encode`` of a checked text."""
+
+    def __call__(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+
+
+def encoder_of(model: _core.Model) -> Encode:
+    """How texts become token ids of a loaded model: llama.cpp's way, or ours where that is not the reference's."""
+    return WordPiece(model).encode if model.metadata("tokenizer.ggml.model") == b"bert" else model.encode
 
 
 def decode(model: _core.Model, tokens: Sequence[int]) -> str:

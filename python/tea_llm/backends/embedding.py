@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.vectors import EmbedOptions, VectorTable, checked_texts, groups
-from tea_llm.backends.wordpiece import with_hangul_apart, without_long_words
 from tea_llm.catalog import embedding_prompt
 from tea_llm.errors import ContextOverflowError, EngineClosedError
 from tea_llm.types import EmbedInfo
@@ -24,6 +23,7 @@ from tea_llm.types import EmbedInfo
 if TYPE_CHECKING:
     from tea_llm.backends.vectors import Truncate
     from tea_llm.chat.prompt import Runs
+    from tea_llm.tokenizer import Encode
 
 __all__ = ["LocalEmbedder", "in_thread"]
 
@@ -41,21 +41,27 @@ class LocalEmbedder:
     Args:
         model: the loaded model.
         name: of it.
+        encode: token ids of a text.
         encode_runs: token ids of a prompt, of which a part is not to be trusted.
         engine: whose number of threads holds here, too.
     """
 
     def __init__(
-        self, model: _core.Model, name: str, encode_runs: Callable[[Runs], list[int]], engine: _core.Engine
+        self,
+        model: _core.Model,
+        name: str,
+        encode: Encode,
+        encode_runs: Callable[[Runs], list[int]],
+        engine: _core.Engine,
     ) -> None:
         self._model = model
         self._name = name
+        self._encode_text = encode
         self._encode_runs = encode_runs
         self._engine = engine
         self._lock = threading.Lock()
         self._natives: dict[str, _core.Embedder] = {}
         self._is_closed = False
-        self._is_wordpiece = model.metadata("tokenizer.ggml.model") == b"bert"
 
     def embed(
         self, text: str | Iterable[str], options: EmbedOptions, check: Callable[[], object] | None = None
@@ -130,17 +136,12 @@ class LocalEmbedder:
 
     def _encode(self, text: str) -> list[int]:
         """Without what is put before and behind each text."""
-        pieces = without_long_words(with_hangul_apart(text)) if self._is_wordpiece else [text]
-        tokens = self._model.encode(pieces[0], add_special=False, parse_special=False)
-        for piece in pieces[1:]:
-            tokens += self._model.encode("[UNK]", add_special=False, parse_special=True)
-            tokens += self._model.encode(piece, add_special=False, parse_special=False)
-        return tokens
+        return self._encode_text(text, add_special=False, parse_special=False)
 
     @cached_property
     def _ends(self) -> tuple[list[int], list[int]]:
         """What is put before and behind each text."""
-        ends = self._model.encode("", add_special=True, parse_special=False)
+        ends = self._encode_text("", add_special=True, parse_special=False)
         n_begin = int(self._model.adds_bos and self._model.bos in ends[:1])
         return ends[:n_begin], ends[n_begin:]
 

@@ -24,7 +24,7 @@ from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.submission import submit
 from tea_llm.chat.tools import chosen_tools
 from tea_llm.errors import EngineClosedError, StateFileError
-from tea_llm.tokenizer import check_tokens, decode, encode
+from tea_llm.tokenizer import check_tokens, decode, encoder_of
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class LocalLlmBackend(LlmBackend):
         self._identity = state_file.identity(path)
         self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
-        self._embedder = LocalEmbedder(model, self._name, prompt.encode, engine)
+        self._encode = encoder_of(model)
+        self._embedder = LocalEmbedder(model, self._name, self._encode, prompt.encode, engine)
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
         _open_backends.add(self)
 
@@ -143,7 +144,8 @@ class LocalLlmBackend(LlmBackend):
 
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The token ids of a text; see ``Tokenizer.encode``."""
-        return encode(self._open_model(), text, add_special=add_special, parse_special=parse_special)
+        self._open_model()
+        return self._encode(check_text("text", text), add_special=bool(add_special), parse_special=bool(parse_special))
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids; see ``Tokenizer.decode``."""
@@ -343,7 +345,7 @@ class LocalLlmBackend(LlmBackend):
         if not isinstance(prompt, str):
             tokens = check_tokens(model, prompt)
         elif prompt:
-            tokens = model.encode(check_text("prompt", prompt), add_special=True, parse_special=True)
+            tokens = self._encode(check_text("prompt", prompt), add_special=True, parse_special=True)
             if model.adds_bos and tokens[:2] == [model.bos, model.bos]:
                 del tokens[0]  # the caller wrote it, as render_chat() does
         if not tokens:
