@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -171,7 +172,12 @@ int32_t Task::next_token(float* logits, int32_t n_vocab) {
 
 bool Task::score(int32_t position, const float* logits, int32_t n_vocab) {
     const auto logit = static_cast<double>(logits[tokens_[static_cast<size_t>(position)]]);
-    result_.scores.push_back(static_cast<float>(logit - LogitRow(logits, n_vocab).log_total()));
+    const auto score = static_cast<float>(logit - LogitRow(logits, n_vocab).log_total());
+    if (std::isnan(score)) {
+        throw Error(ErrorKind::inference, "the model gives token " + std::to_string(position) +
+                                              " of the text no finite score: its weights are damaged");
+    }
+    result_.scores.push_back(score);
     first_token_at_ = last_token_at_ = Request::Clock::now();
     return position < n_known();
 }

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ import pytest
 import tea_llm
 from support.process import run_python
 from support.reference_bert import ReferenceBert
-from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, EngineClosedError, LocalLlmBackend
+from support.tiny_gguf import Tensors
+from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, EngineClosedError, InferenceError, LocalLlmBackend
 from tea_llm.backends.vectors import EmbedOptions, Truncate
 
 ROUNDING = 1e-4
@@ -361,3 +362,23 @@ def test_threads_side_by_side(tiny_model: Callable[..., Path]) -> None:
             with pytest.raises(ZeroDivisionError):
                 four._embedder.embed(texts, EmbedOptions(), stop)
         np.testing.assert_allclose(four.embed(texts), expected, atol=ROUNDING)
+
+
+def with_one_bad_token(tensors: Tensors) -> None:
+    tensors["token_embd.weight"][BAD_TOKEN] = np.nan
+
+
+BAD_TOKEN = 77
+
+
+@pytest.mark.parametrize("pooling", [None, "none"])
+def test_nan_is_an_error_that_names_the_text(tiny_model: Callable[..., Path], pooling: Literal["none"] | None) -> None:
+    with tea_llm.load(tiny_model("bert", edit=with_one_bad_token), n_threads=1) as llm:
+        bad = llm.detokenize([BAD_TOKEN]).strip()
+        texts = ["a b", "c d e", f"one {bad} more", "fish", bad]
+        assert [BAD_TOKEN in llm.tokenize(text) for text in texts] == [False, False, True, False, True]
+        with pytest.raises(InferenceError, match=r"^text\[2\] gives NaN"):
+            llm.embed(texts, pooling=pooling)
+        with pytest.raises(InferenceError, match=r"^text gives NaN"):
+            asyncio.run(llm.aembed(bad))
+        assert np.isfinite(llm.embed(texts[:2])).all()

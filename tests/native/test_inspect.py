@@ -87,3 +87,12 @@ def test_the_command(tiny_model: Callable[..., Path], capsys: pytest.CaptureFixt
     assert facts["memory_bytes"]["total"] == sum(
         facts["memory_bytes"][part] for part in ("weights", "cache", "compute")
     )
+
+
+def test_json_has_no_nan(tiny_model: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tiny_model("llama", overrides={"general.a": float("nan"), "general.b": float("inf")}))
+    assert cli.main(["inspect", path, "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "NaN" not in printed
+    assert "Infinity" not in printed
+    assert json.loads(printed)["metadata"]["general.a"] is None

@@ -12,7 +12,14 @@ import pytest
 import tea_llm
 from support.reference_bert import ReferenceBert
 from support.tiny_gguf import Tensors
-from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, EngineClosedError, LocalLlmBackend, RerankResult
+from tea_llm import (
+    ContextOverflowError,
+    EmbeddingNotSupportedError,
+    EngineClosedError,
+    InferenceError,
+    LocalLlmBackend,
+    RerankResult,
+)
 
 N_EMBD = 64
 ROUNDING = 5e-3  # llama.cpp looks its GELU up in a table of half precision
@@ -122,3 +129,16 @@ def test_wrong_arguments(path: Path) -> None:
             llm.rerank("a", ["b", "\ud800"])
     with pytest.raises(EngineClosedError):
         llm.rerank("a", ["b"])
+
+
+def test_nan_is_an_error_that_names_the_document(tiny_model: Callable[..., Path]) -> None:
+    def damaged(tensors: Tensors) -> None:
+        with_classifier(tensors)
+        tensors["token_embd.weight"][77] = np.nan
+
+    path = tiny_model("bert", overrides={"bert.pooling_type": 4}, edit=damaged)
+    with tea_llm.load(path, n_threads=1) as llm:
+        documents = ["fish", "a list", llm.detokenize([77])]
+        with pytest.raises(InferenceError, match=r"^documents\[2\], with the query, gives NaN"):
+            llm.rerank("a query", documents)
+        assert len(llm.rerank("a query", documents[:2])) == 2

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import tea_llm
 from support.steps import EXACT
-from tea_llm import ContextOverflowError, GenerationTimeoutError
+from support.tiny_gguf import Tensors
+from tea_llm import ContextOverflowError, GenerationTimeoutError, InferenceError
 
 
 def some_tokens(seed: int, n: int) -> list[int]:
@@ -76,3 +77,15 @@ def test_odd_texts(tiny_model: Callable[..., Path]) -> None:
             llm.score([5] * 300)
         with pytest.raises(GenerationTimeoutError):
             llm.score([5] * 250, timeout=1e-6)
+
+
+def test_nan_is_an_error(tiny_model: Callable[..., Path]) -> None:
+    def damaged(tensors: Tensors) -> None:
+        tensors["token_embd.weight"][77] = np.nan
+
+    with tea_llm.load(tiny_model("llama", edit=damaged), n_ctx=256, n_threads=1) as llm:
+        with pytest.raises(InferenceError, match="token 3 of the text"):
+            llm.score([5, 6, 77, 8])
+        with pytest.raises(InferenceError, match="token 3 of the text"):
+            asyncio.run(llm.ascore([5, 6, 77, 8]))
+        assert np.isfinite(llm.score([5, 6, 8])[1:]).all()

@@ -81,7 +81,7 @@ def parse_vectors(answer: object, n_texts: int) -> NDArray[np.float32]:
             raise ApiResponseError(f"an embedding that holds more than numbers: {some(item)}")
         vectors[index] = vector
         if not all(abs(number) < _LARGEST for number in vector):  # NaN is not
-            raise ApiResponseError("an embedding with numbers that are none")
+            raise ApiResponseError("an embedding contains NaN or infinite values")
     if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
         raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
     return np.array(vectors, np.float32)

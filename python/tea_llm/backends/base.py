@@ -287,6 +287,7 @@ class LlmBackend(ABC):
         Raises:
             EmbeddingNotSupportedError: the model gives none.
             ContextOverflowError: a text is longer than the model takes, and ``truncate`` is ``"error"``.
+            InferenceError: the model gives NaN or infinite numbers for a text; names it.
             TypeError: a text is not a string, an option that does not exist.
             ValueError: a lone surrogate in a text, an option out of range or that this backend has not got.
 
@@ -362,6 +363,7 @@ class LlmBackend(ABC):
         Raises:
             EmbeddingNotSupportedError: the model is no reranker, or the API has none.
             ContextOverflowError: query and document together are longer than the model takes.
+            InferenceError: the model gives a document no finite score; names it.
             TypeError: a text is not a string.
             ValueError: a lone surrogate in a text, a ``top_n`` below 1.
 

@@ -17,7 +17,7 @@ from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.vectors import EmbedOptions, VectorTable, checked_texts, groups
 from tea_llm.catalog import embedding_prompt
-from tea_llm.errors import ContextOverflowError, EngineClosedError
+from tea_llm.errors import ContextOverflowError, EngineClosedError, InferenceError
 from tea_llm.types import EmbedInfo
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ class LocalEmbedder:
                 _check_length(name, len(texts[-1]), native.n_longest, "; truncate= cuts what is longer")
                 tokens_of.append(len(texts[-1]))
                 is_cut.append(len(texts[-1]) < n_ends + len(tokens))
-            n_rows = sum(map(len, texts)) if options.pooling == "none" else len(texts)
-            rows = np.empty((n_rows, native.n_out), np.float32)
-            native.embed(texts, rows, check)
+            names = [name for name, _ in group]
+            rows = _computed(native, names, texts, check, rows_of=len if options.pooling == "none" else _one)
             table.add(options.finish(rows))
             if options.progress is not None:
                 options.progress(len(tokens_of))
@@ -101,12 +100,14 @@ class LocalEmbedder:
         """A score for each document; ``check`` as in ``embed``."""
         native = self._native("rank")
         pairs = [self._pair(query, document) for document in documents]
-        for index, pair in enumerate(pairs):
-            _check_length(f"documents[{index}], with the query,", len(pair), native.n_longest)
-        scores = np.empty((len(pairs), native.n_out), np.float32)
+        names = [f"documents[{index}], with the query," for index in range(len(pairs))]
+        for name, pair in zip(names, pairs, strict=True):
+            _check_length(name, len(pair), native.n_longest)
+        scores: list[float] = []
         for begin in range(0, len(pairs), _WINDOW):
-            native.embed(pairs[begin : begin + _WINDOW], scores[begin : begin + _WINDOW], check)
-        return [float(score) for score in scores[:, 0]]
+            window = slice(begin, begin + _WINDOW)
+            scores += _computed(native, names[window], pairs[window], check)[:, 0].tolist()
+        return scores
 
     def close(self) -> None:
         """Frees the contexts; calls raise ``EngineClosedError`` from here on."""
@@ -172,6 +173,43 @@ def _check_length(name: str, n_tokens: int, n_most: int, advice: str = "") -> No
         raise ValueError(f"{name} is empty, and this model has no token for an empty text")
     if n_tokens > n_most:
         raise ContextOverflowError(f"{name} has {n_tokens} tokens: this model takes {n_most}{advice}", n_tokens, n_most)
+
+
+def _one(tokens: Sequence[int]) -> int:  # noqa: ARG001 - a text's rows, where it has one vector
+    return 1
+
+
+def _computed(
+    native: _core.Embedder,
+    names: Sequence[str],
+    texts: list[list[int]],
+    check: Callable[[], object] | None,
+    *,
+    rows_of: Callable[[list[int]], int] = _one,
+) -> NDArray[np.float32]:
+    """The rows of all texts, one below the other.
+
+    Raises:
+        InferenceError: a number in them is NaN or infinite; names the text.
+    """
+
+    def rows_for(some: list[list[int]]) -> NDArray[np.float32]:
+        rows = np.empty((sum(map(rows_of, some)), native.n_out), np.float32)
+        native.embed(some, rows, check)
+        return rows
+
+    rows = rows_for(texts)
+    is_good = np.isfinite(rows).all(axis=1)
+    if is_good.all():
+        return rows
+    # A text's NaN can spread to others of its step: the one to name has it alone, too.
+    owners = np.repeat(np.arange(len(texts)), list(map(rows_of, texts)))
+    bad = sorted(set(owners[~is_good].tolist()))
+    guilty = next((index for index in bad if not np.isfinite(rows_for([texts[index]])).all()), bad[0])
+    raise InferenceError(
+        f"{names[guilty]} gives NaN or infinite numbers: the model's weights are damaged, or too large for their type; "
+        "try another file of this model"
+    )
 
 
 async def in_thread(work: Callable[..., _T], *args: object) -> _T:

@@ -236,7 +236,8 @@ class LocalLlmBackend(LlmBackend):
             ContextOverflowError: the text does not fit.
             GenerationTimeoutError: out of time.
             TypeError, ValueError: a wrong argument, an empty text.
-            EngineClosedError, InferenceError: as requests do.
+            InferenceError: the model gives a token no finite score; and as requests do.
+            EngineClosedError: as requests do.
 
         Example:
             >>> llm.score("The sky is blue.").shape  # doctest: +SKIP

@@ -47,7 +47,7 @@ def embed(
             np.save(sink, vectors)
         else:
             for index, vector in enumerate(vectors):
-                sink.write(json.dumps({"index": index, "embedding": vector.tolist()}).encode() + b"\n")
+                sink.write(json.dumps({"index": index, "embedding": vector.tolist()}, allow_nan=False).encode() + b"\n")
 
 
 def _texts(lines: Iterable[str], field: str | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import typer
@@ -65,7 +66,10 @@ def _facts(file: ModelFile) -> dict[str, object]:
             "compute": memory.compute,
             "total": memory.total,
         },
-        "metadata": dict(file.metadata),
+        "metadata": {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value  # JSON has no NaN
+            for key, value in file.metadata.items()
+        },
     }
 
 

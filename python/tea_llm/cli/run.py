@@ -85,8 +85,8 @@ def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
 
 def _print_json(value: object, *, indent: int | None) -> None:
     try:
-        text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-    except (TypeError, ValueError) as error:  # keys that are no text, a list that holds itself
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=str, allow_nan=False)
+    except (TypeError, ValueError) as error:  # keys that are not texts, a list that holds itself, NaN
         raise ValueError(f"the state is not JSON: {error}") from None
     print(text, flush=True)
 
