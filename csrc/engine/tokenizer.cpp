@@ -28,6 +28,19 @@ bool can_add_special(const llama_vocab* vocab) {
            (!llama_vocab_get_add_eos(vocab) || llama_vocab_eos(vocab) >= 0);
 }
 
+// Whether `encode` puts a space before a text, as SentencePiece does.
+bool puts_space_before_text(const Model& model) {
+    const auto tokens = encode(model, "a", /*add_special=*/false, /*parse_special=*/false);
+    return !tokens.empty() && piece(model, tokens.front()).rfind(' ', 0) == 0;
+}
+
+// Whether the text behind this token is encoded as if it began there, space included.
+bool begins_text_anew(const llama_vocab* vocab, int32_t token) {
+    constexpr int attributes = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED;
+    return llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM &&
+           (llama_vocab_get_attr(vocab, token) & attributes) != 0;
+}
+
 std::vector<int32_t> encode_here(const Model& model, std::string_view text, bool add_special,
                                  bool parse_special) {
     const runtime::AbortGuard guard;
@@ -80,30 +93,26 @@ std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_
 std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
     check_has_tokenizer(model);
     check_ids(model, tokens);
-    // llama_detokenize can leave BOS and EOS out, too, but keeps the space that encoding put before the
-    // text then.
+    const llama_vocab* vocab = model.vocab();
     auto begin = tokens.begin();
     auto end = tokens.end();
-    if (begin != end && llama_vocab_get_add_bos(model.vocab()) && *begin == llama_vocab_bos(model.vocab())) {
+    const auto is_last = [&](int32_t id) { return begin != end && *(end - 1) == id; };
+    if (begin != end && llama_vocab_get_add_bos(vocab) && *begin == llama_vocab_bos(vocab)) {
         ++begin;
     }
-    if (begin != end && llama_vocab_get_add_eos(model.vocab()) &&
-        *(end - 1) == llama_vocab_eos(model.vocab())) {
+    if ((llama_vocab_get_add_eos(vocab) && is_last(llama_vocab_eos(vocab))) ||
+        (llama_vocab_get_add_sep(vocab) && is_last(llama_vocab_sep(vocab)))) {
         --end;
     }
-    const std::vector<int32_t> inner(begin, end);
-    std::string text(inner.size() * 8, '\0');
-    const auto detokenize = [&] {
-        return llama_detokenize(model.vocab(), inner.data(), static_cast<int32_t>(inner.size()), text.data(),
-                                static_cast<int32_t>(text.size()), /*remove_special=*/false,
-                                /*unparse_special=*/true);
-    };
-    int32_t n_bytes = detokenize();
-    if (n_bytes < 0) {
-        text.resize(static_cast<size_t>(-static_cast<int64_t>(n_bytes)));
-        n_bytes = detokenize();
+    // llama_detokenize would also take spaces away that `encode` has not put there, before punctuation.
+    const bool puts_spaces = puts_space_before_text(model);
+    bool has_put_space = puts_spaces;
+    std::string text;
+    for (; begin != end; ++begin) {
+        const std::string bytes = piece(model, *begin, /*shows_control=*/true);
+        text.append(bytes, has_put_space && bytes.rfind(' ', 0) == 0 ? 1 : 0, std::string::npos);
+        has_put_space = puts_spaces && begins_text_anew(vocab, *begin);
     }
-    text.resize(static_cast<size_t>(std::max(0, n_bytes)));
     return text;
 }
 

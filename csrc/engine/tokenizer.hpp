@@ -16,8 +16,8 @@ namespace tea::tokenizer {
 // Throws Error{inference} for a model without a tokenizer.
 std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_special, bool parse_special);
 
-// The inverse: bytes, not always valid UTF-8. BOS and EOS that `encode` added are left out, all other
-// tokens are written as their text. Throws Error{invalid_argument} for an id outside the vocabulary.
+// The inverse: bytes, not always valid UTF-8. The tokens and spaces that `encode` adds are left out, all
+// other tokens are written as their text. Throws Error{invalid_argument} for an id outside the vocabulary.
 std::string decode(const Model& model, const std::vector<int32_t>& tokens);
 
 // Bytes that one generated token adds to the answer; empty for control tokens unless they are shown.

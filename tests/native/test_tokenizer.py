@@ -18,6 +18,22 @@ def test_ids_are_those_of_the_original_tokenizer(case: VocabCase) -> None:
         assert tokenizer.encode(text, add_special=False) == ids, text
 
 
+SPACED = ["Hello , world .", "it 's , don 't we 're x ' y ?", "  two  ", " .", "\n x ,", ""]
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if case.name != "bert-bge"], ids=lambda case: case.name)
+def test_decode_is_the_inverse_of_encode(case: VocabCase) -> None:
+    tokenizer = Tokenizer(case.path)
+    for text in SPACED + [text for text, _ in case.texts]:
+        for add_special in (True, False):
+            assert tokenizer.decode(tokenizer.encode(text, add_special=add_special)) == text
+
+
+def test_decode_gives_the_words_that_wordpiece_kept(llama_cpp_dir: Path) -> None:
+    tokenizer = Tokenizer(llama_cpp_dir / "models" / "ggml-vocab-bert-bge.gguf")
+    assert tokenizer.decode(tokenizer.encode("Hello , World .")) == "hello , world ."
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model: Callable[..., Path]) -> Tokenizer:
     return Tokenizer(tiny_model("llama"))
@@ -33,6 +49,8 @@ def test_special_tokens(tokenizer: Tokenizer) -> None:
     parsed = tokenizer.encode("<|im_end|>", add_special=False, parse_special=True)
     assert len(parsed) < len(plain)
     assert tokenizer.decode(parsed) == tokenizer.decode(plain) == "<|im_end|>"
+    text = "<|im_start|>a <|im_end|> b<|im_end|>  c ."  # behind each of them encode puts a space
+    assert tokenizer.decode(tokenizer.encode(text, parse_special=True)) == text
     assert len(tokenizer.encode("x")) == len(tokenizer.encode("x", add_special=False)) + 1
 
 

@@ -119,7 +119,7 @@ def bpe_vocab() -> TinyVocab:
     for text in CONTROL_TOKENS:
         vocab.add(text, CONTROL)
     vocab.keys = {
-        "pre": "qwen2",  # "gpt-2" would drop spaces before punctuation when decoding
+        "pre": "qwen2",
         "merges": merges,
         "eos_token_id": end_of_text,
         "padding_token_id": end_of_text,
