@@ -48,5 +48,7 @@ else:
         _core = importlib.import_module("tea_llm._core")
         _core.set_backend_directories(backend_directories())
     except ImportError as error:  # not built, or a library of the system is missing: the message says which
+        if error.name == "tea_llm":  # a sub-interpreter: nothing that needs numpy would work, either
+            raise
         IS_NATIVE = False
         _core = _Missing(str(error))
