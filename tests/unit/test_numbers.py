@@ -73,3 +73,13 @@ def test_any_integer(text: str) -> None:
 @pytest.mark.parametrize("text", ["0", "-0.5", "12.5e-3", "1E10", "-0"])
 def test_any_number(text: str) -> None:
     assert matcher(NUMBER).fullmatch(text)
+
+
+def test_digits_that_a_float_drops_do_not_reach_an_excluded_bound() -> None:
+    bound = "4.124959533119196"
+    pattern = matcher(*numbers_between(None, Decimal(bound), excludes_high=True))
+    assert not pattern.fullmatch("4.1249595331191959999999")  # the same float
+    assert pattern.fullmatch("4.124959533119195")
+    pattern = matcher(*numbers_between(Decimal(bound), None, excludes_low=True))
+    assert not pattern.fullmatch("4.1249595331191960000001")
+    assert pattern.fullmatch("4.124959533119197")

@@ -71,7 +71,7 @@ class LlmBackend(ABC):
             they need its place. Ten seconds of waiting count as one more. Default 0. Local only.
         grammar: GBNF, as llama.cpp has it, that the answer matches from its first to its last character, unless
             ``max_tokens`` or a stop string ends it before. Local only.
-        regex: a regular expression that it matches in the same way: Python's syntax without look-around and
+        regex: a regular expression that it matches in the same way: Python's syntax without look-behind and
             back-references; ``.`` is anything but a newline, ``\\d``, ``\\w`` and ``\\s`` are ASCII. Local only.
         template_kwargs: more variables for the chat template, ``{"enable_thinking": False}`` say. Local only.
         now: the time that a chat template may ask for; None (default): the clock's. Local only.

@@ -11,6 +11,7 @@ from typing import Any
 
 from tea_llm._check import check_int
 from tea_llm.chat.conversation import Conversation
+from tea_llm.grammar.pydantic_schema import schema_of_class
 from tea_llm.types import LlmCallResult, Message, ToolCall
 
 __all__ = ["FunctionTool", "FunctionTools", "ToolRun"]
@@ -52,7 +53,7 @@ class FunctionTool:
     @property
     def definition(self) -> dict[str, Any]:
         """What the model is told, in the OpenAI API's form."""
-        schema = {key: value for key, value in self._model.model_json_schema().items() if key != "title"}
+        schema = {key: value for key, value in schema_of_class(self._model).items() if key != "title"}
         description = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
         described = {"description": description} if description else {}
         return {"type": "function", "function": {"name": self.name, **described, "parameters": schema}}

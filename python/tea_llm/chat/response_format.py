@@ -11,6 +11,7 @@ from typing import Any
 
 from tea_llm.errors import ApiResponseError, InferenceError
 from tea_llm.grammar.keywords import KNOWN
+from tea_llm.grammar.pydantic_schema import schema_of_class
 from tea_llm.types import Choice, LlmCallResult
 
 __all__ = ["ResponseFormat"]
@@ -41,14 +42,14 @@ class ResponseFormat:
         if form is None:
             return None
         if isinstance(form, type) and hasattr(form, "model_json_schema") and hasattr(form, "model_validate_json"):
-            schema = form.model_json_schema()
-            return cls(wire=_wire(schema, form.__name__), schema=schema, model=form)
+            of_class = schema_of_class(form)
+            return cls(wire=_wire(of_class, form.__name__), schema=of_class, model=form)
         if not isinstance(form, Mapping):
             raise TypeError(f"response_format must be a pydantic class or a dict, not {_name_of(form)}")
         if form.get("type") == "text":
             return None
         if form.get("type") == "json_object":
-            return cls(wire=form, schema={"type": "object"})
+            return cls._json_object(form)
         if form.get("type") == "json_schema":
             inner = form.get("json_schema")
             schema = inner.get("schema") if isinstance(inner, Mapping) else None
@@ -64,6 +65,21 @@ class ResponseFormat:
             schema = json.loads(json.dumps(form, allow_nan=False))
         except RecursionError:
             raise ValueError("response_format is a schema that is nested too deep, or holds itself") from None
+        return cls(wire=_wire(schema, schema.get("title")), schema=schema)
+
+    @classmethod
+    def _json_object(cls, form: Mapping[str, Any]) -> ResponseFormat:
+        """OpenAI's form of any object, or with a ``schema`` as llama.cpp's server and llama-cpp-python take it."""
+        unknown = form.keys() - {"type", "schema"}
+        if unknown:
+            raise ValueError(
+                f"response_format of type 'json_object' has unknown keys: {', '.join(sorted(map(str, unknown)))}"
+            )
+        schema = form.get("schema")
+        if schema is None:
+            return cls(wire={"type": "json_object"}, schema={"type": "object"})
+        if not isinstance(schema, Mapping):
+            raise TypeError(f"the 'schema' of response_format must be a dict, not {_name_of(schema)}")
         return cls(wire=_wire(schema, schema.get("title")), schema=schema)
 
     def grammar(self) -> str:

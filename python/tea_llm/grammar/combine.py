@@ -22,12 +22,16 @@ def merged(one: Schema, other: Schema) -> dict[str, Any]:
     Raises:
         GrammarError: that cannot be told from their keywords alone.
     """
+    if "type" in one and "type" in other and not _common_types(types_of(one), types_of(other)):
+        return {"type": []}
     result = dict(one)
     for key, value in other.items():
         if key not in KNOWN or key not in result or same_json(result[key], value):
             result[key] = value
         elif key == "type":
             result[key] = _common_types(types_of(result), types_of(other))
+        elif key == "const":
+            return {"type": []}
         elif key == "enum":
             result[key] = [item for item in result[key] if any(same_json(item, allowed) for allowed in value)]
         elif key == "required":
@@ -87,9 +91,8 @@ def exclude_each_other(schemas: Sequence[Schema]) -> bool:
 
 def _common_types(one: list[str], other: list[str]) -> list[str]:
     common = [name for name in one if name in other]
-    if "integer" not in common and {"integer", "number"} <= {*one, *other}:
-        common.append("integer")
-    return common
+    is_whole = ("integer" in one and "number" in other) or ("number" in one and "integer" in other)
+    return [*common, "integer"] if is_whole and "integer" not in common else common
 
 
 def _merged_properties(one: Schema, other: Schema) -> dict[str, Any]:

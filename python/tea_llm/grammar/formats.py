@@ -28,5 +28,5 @@ FORMATS = {
         "uuid": rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}",
     }.items()
 }
-UNCHECKED_FORMATS = frozenset(("binary", "password"))
-"""OpenAPI's, which allow any string."""
+UNCHECKED_FORMATS = frozenset(("binary", "password", "path", "file-path", "directory-path"))
+"""OpenAPI's and pydantic's, which allow any string."""

@@ -6,6 +6,7 @@ has so few digits that rounding to a float cannot carry it over a bound.
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 __all__ = ["INTEGER", "NUMBER", "integers_between", "numbers_between"]
@@ -33,6 +34,10 @@ def numbers_between(
     low: Decimal | None, high: Decimal | None, *, excludes_low: bool = False, excludes_high: bool = False
 ) -> list[str]:
     """The same for numbers, without an exponent."""
+    if low is not None and excludes_low and _is_long(low):
+        low, excludes_low = _next_float(low, math.inf), False
+    if high is not None and excludes_high and _is_long(high):
+        high, excludes_high = _next_float(high, -math.inf), False
     found = []
     zero = Decimal(0)
     if low is None or low < 0:
@@ -43,6 +48,15 @@ def numbers_between(
         least, excludes_least = (low, excludes_low) if low is not None and low >= 0 else (zero, False)
         found += _decimals(least, high, excludes_least, excludes_high)
     return found
+
+
+def _is_long(bound: Decimal) -> bool:
+    """Whether digits after the bound's own might be lost in a float, so that it equals the bound."""
+    return len(bound.as_tuple().digits) > 8
+
+
+def _next_float(bound: Decimal, towards: float) -> Decimal:
+    return Decimal(repr(math.nextafter(float(bound), towards)))
 
 
 def _magnitudes(low: int, high: int | None) -> list[str]:

@@ -7,37 +7,19 @@ where ``additionalProperties`` asks for them, numbers have at most 18 digits, an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 from tea_llm.errors import GrammarError
 from tea_llm.grammar.characters import char_set, complement, in_text, quoted
 from tea_llm.grammar.combine import Schema, exclude_each_other, is_of, merged, same_json, types_of
-from tea_llm.grammar.formats import FORMATS, UNCHECKED_FORMATS
 from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, OF_TYPE
-from tea_llm.grammar.numbers import INTEGER, NUMBER, integers_between, numbers_between
-from tea_llm.grammar.regex import MOST_REPEATS, regex_in_json
+from tea_llm.grammar.references import resolved, resources_with_references
+from tea_llm.grammar.rules import NothingError, Rules
+from tea_llm.grammar.scalars import SCALARS, limits, repeats
 
 __all__ = ["schema_to_gbnf"]
-
-_RULES = {
-    "space": r'" "? | "\n" [ \t]{0,20}',
-    "char": r'[^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" code)',
-    "code": '[0-9A-CE-Fa-ce-f] hex hex hex | [Dd] [0-7] hex hex | [Dd] [89ABab] hex hex "\\\\u" [Dd] [C-Fc-f] hex hex',
-    "hex": "[0-9A-Fa-f]",
-    "string": r'"\"" char* "\""',
-    "integer": INTEGER,
-    "number": NUMBER,
-    "boolean": '"true" | "false"',
-    "null": '"null"',
-    "member": 'string ":" space value',
-    "object": '"{" space (member ("," space member)*)? space "}"',
-    "array": '"[" space (value ("," space value)*)? space "]"',
-    "value": "object | array | string | number | boolean | null",
-}
-"""Rules of the same name in every grammar."""
 
 _CONSTRAINTS = frozenset(name for names in OF_TYPE.values() for name in names)
 _KEY_CHARACTERS = complement(((1, 31), (0x22, 0x22), (0x5C, 0x5C)))
@@ -54,43 +36,85 @@ def schema_to_gbnf(schema: Schema | bool) -> str:
     """
     try:
         plain = json.loads(json.dumps(schema, allow_nan=False))
-        compiler = _Compiler(plain)
-        root = compiler.value(plain, "#")
+        compiler, rules, root = _compiled(plain)
     except ValueError as error:  # json's
         raise GrammarError(f"not a JSON schema: {error}") from None
     except RecursionError:
         raise GrammarError("the schema is nested too deep, or a $ref of it leads to itself") from None
+    except NothingError as reason:
+        raise GrammarError(f"the schema allows nothing: {reason}") from None
     if compiler.problems:
         raise GrammarError("a grammar cannot enforce this schema: " + "; ".join(compiler.problems))
-    return "".join(f"{name} ::= {body}\n" for name, body in ({"root": root} | compiler.rules).items())
+    return rules.gbnf(root)
+
+
+def _compiled(document: Any) -> tuple[_Compiler, Rules, str]:
+    """A compiler that has read the document, its rules, and the body of the one for the document.
+
+    A reference allows something if its target does where references to the target itself do not count. Those that were
+    found to are known the next time, until no more are found.
+    """
+    known: set[str] = set()
+    while True:
+        rules = Rules()
+        compiler = _Compiler(document, rules, known)
+        try:
+            root = compiler.value(document, "#")
+        except NothingError:
+            if not compiler.was_wrong_about_a_reference:
+                raise
+        else:
+            if not compiler.was_wrong_about_a_reference:
+                return compiler, rules, root
+        known |= compiler.satisfiable
 
 
 class _Compiler:
     """Turns schemas into rules. Each method that returns text returns the name of a rule, or a body for one.
 
+    They raise ``NothingError`` where nothing is allowed: an alternative is then left out.
+
+    Args:
+        document: the whole schema.
+        rules: where rules are put.
+        known: references that allow something.
+
     Attributes:
         problems: what cannot be enforced, and where.
+        satisfiable: references that turned out to allow something.
     """
 
-    def __init__(self, document: Any) -> None:
-        self.problems: list[str] = []
+    def __init__(self, document: Any, rules: Rules, known: Set[str]) -> None:
+        self.problems = [
+            f"{where}: $refs in a schema with an '$id' of its own are not supported"
+            for where in resources_with_references(document)
+        ]
+        self.satisfiable: set[str] = set()
         self._document = document
-        self._rules: dict[str, str] = {}
-        self._names: dict[str, str] = {}  # of rules, by their bodies
+        self._known = known
+        self._doubted: set[str] = set()  # references that were taken to allow nothing
+        self._entered: frozenset[str] = frozenset()  # references that lead here without anything written between
+        self._rules = rules
         self._references: dict[str, str] = {}  # rule names by pointer
 
     @property
-    def rules(self) -> dict[str, str]:
-        return _RULES | self._rules
+    def was_wrong_about_a_reference(self) -> bool:
+        """Whether one was taken to allow nothing before it turned out to allow something."""
+        return bool(self._doubted & self.satisfiable)
 
     def value(self, schema: Any, where: str) -> str:
         """A value that the schema allows."""
         if schema is True:
             return "value"
+        if schema is False:
+            raise NothingError("False allows nothing", where)
         if not isinstance(schema, Mapping):
-            return self._problem(where, f"{schema!r} allows nothing" if schema is False else f"{schema!r} is no schema")
+            return self._problem(where, f"{schema!r} is not a schema")
         try:
             return self._value(schema, where)
+        except NothingError as error:
+            error.where = error.where or where
+            raise
         except GrammarError as error:
             return self._problem(where, str(error))
         except (TypeError, AttributeError, KeyError) as error:
@@ -111,118 +135,86 @@ class _Compiler:
                 rest = {name: item for name, item in schema.items() if name != key}
                 return self._combination(key, schema[key], rest, where)
         if "const" in schema or "enum" in schema:
-            return self._literals(schema, where)
+            return self._literals(self._constants(schema, where))
         types = types_of(schema)
         if "type" not in schema:  # those that it says something of
             types = [kind for kind in types if schema.keys() & set(OF_TYPE.get(kind, ()))]
         if "number" in types and "integer" in types:
             types.remove("integer")
-        return self._either(self._typed(kind, schema, where) for kind in types)
+        if not types:
+            raise NothingError("no type is allowed")
+        return self._rules.either(self._satisfiable(partial(self._typed, kind, schema, where) for kind in types))
 
     def _typed(self, kind: str, schema: Schema, where: str) -> str:
-        writers: dict[str, Callable[[Schema, str], str]] = {
-            "object": self._object,
-            "array": self._array,
-            "string": self._string,
-            "number": self._number,
-            "integer": self._integer,
-            "boolean": lambda *_: "boolean",
-            "null": lambda *_: "null",
-        }
+        if kind in SCALARS:
+            try:
+                return SCALARS[kind](schema, self._rules)
+            except NothingError as reason:
+                raise NothingError(f"{reason}") from None
+        writers = {"object": self._object, "array": self._array}
         if kind not in writers:
             return self._problem(where, f"there is no type {kind!r}")
-        return writers[kind](schema, where)
+        entered, self._entered = self._entered, frozenset()
+        try:
+            return writers[kind](schema, where)
+        finally:
+            self._entered = entered
+
+    def _satisfiable(self, makers: Iterable[Callable[[], str]]) -> list[str]:
+        """The alternatives that allow something, of which there is at least one."""
+        outcomes = [_attempt(make) for make in makers]
+        found = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        if not found:
+            reasons = "; ".join(dict.fromkeys(map(str, outcomes)))
+            raise NothingError(f"no alternative is left ({reasons})" if len(outcomes) > 1 else reasons)
+        return found
 
     def _combination(self, key: str, schemas: Sequence[Any], rest: Schema, where: str) -> str:
-        resolved = [self._with_target(schema) for schema in schemas]
-        if not resolved:
+        if not schemas:
             return self._problem(where, f"{key!r} is empty")
         if key == "allOf":
             whole: dict[str, Any] = dict(rest)
-            for schema in resolved:
-                whole = merged(whole, schema)
+            for schema in schemas:
+                whole = merged(whole, self._with_target(schema))
             return self.value(whole, where)
-        if key == "oneOf" and not exclude_each_other(resolved):
+        places = {f"{where}/{key}/{i}": schema for i, schema in enumerate(schemas) if schema is not False}
+        targets = {place: self._with_target(schema) for place, schema in places.items()}
+        if not rest and all({"const", "enum"} & target.keys() for target in targets.values()):
+            constants = [value for place, target in targets.items() for value in self._constants(target, place)]
+            if key == "anyOf" or len({json.dumps(value) for value in constants}) == len(constants):
+                return self._literals(constants)
+        if key == "oneOf" and not exclude_each_other(list(targets.values())):
             return self._problem(where, "'oneOf' whose schemas do not exclude each other by type or by a constant")
         if rest:
-            alternatives: Iterable[Any] = (merged(schema, rest) for schema in resolved)
-        else:
-            alternatives = schemas
-        return self._either(self.value(schema, f"{where}/{key}/{i}") for i, schema in enumerate(alternatives))
+            places = {place: merged(target, rest) for place, target in targets.items()}
+        if not places:
+            raise NothingError("False allows nothing")
+        return self._rules.either(
+            self._satisfiable(partial(self.value, schema, place) for place, schema in places.items())
+        )
 
     def _with_target(self, schema: Any) -> Schema:
         """A schema with its own reference replaced by what it refers to."""
         for _ in range(100):
-            if schema is True:
-                return {}
-            if not isinstance(schema, Mapping):
-                raise GrammarError(f"{schema!r} among schemas that are combined")
-            if "$ref" not in schema:
-                return schema
-            others = {key: item for key, item in schema.items() if key != "$ref"}
-            schema = merged(self._resolved(schema["$ref"]), others)
+            plain = _as_mapping(schema)
+            if "$ref" not in plain:
+                return plain
+            others = {key: item for key, item in plain.items() if key != "$ref"}
+            schema = merged(_as_mapping(resolved(self._document, plain["$ref"])), others)
         raise GrammarError("a $ref that leads to itself")
 
-    def _literals(self, schema: Schema, where: str) -> str:
+    def _constants(self, schema: Schema, where: str) -> list[Any]:
         values = schema.get("enum", [schema.get("const")])
         if "const" in schema:
             values = [value for value in values if same_json(value, schema["const"])]
-        values = [value for value in values if any(is_of(value, kind) for kind in types_of(schema))]
         if _CONSTRAINTS & schema.keys():
-            return self._problem(where, f"{', '.join(sorted(_CONSTRAINTS & schema.keys()))} beside constants")
+            self._problem(where, f"{', '.join(sorted(_CONSTRAINTS & schema.keys()))} beside constants")
+        return [value for value in values if any(is_of(value, kind) for kind in types_of(schema))]
+
+    def _literals(self, values: Sequence[Any]) -> str:
         if not values:
-            return self._problem(where, "no constant is allowed")
-        return self._either(quoted(json.dumps(value, ensure_ascii=False)) for value in values)
-
-    # --- strings and numbers
-
-    def _string(self, schema: Schema, where: str) -> str:
-        lengths = {"minLength", "maxLength"} & schema.keys()
-        given = [name for name in ("pattern", "format") if name in schema] + sorted(lengths)
-        if schema.get("format") in UNCHECKED_FORMATS:
-            given.remove("format")
-        if not given:
-            return "string"
-        if len(given) > len(lengths or "x"):
-            return self._problem(where, f"{' and '.join(given)} together")
-        if lengths:
-            return self._rule(rf'"\"" char{self._repeats(schema, "Length", where)} "\""')
-        pattern = schema["pattern"] if given == ["pattern"] else FORMATS.get(schema["format"])
-        if pattern is None:
-            return self._problem(where, f"the format {schema['format']!r}")
-        return self._rule(rf'"\"" {regex_in_json(pattern)} "\""')
-
-    def _integer(self, schema: Schema, where: str) -> str:
-        low, high, excludes_low, excludes_high = self._bounds(schema, where)
-        if low is None and high is None:
-            return "integer"
-        least = None if low is None else int(low.to_integral_value("ROUND_CEILING"))
-        most = None if high is None else int(high.to_integral_value("ROUND_FLOOR"))
-        if least is not None and excludes_low and least == low:
-            least += 1
-        if most is not None and excludes_high and most == high:
-            most -= 1
-        if least is not None and most is not None and least > most:
-            return self._problem(where, "there is no integer between its bounds")
-        return self._either(map(self._rule, integers_between(least, most)))
-
-    def _number(self, schema: Schema, where: str) -> str:
-        low, high, excludes_low, excludes_high = self._bounds(schema, where)
-        if low is None and high is None:
-            return "number"
-        found = numbers_between(low, high, excludes_low=excludes_low, excludes_high=excludes_high)
-        if not found:
-            return self._problem(where, "there is no number between its bounds")
-        return self._either(map(self._rule, found))
-
-    def _bounds(self, schema: Schema, where: str) -> tuple[Decimal | None, Decimal | None, bool, bool]:
-        if "multipleOf" in schema and (schema["multipleOf"] != 1 or "number" in types_of(schema)):
-            self._problem(where, "'multipleOf' is not supported")
-        low, high = (_decimal(schema.get(name)) for name in ("minimum", "maximum"))
-        above, below = (_decimal(schema.get(name)) for name in ("exclusiveMinimum", "exclusiveMaximum"))
-        excludes_low = above is not None and (low is None or above >= low)
-        excludes_high = below is not None and (high is None or below <= high)
-        return (above if excludes_low else low), (below if excludes_high else high), excludes_low, excludes_high
+            raise NothingError("no constant is allowed")
+        return self._rules.one_of(values)
 
     # --- arrays and objects
 
@@ -232,50 +224,47 @@ class _Compiler:
         key, first = "items", schema.get("prefixItems", [])
         if isinstance(schema.get("items"), list):  # until draft 2019-09
             key, first = "additionalItems", schema["items"]
-        high = schema.get("maxItems")
-        low = schema.get("minItems", min(len(first), len(first) if high is None else high))
-        others = schema.get(key, low > len(first) or not first)  # of a tuple no more than it lists
-        if not first and others is True and low == 0 and high is None:
+        low, high = limits(schema, "Items")
+        if not first and schema.get(key, True) is True and low == 0 and high is None:
             return "array"
-        items = [self.value(item, f"{where}/prefixItems/{i}") for i, item in enumerate(first[:high])]
-        n_left = None if high is None else high - len(items)
-        if others is False or n_left == 0:
-            return self._items(items, low, "", where)
-        other = self.value(others, f"{where}/items")
-        repeats = self._repeats({"min": max(0, low - len(items)), "max": n_left}, "", where)
+        items: list[str] = []
+        for index, item in enumerate(first[:high]):
+            found = self._or_nothing(item, f"{where}/prefixItems/{index}")
+            if not found:
+                high = index
+                break
+            items.append(found)
+        low = low if "minItems" in schema else len(items)  # all of a tuple
+        others = schema.get(key, low > len(first) or not first)  # of a tuple no more than it lists
+        other = "" if high == len(items) else self._or_nothing(others, f"{where}/items")
+        if not other:
+            return self._items(items, low, "")
+        rest = max(0, low - len(items)), None if high is None else high - len(items)
         if items and low >= len(items):
-            return self._items(items, low, f'("," space {other}){repeats}', where)
+            return self._items(items, low, f'("," space {other}){repeats(*rest)}')
         if items:
             return self._problem(where, "fewer items than 'prefixItems' has, and more, too")
-        return self._rule(f'"[" space {self._list_of(other, low, high, where)} space "]"')
+        return self._rules.named(f'"[" space {self._list_of(other, low, high)} space "]"')
 
-    def _items(self, items: list[str], n_least: int, tail: str, where: str) -> str:
+    def _items(self, items: list[str], n_least: int, tail: str) -> str:
         """An array of certain items, the last of which may be left out, and then ``tail``."""
         if n_least > len(items) and not tail:
-            return self._problem(where, "fewer items are allowed than are asked for")
+            raise NothingError("fewer items are allowed than are asked for")
         body = tail
         for index in range(len(items) - 1, -1, -1):
             comma = '"," space ' if index > 0 else ""
-            body = self._rule(f"{comma}{items[index]} {body}".rstrip())
+            body = self._rules.named(f"{comma}{items[index]} {body}".rstrip())
             if index >= n_least:
                 body += "?"
-        return self._rule(f'"[" space {body} space "]"')
+        return self._rules.named(f'"[" space {body} space "]"')
 
-    def _list_of(self, item: str, low: int, high: int | None, where: str) -> str:
+    def _list_of(self, item: str, low: int, high: int | None) -> str:
         """Items with commas between."""
         if high == 0:
             return '""'
-        rest = {"min": max(0, low - 1), "max": None if high is None else high - 1}
-        some = f'{item} ("," space {item}){self._repeats(rest, "", where)}'
+        rest = max(0, low - 1), None if high is None else high - 1
+        some = f'{item} ("," space {item}){repeats(*rest)}'
         return some if low > 0 else f"({some})?"
-
-    def _repeats(self, schema: Schema, what: str, where: str) -> str:
-        low, high = schema.get(f"min{what}", 0), schema.get(f"max{what}")
-        if high is not None and low > high:
-            self._problem(where, f"min{what} is more than max{what}")
-        elif max(low, high or 0) > MOST_REPEATS:
-            self._problem(where, f"more than {MOST_REPEATS} repetitions")
-        return f"{{{int(low)},{'' if high is None else int(high)}}}"
 
     def _object(self, schema: Schema, where: str) -> str:
         required = set(schema.get("required", ()))
@@ -290,28 +279,34 @@ class _Compiler:
                 self._problem(where, f"{key!r} beside named properties")
         members = []
         for name, item in properties.items():
-            if item is False and name not in required:
+            place = f"{where}/properties/{name}"
+            value = self.value(item, place) if name in required else self._or_nothing(item, place)
+            if not value:
                 continue
-            value = self.value(item, f"{where}/properties/{name}")
-            member = self._rule(f'{quoted(json.dumps(name, ensure_ascii=False))} ":" space {value}')
+            member = self._rules.named(f'{quoted(json.dumps(name, ensure_ascii=False))} ":" space {value}')
             members.append((member, name in required))
-        if others is not False:
-            key_rule = self._other_key(sorted(properties))
-            member = f'{key_rule} ":" space {self.value(others, f"{where}/additionalProperties")}'
-            members.append((self._rule(f'{member} ("," space {member})*'), False))
-        return self._rule(f'"{{" space {self._members(members)} space "}}"')
+        other = self._or_nothing(others, f"{where}/additionalProperties")
+        if other:
+            member = f'{self._other_key(sorted(properties))} ":" space {other}'
+            members.append((self._rules.named(f'{member} ("," space {member})*'), False))
+        return self._rules.named(f'"{{" space {self._members(members)} space "}}"')
 
     def _map(self, schema: Schema, others: Any, where: str) -> str:
         """An object of any keys."""
-        low, high = schema.get("minProperties", 0), schema.get("maxProperties")
+        low, high = limits(schema, "Properties")
         if low > 1:  # a key may come twice
             self._problem(where, "'minProperties' without named properties")
         if others is True and low == 0 and high is None and "propertyNames" not in schema:
             return "object"
-        names = schema.get("propertyNames", True)
-        key = "string" if names is True else self.value(merged({"type": "string"}, self._with_target(names)), where)
-        member = self._rule(f'{key} ":" space {self.value(others, f"{where}/additionalProperties")}')
-        return self._rule(f'"{{" space {self._list_of(member, low, high, where)} space "}}"')
+        names = merged({"type": "string"}, self._with_target(schema.get("propertyNames", True)))
+        key = self._or_nothing(names, f"{where}/propertyNames")
+        value = self._or_nothing(others, f"{where}/additionalProperties")
+        if not key or not value:
+            if low > 0:
+                raise NothingError("no property is allowed, and one is asked for")
+            return self._rules.named('"{" space "}"')
+        member = self._rules.named(f'{key} ":" space {value}')
+        return self._rules.named(f'"{{" space {self._list_of(member, low, high)} space "}}"')
 
     def _members(self, members: list[tuple[str, bool]]) -> str:
         """Members in their order with commas between, of which those that are not required may be left out."""
@@ -319,12 +314,12 @@ class _Compiler:
         for member, is_required in reversed(members):
             begun = f"{member} {rest}".rstrip()
             alone = [begun] if is_required else [begun, *alone]
-            rest = self._rule(f'("," space {member}){"" if is_required else "?"} {rest}'.rstrip())
-        return self._either(alone)
+            rest = self._rules.named(f'("," space {member}){"" if is_required else "?"} {rest}'.rstrip())
+        return self._rules.either(alone)
 
     def _other_key(self, names: list[str]) -> str:
         """A key that is none of these, written without escapes."""
-        return self._rule(rf'"\"" {self._other_than(names)} "\""')
+        return self._rules.named(rf'"\"" {self._other_than(names)} "\""')
 
     def _other_than(self, names: list[str]) -> str:
         heads = sorted({name[0] for name in names if name})
@@ -333,50 +328,47 @@ class _Compiler:
         for head in heads:
             tails = [name[1:] for name in names if name.startswith(head)]
             alternatives.append(f"{quoted(head)} {self._other_than(tails)}")
-        return self._either([*alternatives, *([] if "" in names else ['""'])])
+        return self._rules.either([*alternatives, *([] if "" in names else ['""'])])
 
-    # --- references, rules and complaints
+    # --- references
 
-    def _reference(self, pointer: str) -> str:
+    def _reference(self, pointer: Any) -> str:
+        target = resolved(self._document, pointer)
         if pointer not in self._references:
             name = self._references[pointer] = f"ref{len(self._references)}"
-            self._rules[name] = self.value(self._resolved(pointer), pointer)
-            if self._rules[name] == name:
-                self._problem(pointer, "leads to itself")
+            entered, self._entered = self._entered, self._entered | {pointer}
+            body = self._or_nothing(target, pointer)
+            self._entered = entered
+            if body:
+                self._rules.define(name, body)
+                self.satisfiable.add(pointer)
+        elif pointer in self._entered:
+            raise NothingError(f"the $ref {pointer!r} leads to itself")
+        if pointer not in self.satisfiable and pointer not in self._known:
+            self._doubted.add(pointer)
+            raise NothingError(f"the $ref {pointer!r} allows nothing, or nothing that comes to an end by itself")
         return self._references[pointer]
 
-    def _resolved(self, pointer: str) -> Any:
-        """What a ``$ref`` refers to (RFC 6901)."""
-        target = self._document
-        if not pointer.startswith("#"):
-            raise GrammarError(f"the $ref {pointer!r} leads out of the schema")
-        try:
-            for part in unquote(pointer[1:]).split("/")[1:]:
-                key = part.replace("~1", "/").replace("~0", "~")
-                target = target[int(key) if isinstance(target, list) else key]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise GrammarError(f"the $ref {pointer!r} leads nowhere") from None
-        return target
-
-    def _rule(self, body: str) -> str:
-        """The name of a rule with this body."""
-        if body not in self._names:
-            self._names[body] = f"r{len(self._names)}"
-            self._rules[self._names[body]] = body
-        return self._names[body]
-
-    def _either(self, alternatives: Iterable[str]) -> str:
-        found = list(dict.fromkeys(alternatives))
-        return found[0] if len(found) == 1 else self._rule(" | ".join(found))
+    def _or_nothing(self, schema: Any, where: str) -> str:
+        """As ``value``; empty where nothing is allowed."""
+        outcome = _attempt(partial(self.value, schema, where))
+        return outcome if isinstance(outcome, str) else ""
 
     def _problem(self, where: str, what: str) -> str:
         self.problems.append(f"{where}: {what}")
         return "null"  # something to go on with
 
 
-def _decimal(bound: object) -> Decimal | None:
-    if bound is None:
-        return None
-    if isinstance(bound, bool) or not isinstance(bound, int | float):
-        raise TypeError(f"a bound must be a number, not {bound!r}")
-    return Decimal(repr(bound))
+def _attempt(make: Callable[[], str]) -> str | NothingError:
+    try:
+        return make()
+    except NothingError as reason:
+        return reason
+
+
+def _as_mapping(schema: Any) -> Schema:
+    if isinstance(schema, bool):
+        return {} if schema else {"type": []}
+    if not isinstance(schema, Mapping):
+        raise GrammarError(f"{schema!r} is not a schema")
+    return schema

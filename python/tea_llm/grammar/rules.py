@@ -1,0 +1,90 @@
+"""The rules of a grammar of JSON texts, named as they are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from tea_llm.grammar.characters import in_json, quoted
+from tea_llm.grammar.language import Language, automaton_rules
+from tea_llm.grammar.numbers import INTEGER, NUMBER
+from tea_llm.grammar.prefixes import one_of
+
+__all__ = ["NothingError", "Rules"]
+
+_RULES = {
+    "space": r'" "? | "\n" [ \t]{0,20}',
+    "char": r'[^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" code)',
+    "code": '[0-9A-CE-Fa-ce-f] hex hex hex | [Dd] [0-7] hex hex | [Dd] [89ABab] hex hex "\\\\u" [Dd] [C-Fc-f] hex hex',
+    "hex": "[0-9A-Fa-f]",
+    "string": r'"\"" char* "\""',
+    "integer": INTEGER,
+    "number": NUMBER,
+    "boolean": '"true" | "false"',
+    "null": '"null"',
+    "member": 'string ":" space value',
+    "object": '"{" space (member ("," space member)*)? space "}"',
+    "array": '"[" space (value ("," space value)*)? space "]"',
+    "value": "object | array | string | number | boolean | null",
+}
+"""Rules of the same name in every grammar."""
+
+
+class NothingError(Exception):
+    """No value is valid under a schema.
+
+    Args:
+        reason: why not.
+        where: the schema's place in the document; empty until it is known.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(reason)
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.where}: {super().__str__()}" if self.where else super().__str__()
+
+
+class Rules:
+    """Rules by their names. Methods that return text return a rule's name, or a body for one."""
+
+    def __init__(self) -> None:
+        self._rules = dict(_RULES)
+        self._names: dict[str, str] = {}  # by body
+        self._strings: dict[Language, str] = {}  # names of the first rules
+
+    def gbnf(self, root: str) -> str:
+        """The grammar whose texts are those of a body."""
+        return "".join(f"{name} ::= {body}\n" for name, body in ({"root": root} | self._rules).items())
+
+    def define(self, name: str, body: str) -> None:
+        """Gives a name that is referred to its body."""
+        self._rules[name] = body
+
+    def named(self, body: str) -> str:
+        """The name of a rule with this body."""
+        if body not in self._names:
+            self._names[body] = f"r{len(self._names)}"
+            self._rules[self._names[body]] = body
+        return self._names[body]
+
+    def either(self, alternatives: Iterable[str]) -> str:
+        """One of some bodies, at least one."""
+        found = list(dict.fromkeys(alternatives))
+        return found[0] if len(found) == 1 else self.named(" | ".join(found))
+
+    def string(self, language: Language) -> str | None:
+        """A JSON string of a language; None where the language has no text."""
+        if language not in self._strings:
+            prefix = f"s{len(self._strings)}-"
+            rules = automaton_rules(language, in_json, prefix)
+            self._strings[language] = f"{prefix}0" if rules else ""
+            self._rules.update(rules)
+        first = self._strings[language]
+        return self.named(rf'"\"" {first} "\""') if first else None
+
+    def one_of(self, values: Iterable[object]) -> str:
+        """One of some constants."""
+        texts = (json.dumps(value, ensure_ascii=False) for value in values)
+        return one_of(texts, quoted, self.either)

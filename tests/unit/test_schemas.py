@@ -1,0 +1,89 @@
+"""Grammars of JSON schemas, by the texts that they allow."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from support.gbnf import Gbnf
+from tea_llm.grammar.schema import schema_to_gbnf
+
+
+def drawn(schema: Any, n: int = 60) -> list[Any]:
+    """Values of random texts."""
+    grammar, chance = Gbnf(schema_to_gbnf(schema)), random.Random(0)
+    return [json.loads(grammar.draw(chance)) for _ in range(n)]
+
+
+def kinds(schema: Any) -> set[str]:
+    return {type(value).__name__ for value in drawn(schema)}
+
+
+def test_alternatives_that_allow_nothing_are_left_out() -> None:
+    assert kinds({"type": "string", "anyOf": [{"maxLength": 3}, {"type": "null"}]}) == {"str"}
+    assert drawn({"type": "array", "items": {"enum": []}}, 5) == [[]] * 5
+    assert drawn({"type": "array", "prefixItems": [{"const": 1}, False, {"const": 2}]}, 5) == [[1]] * 5
+    nothing_else = {"type": "object", "properties": {"a": False}, "additionalProperties": False}
+    assert drawn(nothing_else, 5) == [{}] * 5
+
+
+def test_a_reference_to_itself_adds_nothing() -> None:
+    assert kinds({"$defs": {"n": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}, "$ref": "#/$defs/n"}) == {
+        "NoneType"
+    }
+
+
+def test_references_that_need_each_other() -> None:
+    """Which of them allow something shows only when all have been read."""
+    tree = {
+        "$ref": "#/$defs/tree",
+        "$defs": {
+            "tree": {"type": "array", "items": {"$ref": "#/$defs/node"}, "minItems": 1, "maxItems": 2},
+            "node": {"anyOf": [{"$ref": "#/$defs/endless"}, {"$ref": "#/$defs/leaf"}, {"$ref": "#/$defs/tree"}]},
+            "leaf": {"const": 0},
+            "endless": {"type": "array", "items": {"$ref": "#/$defs/endless"}, "minItems": 1},
+        },
+    }
+    flat = json.dumps(drawn(tree, 200))
+    assert set(flat) == set("[], 0")
+    assert "[[[" in flat
+
+
+def test_thousands_of_constants_are_told_apart_by_their_beginnings() -> None:
+    words = [f"{number * 7919 % 10007:05d}" for number in range(5000)]
+    for schema in ({"enum": words}, {"anyOf": [{"const": word} for word in words]}):
+        rules = schema_to_gbnf(schema).split("\n")
+        assert max(rule.count(" | ") for rule in rules) < 30
+        assert {*drawn(schema, 300)} <= {*words}
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed"),
+    [
+        ({"enum": ["a", "ab", "abc", 1, 10]}, ["a", "ab", "abc", 1, 10]),
+        ({"oneOf": [{"const": "b"}, {"enum": ["a", None]}]}, ["b", "a", None]),
+        ({"enum": ["x", 1], "type": "integer"}, [1]),
+        ({"const": [1, {"a": "b"}]}, [[1, {"a": "b"}]]),
+    ],
+)
+def test_each_constant_is_allowed(schema: Any, allowed: list[Any]) -> None:
+    values = drawn(schema, 300)
+    assert all(value in allowed for value in values)
+    assert all(value in values for value in allowed)
+
+
+def test_types_that_exclude_each_other_stay_apart() -> None:
+    assert kinds({"anyOf": [{"type": "null"}, {"type": "object", "allOf": [{"type": ["number", "integer"]}]}]}) == {
+        "NoneType"
+    }
+    assert kinds({"type": ["integer", "null"], "allOf": [{"type": "number"}]}) == {"int"}
+
+
+def test_lengths_hold_beside_a_pattern() -> None:
+    lengths = {
+        len(text) for text in drawn({"type": "string", "pattern": "^a[bc]*$", "minLength": 2, "maxLength": 4}, 200)
+    }
+    assert lengths == {2, 3, 4}
