@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from tea_llm.backends.options import NOT_OPENAI
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings, check_secret
 
@@ -18,12 +19,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://localhost:11434/v1"
 AZURE_VERSION = "2024-02-15-preview"
 
-_LOCAL_OPTIONS = frozenset(
-    {"ignore_eos", "min_p", "top_k", "typical_p", "repeat_penalty", "repeat_last_n", "mirostat", "mirostat_tau"}
-    | {"mirostat_eta", "xtc_probability", "xtc_threshold", "dry_multiplier", "dry_base", "dry_allowed_length"}
-    | {"dry_penalty_last_n", "dry_sequence_breakers"}
-)
-"""Options that OpenAI's protocol has not got. Servers of others' may: llama.cpp's has all of them, vLLM some."""
+_NOT_OLLAMA = frozenset({*NOT_OPENAI, "logit_bias", "n", "tool_choice"})
+"""Its documentation of its OpenAI endpoints lists the last three as not supported: it ignores them."""
 
 _LONGEST_MESSAGE = 1000
 
@@ -90,12 +87,12 @@ def resolve(settings: LlmSettings) -> Endpoint:
         return _azure(settings)
     if provider == "ollama":
         url = settings.api_url or os.environ.get("OLLAMA_API_BASE") or OLLAMA_URL
-        return _plain(provider, url, settings, settings.api_key or "", _LOCAL_OPTIONS)
+        return _plain(provider, url, settings, settings.api_key or "", _NOT_OLLAMA)
     url = settings.api_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
     key = settings.api_key or _key_in("OPENAI_API_KEY") or ""
     if is_openai(settings) and not key:
         raise ConfigError("no key for provider 'openai': set OPENAI_API_KEY, or api_key in settings.llm")
-    return _plain(provider, url, settings, key, _LOCAL_OPTIONS if is_openai(settings) else frozenset())
+    return _plain(provider, url, settings, key, frozenset(NOT_OPENAI) if is_openai(settings) else frozenset())
 
 
 def is_openai(settings: LlmSettings) -> bool:
@@ -178,7 +175,7 @@ def _azure(settings: LlmSettings) -> Endpoint:
         headers={"api-key": key},
         query={"api-version": version},
         key=key,
-        refused_options=_LOCAL_OPTIONS,
+        refused_options=frozenset(NOT_OPENAI),
         reports_streamed_usage=version >= "2024-09",
     )
 

@@ -110,7 +110,7 @@ class MockBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_stream_of(self._take("stream", prompt, options)), callback, options)
+        return deliver(lambda: _stream_of(self._take("stream", prompt, options)), callback, options)
 
     @overload
     def stream_chat(
@@ -127,7 +127,7 @@ class MockBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_stream_of(self._take("stream_chat", messages, options)), callback, options)
+        return deliver(lambda: _stream_of(self._take("stream_chat", messages, options)), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -167,8 +167,7 @@ class MockBackend(LlmBackend):
         checked = GenerationOptions.checked(given)
         prompt = list(asked) if isinstance(asked, Iterator) else asked
         if method in ("call", "stream"):
-            if checked.tools:
-                raise ValueError("tools are for chats: a raw prompt has no place for them")
+            checked.refuse_for_raw_prompt()
             words = _check_prompt(question)
         else:
             words = [word for message in check_messages(prompt) for word in str(message["content"]).split()]

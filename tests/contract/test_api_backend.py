@@ -68,7 +68,7 @@ def test_what_is_sent(server: OpenAiServer) -> None:
         llm.stream("Hello", stop="x", callback=lambda text: None)
         assert server.requests[-1].body["stop"] == ["x"]
     with ApiLlmBackend({"llm": {"provider": "ollama", "api_url": server.url, "model": "m"}}) as llm:
-        with pytest.raises(ValueError, match="top_k is an option that provider 'ollama' has not got"):
+        with pytest.raises(ValueError, match="top_k is not supported by provider 'ollama'"):
             llm.chat(HI, top_k=5)
         llm.chat(HI)
         assert server.requests[-1].headers["authorization"] == "Bearer ollama"

@@ -12,7 +12,7 @@ import pytest
 
 import tea_llm
 from tea_llm import _core, errors, types
-from tea_llm.backends.options import _CHECKS, GenerationOptions, Options
+from tea_llm.backends.options import OPTIONS, GenerationOptions, Options
 
 MODULES = [
     path
@@ -71,7 +71,7 @@ def test_no_native_error_kind_is_without_a_class() -> None:
 
 def test_options_agree_everywhere() -> None:
     names = list(Options.__annotations__)
-    assert names == list(GenerationOptions.__slots__) == list(_CHECKS)
+    assert names == list(GenerationOptions.__slots__) == list(OPTIONS)
     for name in names:
         assert f"        {name}:" in (tea_llm.LlmBackend.__doc__ or ""), name
     for method in (tea_llm.LocalLlmBackend.call, tea_llm.LocalLlmBackend.stream_chat):

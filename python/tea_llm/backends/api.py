@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from tea_llm._check import check_int, check_text
 from tea_llm.backends.api_embedding import VectorParts, embedding_bodies, parse_scores, parse_vectors
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.options import LOCAL_ONLY, GenerationOptions, split_params, takes_options
 from tea_llm.backends.portal import Future, Portal
 from tea_llm.backends.protocol import Answer, completion_body, parse_answer, raw_body, wire_messages
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
@@ -41,6 +41,9 @@ __all__ = ["ApiLlmBackend"]
 logger = logging.getLogger("tea_llm")
 
 _T = TypeVar("_T")
+_DONE_ANYWAY: dict[str, object] = {"ignore_eos": False, "n": 1, "tool_choice": "auto"}
+"""Values of options that a provider need not know to do as they say."""
+
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 
 
@@ -124,7 +127,7 @@ class ApiLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_Stream(self, self._completion(prompt, options)).for_thread(), callback, options)
+        return deliver(lambda: _Stream(self, self._completion(prompt, options)).for_thread(), callback, options)
 
     @overload
     def stream_chat(
@@ -141,7 +144,7 @@ class ApiLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(_Stream(self, self._chat(messages, options)).for_thread(), callback, options)
+        return deliver(lambda: _Stream(self, self._chat(messages, options)).for_thread(), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -200,9 +203,8 @@ class ApiLlmBackend(LlmBackend):
     def _completion(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> _Request:
         prompt, options = split_params(prompt, options)
         checked = self._checked(options)
-        for name in ("tools", "response_format"):
-            if options.get(name):
-                raise ValueError(f"{name} is for chats: a raw prompt has no place for it")
+        checked.refuse_for_raw_prompt()
+        checked.refuse(["response_format"], "is for chats: an API's raw completions have none")
         if isinstance(prompt, str):
             given: str | list[int] = check_text("prompt", prompt)
         else:
@@ -220,13 +222,10 @@ class ApiLlmBackend(LlmBackend):
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
-        for name in ("priority", "grammar", "regex", "template_kwargs", "now"):
-            if getattr(checked, name):
-                raise ValueError(f"{name} is an option of local backends")
+        checked.refuse(LOCAL_ONLY, "is an option of local backends")
         for name in sorted(self._endpoint.refused_options.intersection(options)):
-            if name == "ignore_eos" and not checked.ignore_eos:
-                continue  # as it is anyway
-            raise ValueError(f"{name} is an option that provider {self._endpoint.provider!r} has not got")
+            if options[name] not in (None, _DONE_ANYWAY.get(name)):
+                raise ValueError(f"{name} is not supported by provider {self._endpoint.provider!r}")
         return checked
 
     def _start(self, work: Callable[[Any], Coroutine[Any, Any, _T]], argument: object) -> Future[_T]:

@@ -94,8 +94,9 @@ class LlmBackend(ABC):
         """Continues a raw prompt.
 
         Args:
-            prompt: a text, token ids, or ``LlmCallParams``, whose values replace the options of the same names. A
-                text gets the model's BOS, and the texts of control tokens in it are control tokens.
+            prompt: a text, token ids, or ``LlmCallParams``, whose values stand for the options of the same names where
+                those are not given. A text gets the model's BOS, and the texts of control tokens in it are control
+                tokens.
             **options: see the class.
         """
 

@@ -79,9 +79,12 @@ class FallbackBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        is_text = _is_text(prompt)
-        answer = _Answer(self, lambda backend, given: backend.stream(prompt, **given), options, is_text=is_text)
-        return deliver(TextStream(answer.next_chunk, answer.wait, answer.cancel), callback, options)
+        def start() -> TextStream:
+            is_text = _is_text(prompt)
+            answer = _Answer(self, lambda backend, given: backend.stream(prompt, **given), options, is_text=is_text)
+            return TextStream(answer.next_chunk, answer.wait, answer.cancel)
+
+        return deliver(start, callback, options)
 
     @overload
     def stream_chat(
@@ -98,9 +101,12 @@ class FallbackBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        kept = _again(messages)
-        answer = _Answer(self, lambda backend, given: backend.stream_chat(kept, **given), options)
-        return deliver(TextStream(answer.next_chunk, answer.wait, answer.cancel), callback, options)
+        def start() -> TextStream:
+            kept = _again(messages)
+            answer = _Answer(self, lambda backend, given: backend.stream_chat(kept, **given), options)
+            return TextStream(answer.next_chunk, answer.wait, answer.cancel)
+
+        return deliver(start, callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -153,7 +159,7 @@ class FallbackBackend(LlmBackend):
         self, ask: Callable[[LlmBackend, Options], LlmCallResult], options: Options, *, is_text: bool = True
     ) -> LlmCallResult:
         reason = self._reason
-        for_api = _ApiOptions(options)
+        for_api = _ApiOptions(options, had_local=self._local is not None)
         if self._local is not None:
             try:
                 return ask(self._local, options)
@@ -165,7 +171,7 @@ class FallbackBackend(LlmBackend):
         self, ask: Callable[[LlmBackend, Options], Awaitable[LlmCallResult]], options: Options, *, is_text: bool = True
     ) -> LlmCallResult:
         reason = self._reason
-        for_api = _ApiOptions(options)
+        for_api = _ApiOptions(options, had_local=self._local is not None)
         if self._local is not None:
             try:
                 return await ask(self._local, options)
@@ -177,18 +183,22 @@ class FallbackBackend(LlmBackend):
 class _ApiOptions:
     """The options of a request, for the API that may take it over."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, had_local: bool) -> None:
         self._options = options
+        self._had_local = had_local
         self._started_at = time.monotonic()
 
     def now(self) -> Options:
-        """Without what concerns a queue of ours, and with the time that is left.
+        """Without the local model's priority, and with the time that is left.
+
+        An API alone refuses a priority; here the local model's queue has honoured it before it failed.
 
         Raises:
             GenerationTimeoutError: there is none.
         """
         options = self._options.copy()
-        options.pop("priority", None)
+        if self._had_local:
+            options.pop("priority", None)
         timeout = options.get("timeout")
         if isinstance(timeout, (int, float)):
             left = timeout - (time.monotonic() - self._started_at)
@@ -214,7 +224,7 @@ class _Choice(Generic[_Stream]):
     ) -> None:
         self._owner = owner
         self._ask: Callable[[LlmBackend, Options], _Stream] = ask
-        self._for_api = _ApiOptions(options)
+        self._for_api = _ApiOptions(options, had_local=owner._local is not None)
         self._is_text = is_text
         self._is_cancelled = False
         self.reason: str | None = owner._reason

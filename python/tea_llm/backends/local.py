@@ -95,7 +95,7 @@ class LocalLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(self._ask(prompt, options).stream(), callback, options)
+        return deliver(lambda: self._ask(prompt, options).stream(), callback, options)
 
     @overload
     def stream_chat(
@@ -112,7 +112,7 @@ class LocalLlmBackend(LlmBackend):
         callback: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> TextStream | LlmCallResult:
-        return deliver(self._ask_chat(messages, options).stream(), callback, options)
+        return deliver(lambda: self._ask_chat(messages, options).stream(), callback, options)
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -332,12 +332,7 @@ class LocalLlmBackend(LlmBackend):
     def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> LocalAnswer:
         prompt, options = split_params(prompt, options)
         checked = GenerationOptions.checked(options)
-        if checked.tools:
-            raise ValueError("tools are for chats: a raw prompt has no place for them")
-        for name in ("template_kwargs", "now", "reasoning_budget", "trust_special_tokens"):
-            value = getattr(checked, name)
-            if value is not None and value is not False:
-                raise ValueError(f"{name} is for chats: a raw prompt has no template")
+        checked.refuse_for_raw_prompt()
         return self._answer(self._tokens(prompt), checked, grammar_of(checked))
 
     def _tokens(self, prompt: str | Sequence[int]) -> list[int]:

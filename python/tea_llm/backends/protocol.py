@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
-from tea_llm.backends.options import GenerationOptions
+from tea_llm.backends.options import OPTIONS, GenerationOptions
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import (
     ApiAuthError,
@@ -44,15 +43,11 @@ _FINISH_REASONS: dict[object, FinishReason] = {
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
 _LONGEST_SHOWN = 2000
 """Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
-_OTHERWISE = frozenset({"max_tokens", "temperature", "stop", "tools", "tool_choice", "response_format", "timeout"})
-_LOCAL = frozenset(
-    {"priority", "grammar", "regex", "template_kwargs", "now", "reasoning_budget", "trust_special_tokens"}
+_OTHERWISE = frozenset(
+    {"max_tokens", "temperature", "stop", "tools", "tool_choice", "response_format", "timeout"}
+    | {"logprobs", "top_logprobs"}
 )
-_AS_GIVEN = tuple(
-    option.name
-    for option in fields(GenerationOptions)
-    if option.name not in _OTHERWISE | _LOCAL | {"logprobs", "top_logprobs"}
-)
+_AS_GIVEN = tuple(name for name, option in OPTIONS.items() if name not in _OTHERWISE and option.apis != "none")
 
 
 def completion_body(model: str, options: GenerationOptions, given: Mapping[str, object]) -> dict[str, Any]:
@@ -68,7 +63,9 @@ def completion_body(model: str, options: GenerationOptions, given: Mapping[str, 
     body: dict[str, Any] = {"model": model, "temperature": options.temperature}
     if options.max_tokens is not None:
         body["max_tokens"] = options.max_tokens
-    body |= {name: getattr(options, name) for name in _AS_GIVEN if given.get(name) not in (None, False)}
+    # Not "in (None, False)": 0 equals False, and a seed or a top_k of 0 says something.
+    is_given = {name: given.get(name) is not None and given[name] is not False for name in _AS_GIVEN}
+    body |= {name: getattr(options, name) for name in _AS_GIVEN if is_given[name]}
     if options.stop:
         body["stop"] = list(options.stop)
     if options.logprobs:

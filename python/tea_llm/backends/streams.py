@@ -80,15 +80,22 @@ class TextStream(Iterator[StreamChunk]):
 
 
 def deliver(
-    stream: TextStream, callback: Callable[[str], object] | None, options: Mapping[str, object]
+    start: Callable[[], TextStream], callback: Callable[[str], object] | None, options: Mapping[str, object]
 ) -> TextStream | LlmCallResult:
-    """What ``stream(callback=...)`` returns: the stream itself, or after the last callback the result."""
+    """Starts a stream; returns it, or with a callback the result, after its last call.
+
+    Raises:
+        TypeError: a callback that cannot be called.
+        ValueError: a callback, which gets the texts of one answer, for several. Both before anything is started.
+    """
     if callback is None:
-        return stream
-    if options.get("n", 1) != 1:
-        stream.cancel()
-        raise ValueError("a callback gets texts without their index: with n above 1, iterate over the stream")
-    with stream:
+        return start()
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+    n = options.get("n", 1)
+    if isinstance(n, int) and n > 1:
+        raise ValueError(f"n={n} with a callback, which gets texts without their index: iterate over the stream")
+    with start() as stream:
         for chunk in stream:
             if chunk.text:
                 callback(chunk.text)

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tea_llm.backends.options import GenerationOptions
+from tea_llm.backends.options import SAMPLING, GenerationOptions
 
 if TYPE_CHECKING:
     from tea_llm import _core
     from tea_llm.chat.answer_format import AnswerFormat
 
 __all__ = ["submit"]
-
-_SAMPLING = (
-    *("temperature", "top_k", "top_p", "min_p", "typical_p", "xtc_probability", "xtc_threshold"),
-    *("repeat_penalty", "presence_penalty", "frequency_penalty", "repeat_last_n", "dry_multiplier", "dry_base"),
-    *("dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "mirostat", "mirostat_tau", "mirostat_eta"),
-)
-"""Options that the engine knows by the same names."""
 
 
 def submit(
@@ -40,7 +33,7 @@ def submit(
         grammar: GBNF of the answers, where they have no ``form`` with another.
         form: of the answers; None: they are plain text.
     """
-    sampling: dict[str, object] = {name: getattr(options, name) for name in _SAMPLING}
+    sampling: dict[str, object] = {name: getattr(options, name) for name in SAMPLING}
     sampling["logit_bias"] = list((options.logit_bias or {}).items())
     return engine.submit(
         tokens,
