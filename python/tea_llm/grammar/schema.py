@@ -147,10 +147,7 @@ class _Compiler:
 
     def _typed(self, kind: str, schema: Schema, where: str) -> str:
         if kind in SCALARS:
-            try:
-                return SCALARS[kind](schema, self._rules)
-            except NothingError as reason:
-                raise NothingError(f"{reason}") from None
+            return SCALARS[kind](schema, self._rules)
         writers = {"object": self._object, "array": self._array}
         if kind not in writers:
             return self._problem(where, f"there is no type {kind!r}")
