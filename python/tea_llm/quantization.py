@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tea_llm import errors
 from tea_llm._check import check_flag, check_int
+from tea_llm._files import replacing_by_name
 from tea_llm._native import _core
 from tea_llm.paths import resolve_model_path
 
@@ -62,7 +63,7 @@ def quantize(
 
     Args:
         source: a model file, best with weights of 16 or 32 bits; of a model in several files the first one.
-        target: where to write; a file that is there is replaced.
+        target: where to write; a file that is there is replaced, and a link followed.
         type: of most weights, one of ``file_types()``.
         n_threads: to use; None: the physical cores that this process may use.
         allow_requantize: also take a quantized source. What it has lost is not found again.
@@ -90,18 +91,12 @@ def quantize(
     path, target = resolve_model_path(explicit=source) or Path(source), Path(target)
     if target.exists() and target.samefile(path):
         raise ValueError(f"{target} is the source itself")
-    n_bytes = int(_n_params(path) * types[type] / 8)
-    n_free = shutil.disk_usage(target.parent).free
-    if n_bytes > n_free:
-        raise OSError(f"{target.parent} has {n_free / 1e9:.1f} GB free, and {n_bytes / 1e9:.1f} GB are needed")
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with replacing_by_name(target) as unfinished:
+        n_bytes = int(_n_params(path) * types[type] / 8)
+        n_free = shutil.disk_usage(unfinished.parent).free
+        if n_bytes > n_free:
+            raise OSError(f"{target.parent} has {n_free / 1e9:.1f} GB free, and {n_bytes / 1e9:.1f} GB are needed")
         _run([str(path), str(unfinished), json.dumps(options)], lambda: _report(progress, unfinished, n_bytes))
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
     if progress is not None:
         progress(1.0)
     return target

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tea_llm._check import check_int
+from tea_llm._files import replacing
 from tea_llm.chat.messages import check_message
 from tea_llm.types import LlmCallResult, Message
 
@@ -95,15 +96,9 @@ class Conversation:
         Raises:
             OSError: it cannot be written; an older one is as it was.
         """
-        target = Path(path)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            unfinished.write_text(
-                json.dumps({"messages": self._messages}, ensure_ascii=False, indent=1) + "\n", "utf-8"
-            )
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        document = json.dumps({"messages": self._messages}, ensure_ascii=False, indent=1) + "\n"
+        with replacing(Path(path)) as file:
+            file.write(document.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Conversation:
