@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-__all__ = ["replacing", "replacing_by_name"]
+__all__ = ["naming", "replacing", "replacing_by_name"]
 
 
 @contextmanager
@@ -57,12 +57,12 @@ def replacing_by_name(path: Path) -> Iterator[Path]:
 
 
 class _NamedFile(io.FileIO):
-    """A file whose write errors say which file the user asked for: the system's name none."""
+    """A file whose write errors say which file the user asked for."""
 
     target: Path
 
     def write(self, data: Any, /) -> int:
-        with _naming(self.target):
+        with naming(self.target):
             return super().write(data)
 
 
@@ -73,7 +73,8 @@ def _writer(handle: int, target: Path) -> BinaryIO:
 
 
 @contextmanager
-def _naming(target: Path) -> Iterator[None]:
+def naming(target: object) -> Iterator[None]:
+    """Has errors of the system say which file they are about: those of writing name none."""
     try:
         yield
     except OSError as error:
@@ -95,7 +96,7 @@ def _unfinished(path: Path, found: os.stat_result | None, *, is_private: bool) -
     """A new file beside ``path``, by name and as an open one; it is gone afterwards."""
     real = Path(os.path.realpath(path))
     _remove_abandoned(real)
-    with _naming(path):
+    with naming(path):
         unfinished, handle = _create_locked(real, 0o600 if is_private else 0o666)
     try:
         if found is not None and not is_private:
@@ -108,7 +109,7 @@ def _unfinished(path: Path, found: os.stat_result | None, *, is_private: bool) -
 
 
 def _finish(unfinished: Path, handle: int, path: Path) -> None:
-    with _naming(path):
+    with naming(path):
         os.fsync(handle)
         unfinished.replace(os.path.realpath(path))
 

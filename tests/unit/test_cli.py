@@ -183,7 +183,7 @@ class TestQuestion:
         assert "\x1b[2J" in capsys.readouterr().out  # a file gets what the model wrote
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         cli.main(["chat", "Hi"])
-        assert capsys.readouterr().out == "a\ufffd[2Jb\n\tc\ufffd\N{WOMAN}\N{ZERO WIDTH JOINER}\n"
+        assert capsys.readouterr().out == "a\\u001b[2Jb\n\tc\\u009b\N{WOMAN}\N{ZERO WIDTH JOINER}\n"
 
 
 class TestErrors:

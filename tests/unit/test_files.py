@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     with pytest.raises(ZeroDivisionError), replacing(target) as file:
-        file.write(b"newer")
-        raise ZeroDivisionError
+        file.write(b"newer" * (1 // 0))
     assert target.read_bytes() == b"new"
     assert names(tmp_path) == ["x.npy"]
 
@@ -46,7 +47,9 @@ def test_private_files_are_private_even_where_an_older_one_was_not(tmp_path: Pat
 
 
 @pytest.mark.parametrize("begin", [replacing, replacing_by_name])
-def test_a_target_that_cannot_be_is_an_error_before_the_work(tmp_path: Path, begin: type[replacing]) -> None:
+def test_a_target_that_cannot_be_is_an_error_before_the_work(
+    tmp_path: Path, begin: Callable[[Path], AbstractContextManager[object]]
+) -> None:
     (tmp_path / "directory.npy").mkdir()
     loop = tmp_path / "loop.npy"
     loop.symlink_to(loop)

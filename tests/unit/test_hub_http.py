@@ -279,8 +279,12 @@ class TestHuggingFace:
         ("https://host/model", "does not end in the name of a .gguf file"),
         ("https://host/.gguf", "does not end in the name of a .gguf file"),
         ("https://me:secret@host/x.gguf", "would be shown in logs"),
-        ("https:///x.gguf", "is no URL"),
-        ("ftp://host/x.gguf", "no model named"),
+        ("https:///x.gguf", "is not a URL"),
+        ("https://[secret/x.gguf", "'https://...' is not a URL"),
+        ("https://host:secret/x.gguf", "'https://...' is not a URL"),
+        ("ftp://me:secret@host/x.gguf?secret", "'ftp://host/x.gguf' is not like hf:, pypi:"),
+        ("HTTPS://me:secret@host/x.gguf", "would be shown in logs"),
+        ("https://host/a%1b[2J.gguf?secret", "holds control characters"),
     ],
 )
 def test_what_is_no_source(name: str, words: str) -> None:

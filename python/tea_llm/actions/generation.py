@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tea_llm._shown import shown
 from tea_llm.actions._answer import failure, in_words, success
 from tea_llm.actions._request import OPTIONS, ActionError, Engine, Request
 from tea_llm.actions._retry import RetriesExceededError, Retry
@@ -107,4 +109,5 @@ def _retry_of(own: Mapping[str, Any], default_retries: int) -> Retry:
 
 
 def _print(text: str) -> None:
-    print(text, end="", flush=True)  # noqa: T201 - what llm.stream is for
+    if sys.stdout is not None:
+        print(shown(text) if sys.stdout.isatty() else text, end="", flush=True)  # noqa: T201 - what llm.stream is for

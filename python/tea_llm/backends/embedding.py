@@ -64,11 +64,16 @@ class LocalEmbedder:
         self._is_closed = False
 
     def embed(
-        self, text: str | Iterable[str], options: EmbedOptions, check: Callable[[], object] | None = None
+        self,
+        text: str | Iterable[str],
+        options: EmbedOptions,
+        check: Callable[[], object] | None = None,
+        *,
+        begin: int = 0,
     ) -> tuple[list[NDArray[np.float32]], EmbedInfo]:
         """The vectors in one array; without pooling an array for each text.
 
-        ``check`` is called between steps, and may raise.
+        ``check`` is called between steps, and may raise. Messages call the first of several texts ``text[begin]``.
         """
         native = self._native(options.pooling or "")
         prompt = embedding_prompt(self._name, options.prompt)
@@ -76,7 +81,7 @@ class LocalEmbedder:
         n_ends = sum(map(len, self._ends))
         tokens_of: list[int] = []
         is_cut: list[bool] = []
-        for group in groups(checked_texts(text), _WINDOW):
+        for group in groups(checked_texts(text, begin), _WINDOW):
             texts = []
             for name, one in group:
                 tokens = self._encode(prompt + one)

@@ -133,6 +133,10 @@ class LocalLlmBackend(LlmBackend):
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         return self._embedder.embed(text, options)
 
+    def _embed_from(self, begin: int, texts: list[str], options: EmbedOptions) -> list[NDArray[np.float32]]:
+        """The vectors of some texts of many, of which the first is ``text[begin]`` in messages."""
+        return self._embedder.embed(texts, options, begin=begin)[0]
+
     async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         return await in_thread(self._embedder.embed, text, options)
 

@@ -147,8 +147,8 @@ class VectorTable:
         return self._array
 
 
-def checked_texts(text: str | Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of a name for messages and a text, as they are asked for.
+def checked_texts(text: str | Iterable[str], begin: int = 0) -> Iterator[tuple[str, str]]:
+    """Pairs of a name for messages and a text, as they are asked for. The first of several is ``text[begin]``.
 
     Raises:
         TypeError: neither a string nor strings.
@@ -159,7 +159,7 @@ def checked_texts(text: str | Iterable[str]) -> Iterator[tuple[str, str]]:
     given: object = text
     if isinstance(given, (bytes, dict)) or not isinstance(given, Iterable):
         raise TypeError(f"text must be a string or strings, not {type(given).__name__}")
-    return ((f"text[{index}]", check_text(f"text[{index}]", one)) for index, one in enumerate(text))
+    return ((f"text[{index}]", check_text(f"text[{index}]", one)) for index, one in enumerate(text, begin))
 
 
 def groups(items: Iterable[tuple[str, str]], n: int) -> Iterator[list[tuple[str, str]]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from tea_llm.cli._terminal import complain, log_to_stderr, say, usable_streams
 from tea_llm.errors import LlmError
 
 if TYPE_CHECKING:
@@ -26,26 +28,18 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 after an error, which stands on stderr; 2 for words that make no command; 130 after Ctrl-C.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("typer", "rich")):
-        print('tea-llm: error: the command line needs more packages: pip install "tea-llm[cli]"', file=sys.stderr)
-        return 1
-    handler = _log_to_stderr()
-    stdout = sys.stdout  # typer puts another in its place when a pipe breaks
-    try:
-        status = _run(args)
-        stdout.flush()
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:
-        # The reader went away, as `| head -1` does. What is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        status = 1
-    except (LlmError, ValueError, OSError) as error:
-        print(f"tea-llm: error: {error}", file=sys.stderr)
-        status = 1
-    finally:
-        logging.getLogger("tea_llm").removeHandler(handler)
-    return status
+    with usable_streams():
+        if any(importlib.util.find_spec(name) is None for name in ("typer", "rich")):
+            complain('tea-llm: error: the command line needs more packages: pip install "tea-llm[cli]"')
+            return 1
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # of characters that the terminal lacks
+        handler = log_to_stderr()
+        stdout = sys.stdout  # typer puts another in its place when a pipe breaks
+        try:
+            return _run(args, stdout)
+        finally:
+            logging.getLogger("tea_llm").removeHandler(handler)
 
 
 def build_app() -> typer.Typer:
@@ -75,7 +69,7 @@ def build_app() -> typer.Typer:
 
     def print_version(wanted: bool) -> None:
         if wanted:
-            print(f"tea-llm {__version__}")
+            say(f"tea-llm {__version__}")
             raise typer.Exit
 
     @app.callback()
@@ -100,19 +94,46 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _run(args: Sequence[str] | None) -> int:
+def _run(args: Sequence[str] | None, stdout: TextIO) -> int:
     try:
-        build_app()(args=None if args is None else list(args), prog_name="tea-llm")
-    except SystemExit as exit_:  # typer ends with it, whatever the outcome
+        status = _run_command(args)
+        stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader went away, as `| head -1` does
+        _give_up(stdout)
+        return 1
+    except (LlmError, ValueError, OSError) as error:
+        complain(f"tea-llm: error: {error}")
+        _give_up(stdout)
+        return 1
+    return status
+
+
+def _run_command(args: Sequence[str] | None) -> int:
+    import typer
+
+    usage_error = typer.BadParameter.__base__  # click's, or typer's copy of it: either has `show` and `exit_code`
+    try:
+        status = build_app()(args=None if args is None else list(args), prog_name="tea-llm", standalone_mode=False)
+    except typer.Abort:
+        complain("Aborted!")
+        return 1
+    except SystemExit as exit_:  # of a pipe that broke
         return exit_.code if isinstance(exit_.code, int) else 0
-    return 0
+    except Exception as error:
+        if usage_error is None or not isinstance(error, usage_error):
+            raise
+        usage = io.StringIO()
+        error.show(usage)  # type: ignore[attr-defined]
+        complain(usage.getvalue().rstrip())
+        return 2
+    return status if isinstance(status, int) else 0
 
 
-def _log_to_stderr() -> logging.Handler:
-    """Shows the package's warnings as the command's own; of llama.cpp's lines only errors."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("tea-llm: %(message)s"))
-    handler.addFilter(lambda record: record.name != "tea_llm.llama" or record.levelno >= logging.ERROR)
-    logging.getLogger("tea_llm").addHandler(handler)
-    return handler
+def _give_up(stdout: TextIO) -> None:
+    """What stdout has not taken must not fail again when the interpreter ends."""
+    try:
+        stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

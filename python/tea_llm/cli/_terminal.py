@@ -1,6 +1,6 @@
-"""What the commands say, and where: results on stdout, everything else on stderr, nothing that steers a terminal.
+"""What the commands read and say: results on stdout, the rest on stderr, and nothing that steers a terminal.
 
-``print`` is for no other module of the command line; ruff (T20) sees to that.
+``print`` is for no other module of the command line: ruff (T20) sees to that.
 """
 
 from __future__ import annotations
@@ -8,25 +8,64 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import filterfalse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tea_llm._files import naming
 from tea_llm._shown import shown, without_secrets
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
-__all__ = ["complain", "log_to_stderr", "note", "print_table", "progress_bar", "say", "say_exactly"]
+__all__ = [
+    "complain",
+    "decoded",
+    "log_to_stderr",
+    "note",
+    "print_table",
+    "progress_bar",
+    "read_stdin",
+    "say",
+    "say_exactly",
+    "usable_streams",
+]
 
 
-def say(text: object = "") -> None:
-    """Prints a line or more for people, or JSON, to stdout at once."""
-    print(shown(text), flush=True)
+@contextmanager
+def usable_streams() -> Iterator[None]:
+    """Puts the null device where stdin, stdout or stderr is closed, as after ``2>&-``.
+
+    Without that, the next file that is opened would become file 1 or 2 and be written to, and Python's ``print`` would
+    send errors to stdout.
+    """
+    for number in filterfalse(_is_open, range(3)):
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        os.set_inheritable(number, True)
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    with Path(os.devnull).open(encoding="utf-8") as source, Path(os.devnull).open("w", encoding="utf-8") as sink:
+        for name in closed:
+            setattr(sys, name, source if name == "stdin" else sink)
+        try:
+            yield
+        finally:
+            for name in closed:
+                setattr(sys, name, None)
+
+
+def say(text: object = "", *, one_line: bool = False) -> None:
+    """Prints text for people, or JSON, to stdout at once; ``one_line``: with no line ends but its own."""
+    _to_stdout(shown(text, one_line=one_line), "\n")
 
 
 def say_exactly(text: object, *, end: str = "\n") -> None:
     """Prints a value at once: for a program as it is, and on a terminal so that it cannot steer it."""
-    print(shown(text) if sys.stdout.isatty() else text, end=end, flush=True)
+    _to_stdout(shown(text) if sys.stdout.isatty() else str(text), end)
 
 
 def print_table(rows: list[tuple[object, ...]]) -> None:
@@ -38,7 +77,7 @@ def print_table(rows: list[tuple[object, ...]]) -> None:
 
 
 def complain(text: object) -> None:
-    """Prints to stderr, without secrets. Where nobody can read it, the work is not the worse for it."""
+    """Prints to stderr, without secrets."""
     _to_stderr(shown(without_secrets(text)))
 
 
@@ -66,9 +105,50 @@ def log_to_stderr() -> logging.Handler:
     return handler
 
 
+def read_stdin() -> str:
+    """All of stdin, as text."""
+    buffer = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read() if buffer is None else decoded(buffer.read(), "stdin").replace("\r\n", "\n")
+
+
+def decoded(data: bytes, where: str) -> str:
+    """Text from a file or a pipe: UTF-8, with or without a byte order mark, or what stdin is declared to be.
+
+    Args:
+        data: the text's bytes.
+        where: they come from, for the error.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        declared = (getattr(sys.stdin, "encoding", None) or "utf-8").lower().replace("_", "-")
+        if declared not in ("utf-8", "utf8", "ascii", "us-ascii"):
+            return data.decode(declared)
+        raise ValueError(
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start}. Convert it first, "
+            "for example with 'iconv -f latin1 -t utf-8'"
+        ) from None
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         complain(self.format(record))
+
+
+def _to_stdout(text: str, end: str) -> None:
+    with naming("stdout"):
+        print(text, end=end, flush=True)
 
 
 def _to_stderr(text: str) -> None:

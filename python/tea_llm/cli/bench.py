@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
+
+from tea_llm._files import replacing
+from tea_llm.cli._terminal import say
 
 if TYPE_CHECKING:
     from tea_llm.benchmark import Figure
@@ -40,23 +44,27 @@ def bench(
         counts = [int(count) for count in threads.split(",")] if threads else [None]
     except ValueError:
         raise ValueError(f"--threads={threads!r} is not a list of numbers") from None
-    figures: list[Figure] = []
-    for count in counts:
-        with tea_llm.load(model, n_ctx=2048, n_threads=count) as llm:
-            info = llm.info
-            print(f"{info.name} ({info.description}), {info.n_threads} threads", flush=True)
-            for figure in measure(llm, rounds=rounds):
-                figures.append(figure)
-                print(f"  {figure}", flush=True)
-    if json_file is not None:
-        facts = {"tea_llm": tea_llm.__version__, "model": info.name, "description": info.description}
-        facts |= {"kernels": info.kernels}
-        json_file.write_text(json.dumps({**facts, "figures": [asdict(figure) for figure in figures]}, indent=1) + "\n")
-    if plot is not None:
-        _draw(plot, figures, info)
+    with ExitStack() as sinks:  # before the work: what cannot be written is found out now
+        json_sink = None if json_file is None else sinks.enter_context(replacing(json_file))
+        plot_sink = None if plot is None else sinks.enter_context(replacing(plot))
+        figures: list[Figure] = []
+        for count in counts:
+            with tea_llm.load(model, n_ctx=2048, n_threads=count) as llm:
+                info = llm.info
+                say(f"{info.name} ({info.description}), {info.n_threads} threads", one_line=True)
+                for figure in measure(llm, rounds=rounds):
+                    figures.append(figure)
+                    say(f"  {figure}")
+        if json_sink is not None:
+            facts = {"tea_llm": tea_llm.__version__, "model": info.name, "description": info.description}
+            facts |= {"kernels": info.kernels}
+            document = {**facts, "figures": [asdict(figure) for figure in figures]}
+            json_sink.write(json.dumps(document, indent=1).encode() + b"\n")
+        if plot_sink is not None:
+            _draw(plot_sink, figures, info)
 
 
-def _draw(path: Path, figures: list[Figure], info: ModelInfo) -> None:
+def _draw(file: BinaryIO, figures: list[Figure], info: ModelInfo) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -77,4 +85,4 @@ def _draw(path: Path, figures: list[Figure], info: ModelInfo) -> None:
         axes.set_ylim(bottom=0)
         axes.legend()
     drawing.suptitle(f"{info.name}: {info.description}")
-    drawing.savefig(path, dpi=120, format="png")
+    drawing.savefig(file, dpi=120, format="png")

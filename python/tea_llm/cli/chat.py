@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tea_llm.chat.conversation import Conversation
+from tea_llm.cli._terminal import complain, note, read_stdin, say, say_exactly
 from tea_llm.errors import ContextOverflowError, LlmError
 from tea_llm.paths import models_dir
 
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from tea_llm.types import LlmCallResult
 
 __all__ = ["chat", "converse"]
-
-# Control characters, which could steer the terminal; a carriage return is dropped.
-_VISIBLE: dict[int, str | None] = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
-_VISIBLE |= {ord("\n"): "\n", ord("\t"): "\t", ord("\r"): None}
 
 _HELP = """\
 /clear  forget the conversation
@@ -56,8 +51,6 @@ def chat(
 
     import tea_llm
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks must not end the answer
     options = _given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     options["max_tokens"] = max_tokens
     begin = Conversation([] if system is None else [{"role": "system", "content": system}])
@@ -88,26 +81,26 @@ def converse(
         options: for ``stream_chat``.
         read_line: prints its argument and gives a line, as ``input`` does; EOFError ends the conversation.
     """
-    print("Talk to the model. /help lists the commands, Ctrl-D leaves.")
+    say("Talk to the model. /help lists the commands, Ctrl-D leaves.")
     said = Conversation(begin)
     while True:
         try:
             line = read_line("> ").strip()
         except EOFError:
-            print()
+            say()
             return
         except KeyboardInterrupt:  # clears the line
-            print()
+            say()
             continue
         except UnicodeDecodeError as error:
-            _print_error(error)
+            complain(f"tea-llm: error: {error}")
             continue
         if line == "/exit":
             return
         if line == "/clear":
             said = Conversation(begin)
         elif line == "/help":
-            print(_HELP)
+            say(_HELP)
         elif line:
             said = _exchange(llm, said, line, options)
 
@@ -124,17 +117,17 @@ def _exchange(llm: LocalLlmBackend, said: Conversation, line: str, options: dict
     try:
         n_forgotten = longer.trim(llm.info.n_ctx * 3 // 4, llm.count_tokens)
         if n_forgotten > 0:
-            _note(f"the context is nearly full: the first {n_forgotten} messages are forgotten")
+            note(f"the context is nearly full: the first {n_forgotten} messages are forgotten")
         _say_if_cut(_answer(llm, longer, options, take), options["max_tokens"])
     except KeyboardInterrupt:
-        print()
-        _note("stopped")
+        say()
+        note("stopped")
     except (LlmError, ValueError) as error:
         if texts:
-            print()
-        _print_error(error)
+            say()
+        complain(f"tea-llm: error: {error}")
         if isinstance(error, ContextOverflowError):
-            _note("/clear forgets the conversation and makes room")
+            note("/clear forgets the conversation and makes room")
         return said
     if not texts:
         return said
@@ -149,30 +142,19 @@ def _answer(
     with llm.stream_chat(messages, **options) as stream:
         for chunk in stream:
             take(chunk.text)
-        print(flush=True)
+        say()
         result: LlmCallResult = stream.result
         return result
 
 
 def _print_chunk(text: str) -> None:
-    """Prints a piece of an answer at once. On a terminal, no control character of it gets through."""
-    print(text.translate(_VISIBLE) if sys.stdout.isatty() else text, end="", flush=True)
+    say_exactly(text, end="")
 
 
 def _say_if_cut(result: LlmCallResult, max_tokens: int | None) -> None:
     if result.finish_reason == "length":
         is_limit = max_tokens is not None and (result.tokens_used or 0) >= max_tokens
-        _note(f"cut off: --max-tokens {max_tokens} is used up" if is_limit else "cut off: the context is full")
-
-
-def _print_error(error: Exception) -> None:
-    print(f"tea-llm: error: {error}", file=sys.stderr)
-
-
-def _note(text: str) -> None:
-    """Prints a remark of ours to stderr, dim on a terminal that wants colour."""
-    is_dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    print(f"\x1b[2m[{text}]\x1b[0m" if is_dim else f"[{text}]", file=sys.stderr)
+        note(f"cut off: --max-tokens {max_tokens} is used up" if is_limit else "cut off: the context is full")
 
 
 def _given(**options: object) -> dict[str, Any]:
@@ -181,11 +163,11 @@ def _given(**options: object) -> dict[str, Any]:
 
 
 def _is_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _read_question() -> str:
-    text = "" if sys.stdin is None else sys.stdin.read().rstrip("\r\n")
+    text = read_stdin().rstrip("\r\n")
     if not text.strip():
         raise ValueError("no question: give one as an argument or on stdin")
     return text
@@ -207,7 +189,7 @@ def _history() -> Iterator[None]:
         if path.stat().st_size:  # libedit refuses an empty file
             readline.read_history_file(path)
     except OSError as error:
-        _note(f"no history: {error}")
+        note(f"no history: {error}")
         yield
         return
     readline.set_history_length(1000)

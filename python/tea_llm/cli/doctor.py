@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from tea_llm.cli._terminal import print_table, say
+
 __all__ = ["doctor"]
 
 
@@ -24,12 +26,10 @@ def doctor(
     checks = diagnose(None if workflow is None else LlmSettings.from_yaml(workflow))
     problems = [check for check in checks if check.problem is not None]
     if as_json:
-        print(json.dumps([asdict(check) for check in checks], indent=1))
+        say(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            print(f"{'!' if check in problems else ' '} {check.name.ljust(width)}  {check.summary}")
+        print_table([(f"{'!' if check in problems else ' '} {check.name}", check.summary) for check in checks])
         for check in problems:
-            print(f"\n{check.name}: {check.problem}")
+            say(f"\n{check.name}: {check.problem}")
     if problems:
         raise typer.Exit(1)

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
+from tea_llm._files import replacing
+from tea_llm.backends.vectors import EmbedOptions, VectorTable
+from tea_llm.cli._terminal import decoded, progress_bar
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tea_llm.backends.local import LocalLlmBackend
+
+    Vectors = NDArray[np.float32]
+
 __all__ = ["embed"]
+
+_BLOCK_BYTES = 1 << 18
 
 
 def embed(
@@ -28,61 +47,116 @@ def embed(
     threads: int | None = typer.Option(None, help="CPU threads.", show_default="auto"),
 ) -> None:
     """Embed the lines of a file: float32 rows in an .npy file, or a JSON object a line, in their order."""
-    import numpy as np
-
     import tea_llm
-    from tea_llm._files import replacing
 
     if out is not None and out.suffix not in (".npy", ".jsonl"):
         raise ValueError(f"--out={out}: the name must end in .npy or .jsonl")
     if pooling == "none":
         raise ValueError("--pooling=none gives several vectors a line: use the Python API")
-    options: dict[str, Any] = {"truncate": truncate, "pooling": pooling, "dimensions": dimensions}
-    options |= {"prompt": prompt, "normalize": normalize}
-    with tea_llm.load(gguf, n_threads=threads) as llm, _opened(file) as (lines, report):
-        texts = _texts(lines, field if jsonl or file.endswith(".jsonl") else None)
-        vectors = llm.embed(texts, progress=report, **options)
-    with nullcontext(sys.stdout.buffer) if out is None else replacing(out) as sink:
+    options = EmbedOptions.checked(
+        {"truncate": truncate, "pooling": pooling, "dimensions": dimensions, "prompt": prompt, "normalize": normalize}
+    )
+    is_json = jsonl or file.endswith(".jsonl")
+    with ExitStack() as opened:
+        groups = opened.enter_context(_opened(file))
+        sink = sys.stdout.buffer if out is None else opened.enter_context(replacing(out))
+        llm = opened.enter_context(tea_llm.load(gguf, n_threads=threads))
+        rows = _rows(llm, _texts(groups, field if is_json else None), options)
         if out is not None and out.suffix == ".npy":
-            np.save(sink, vectors)
+            _write_npy(sink, rows)
         else:
-            for index, vector in enumerate(vectors):
-                sink.write(json.dumps({"index": index, "embedding": vector.tolist()}, allow_nan=False).encode() + b"\n")
+            _write_json_lines(sink, rows)
 
 
-def _texts(lines: Iterable[str], field: str | None) -> Iterator[str]:
-    """The text of each line; ``field``: of lines in JSON."""
-    for number, line in enumerate(lines, 1):
-        if field is None:
-            yield line.rstrip("\r\n")
-            continue
-        try:
-            text = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"line {number} is not JSON: {error}") from error
-        text = text.get(field) if isinstance(text, dict) else text
-        if not isinstance(text, str):
-            raise ValueError(f"line {number} is neither a string nor an object with a text as {field!r}")
-        yield text
+def _rows(llm: LocalLlmBackend, groups: Iterable[list[str]], options: EmbedOptions) -> Iterator[Vectors]:
+    n_done = 0
+    for texts in groups:
+        (vectors,) = llm._embed_from(n_done, texts, options)
+        n_done += len(texts)
+        yield vectors
+    if not n_done:
+        yield from llm._embed_from(0, [], options)
+
+
+def _write_json_lines(sink: BinaryIO, rows: Iterable[Vectors]) -> None:
+    index = 0
+    for vectors in rows:
+        for vector in vectors.tolist():
+            sink.write(json.dumps({"index": index, "embedding": vector}, allow_nan=False).encode() + b"\n")
+            index += 1
+        sink.flush()  # rows appear as they come
+
+
+def _write_npy(sink: BinaryIO, rows: Iterator[Vectors]) -> None:
+    import numpy as np
+
+    first = next(rows)
+    table = VectorTable(first.shape[1], None)
+    for vectors in itertools.chain([first], rows):
+        table.add(vectors)
+    np.save(SimpleNamespace(write=sink.write), table.array())  # not as a file: a pipe has no position
+
+
+def _texts(groups: Iterable[list[bytes]], field: str | None) -> Iterator[list[str]]:
+    """The texts of each group of lines; ``field``: of lines in JSON. An empty line at the end of JSON Lines is none."""
+    number = 0
+    n_blank = 0
+    for lines in groups:
+        texts = []
+        for raw in lines:
+            number += 1
+            line = decoded(raw, f"line {number}").rstrip("\r\n")
+            if field is None:
+                texts.append(line)
+            elif not line.strip():
+                n_blank += 1
+            elif n_blank:
+                raise ValueError(f"line {number - n_blank} is not JSON: it is blank")
+            else:
+                texts.append(_text_of(line, number, field))
+        yield texts
+
+
+def _text_of(line: str, number: int, field: str) -> str:
+    try:
+        text = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is not JSON: {error}") from error
+    text = text.get(field) if isinstance(text, dict) else text
+    if not isinstance(text, str):
+        raise ValueError(f"line {number} is neither a string nor an object with a text as {field!r}")
+    return text
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[tuple[Iterable[str], Callable[[int], None]]]:
-    """The file's lines, and what shows on stderr how many are done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _opened(file: str) -> Iterator[Iterator[list[bytes]]]:
+    """Lines in groups: of a pipe, those that have come."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        if file == "-":
-            task = bar.add_task("0 texts", total=None)
-            opened: Any = nullcontext(_utf8_stdin())
-        else:
-            task = bar.add_task("0 texts")
-            opened = bar.open(file, "rt", encoding="utf-8", task_id=task)
-        with opened as lines:
-            yield lines, lambda n: bar.update(task, description=f"{n:,} texts")
+    opened: Any = nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")  # noqa: SIM115 - next line
+    with opened as source, progress_bar(*columns) as bar:
+        size = os.fstat(source.fileno()).st_size if file != "-" else 0
+        task = bar.add_task("0 texts", total=size or None)
+
+        def groups() -> Iterator[list[bytes]]:
+            n_lines = n_bytes = 0
+            for lines in _line_groups(source):
+                yield lines
+                n_lines += len(lines)
+                n_bytes += sum(map(len, lines))
+                bar.update(task, completed=n_bytes, description=f"{n_lines:,} texts")
+
+        yield groups()
 
 
-def _utf8_stdin() -> TextIO:
-    return cast("TextIO", open(0, encoding="utf-8", closefd=False))
+def _line_groups(source: BufferedReader) -> Iterator[list[bytes]]:
+    begun: list[bytes] = []
+    while block := source.read1(_BLOCK_BYTES):
+        lines = block.split(b"\n")
+        begun.append(lines[0])
+        if len(lines) > 1:
+            yield [b"".join(begun), *lines[1:-1]]
+            begun = [lines[-1]]
+    if any(begun):
+        yield [b"".join(begun)]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tea_llm.cli._terminal import print_table, say
+
 if TYPE_CHECKING:
     from tea_llm.inspection import ModelFile
 
@@ -30,7 +32,7 @@ def inspect(
         model_file(model), n_ctx=ctx, n_parallel=parallel, cache_type_k=cache_type_k, cache_type_v=cache_type_v
     )
     if as_json:
-        print(json.dumps(_facts(file), indent=1))
+        say(json.dumps(_facts(file), indent=1))
         return
     rows = {
         "file": f"{file.path} ({_size(file.size_bytes)}{f', {file.n_files} parts' if file.n_files > 1 else ''})",
@@ -46,9 +48,7 @@ def inspect(
         "memory": f"about {_size(file.memory.total)} for {ctx} tokens: weights {_size(file.memory.weights)}, cache "
         f"{_size(file.memory.cache)}, computing {_size(file.memory.compute)}",
     }
-    width = max(map(len, rows))
-    for name, text in rows.items():
-        print(f"{name.ljust(width)}  {text}")
+    print_table(list(rows.items()))
 
 
 def _facts(file: ModelFile) -> dict[str, object]:

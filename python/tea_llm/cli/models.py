@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+
+from tea_llm.cli._terminal import print_table, say
 
 __all__ = ["model_file", "models"]
 
@@ -16,17 +17,17 @@ def models() -> None:
     default = resolve_model_path()
     files = _model_files(default)
     if files:
-        print("Here (* is used when no path is given):")
-        _print_table([("*" if file == default else " ", file.name, _size(file), str(file.parent)) for file in files])
+        say("Here (* is used when no path is given):")
+        print_table([("*" if file == default else " ", file.name, _size(file), str(file.parent)) for file in files])
     else:
-        print(f"No model files here. They are looked for in {models_dir()}")
-    print("\nFor 'tea-llm pull NAME':")
-    rows = []
+        say(f"No model files here. They are looked for in {models_dir()}")
+    say("\nFor 'tea-llm pull NAME':")
+    rows: list[tuple[object, ...]] = []
     for model in KNOWN_MODELS.values():
         is_here = models_dir() / model.file_name in files
         size = "" if model.size_bytes is None else f"{model.size_bytes / 1e6:.1f} MB"
         rows.append((" ", model.name, size, model.licence, "is here" if is_here else ""))
-    _print_table(rows)
+    print_table(rows)
 
 
 def model_file(name: str) -> str | Path:
@@ -60,10 +61,3 @@ def _model_files(default: Path | None) -> list[Path]:
 
 def _size(file: Path) -> str:
     return f"{file.stat().st_size / 1e6:.1f} MB"
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows in columns of even width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

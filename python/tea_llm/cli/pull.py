@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import typer
 
+from tea_llm._shown import shown, without_secrets
+from tea_llm.cli._terminal import complain, progress_bar, say_exactly
+
 __all__ = ["pull"]
 
 
@@ -20,27 +23,26 @@ def pull(
     sha256: str | None = typer.Option(None, help="What the file must have.", show_default=False),
 ) -> None:
     """Get a model into ~/.cache/tea/models and print its path. Does nothing when it is there."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
     from tea_llm import hub
 
+    label = without_secrets(name)
     if not sys.stderr.isatty():
-        print(hub.pull(name, sha256=sha256, progress=_plain_progress(name)))
+        say_exactly(hub.pull(name, sha256=sha256, progress=_plain_progress(label)))
         return
-
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None, visible=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with progress_bar(*columns, TimeRemainingColumn()) as bar:
+        task = bar.add_task(shown(label, one_line=True), total=None, visible=False)
         path = hub.pull(
             name,
             sha256=sha256,
             progress=lambda done, total: bar.update(task, completed=done, total=total or None, visible=True),
         )
-    print(path)
+    say_exactly(path)
 
 
-def _plain_progress(name: str) -> Callable[[int, int], None]:
+def _plain_progress(label: str) -> Callable[[int, int], None]:
     """Progress for logs: a line at the start and one for each quarter."""
     last = -1
 
@@ -50,6 +52,6 @@ def _plain_progress(name: str) -> Callable[[int, int], None]:
         if quarter > last:
             last = quarter
             of = f" of {total / 1e6:.1f}" if total else ""
-            print(f"{name}: {done / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
+            complain(f"{label}: {done / 1e6:.1f}{of} MB")
 
     return report

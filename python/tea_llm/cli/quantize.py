@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from tea_llm.cli._terminal import progress_bar, say
+
 __all__ = ["quantize"]
 
 
@@ -17,13 +19,12 @@ def quantize(
     allow_requantize: bool = typer.Option(False, "--allow-requantize", help="Also take a quantized file."),
 ) -> None:
     """Write a model of another type: smaller, or faster on this processor. OUT appears when it is complete."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     from tea_llm import quantization
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    with progress_bar(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(type_, total=1.0)
         quantization.quantize(
             source,
@@ -34,4 +35,5 @@ def quantize(
             progress=lambda fraction: bar.update(task, completed=fraction),
         )
     before, after = source.stat().st_size, target.stat().st_size
-    print(f"{target}: {after / 1e6:.1f} MB, {after / before:.2f} of the source's {before / 1e6:.1f} MB")
+    sizes = f"{after / 1e6:.1f} MB, {after / before:.2f} of the source's {before / 1e6:.1f} MB"
+    say(f"{target}: {sizes}", one_line=True)

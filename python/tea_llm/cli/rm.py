@@ -6,6 +6,9 @@ from pathlib import Path
 
 import typer
 
+from tea_llm._shown import shown
+from tea_llm.cli._terminal import say
+
 __all__ = ["rm"]
 
 
@@ -29,7 +32,7 @@ def rm(
         raise ModelNotFoundError(f"no model {name!r} in {directory}: 'tea-llm models' lists what is there")
     n_bytes = sum(file.stat().st_size for file in there)
     if not yes:
-        typer.confirm(f"Remove {directory / file_name} ({n_bytes / 1e6:.1f} MB)?", abort=True)
+        typer.confirm(shown(f"Remove {directory / file_name} ({n_bytes / 1e6:.1f} MB)?", one_line=True), abort=True)
     for file in there:
         file.unlink()
-    print(f"removed {directory / file_name}")
+    say(f"removed {directory / file_name}", one_line=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from tea_llm.cli._terminal import decoded, read_stdin, say, say_exactly
 
 if TYPE_CHECKING:
     from tea_llm.workflow import Workflow
@@ -59,9 +60,9 @@ def _state(given: list[str]) -> dict[str, Any]:
 
 def _json_object(given: str) -> dict[str, Any]:
     if given == "-":
-        where, text = "stdin", sys.stdin.read()
+        where, text = "stdin", read_stdin()
     elif given.startswith("@"):
-        where, text = given[1:], Path(given[1:]).read_text(encoding="utf-8")
+        where, text = given[1:], decoded(Path(given[1:]).read_bytes(), given[1:])
     else:
         where, text = "--input", given
     try:
@@ -78,7 +79,7 @@ def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
     if isinstance(value, dict) and isinstance(value.get("content"), str):
         value = value["content"]
     if isinstance(value, str):
-        print(value)
+        say_exactly(value)
     else:
         _print_json(value, indent=2)
 
@@ -88,7 +89,7 @@ def _print_json(value: object, *, indent: int | None) -> None:
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=str, allow_nan=False)
     except (TypeError, ValueError) as error:  # keys that are not texts, a list that holds itself, NaN
         raise ValueError(f"the state is not JSON: {error}") from None
-    print(text, flush=True)
+    say(text)
 
 
 def _drop(text: str) -> None:

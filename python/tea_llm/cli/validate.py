@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tea_llm.cli._terminal import say
+
 __all__ = ["validate"]
 
 
@@ -23,6 +25,6 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Workflows, YAML f
 
     reports = {file: problems_of(file) for file in files}
     for file, problems in reports.items():
-        print(problems or f"{file}: ok")
+        say(problems or f"{file}: ok")
     if any(reports.values()):
         raise typer.Exit(1)

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tea_llm._files import replacing
+from tea_llm._shown import without_secrets
 from tea_llm.catalog import HubSource, WheelSource
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
-from tea_llm.hub.sources import Wanted, shown, understand
+from tea_llm.hub.sources import Wanted, understand
 from tea_llm.paths import models_dir
 
 __all__ = ["pull"]
@@ -140,7 +141,7 @@ def _copy(url: str, wanted: Wanted, target: Path) -> None:
 
     source = Path(url2pathname(urlsplit(url).path))
     if not source.is_file():
-        raise ModelNotFoundError(f"no file at {shown(url)}")
+        raise ModelNotFoundError(f"no file at {without_secrets(url)}")
     check_content(source, wanted)
     with source.open("rb") as original, replacing(target) as copy:
         shutil.copyfileobj(original, copy, 1 << 20)

@@ -16,9 +16,10 @@ from typing import BinaryIO
 import httpx
 import tenacity
 
+from tea_llm._shown import without_secrets
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
 from tea_llm.hub import check_content
-from tea_llm.hub.sources import Wanted, shown
+from tea_llm.hub.sources import Wanted
 
 __all__ = ["fetch"]
 
@@ -114,7 +115,8 @@ class _Download:
         except (_CutError, httpx.TransportError) as error:
             kept = f"; the {self._n_bytes / 1e6:.0f} MB that came are kept for the next time" if self._n_bytes else ""
             raise ModelNotFoundError(
-                f"{self._wanted.name}: {shown(self._url)} does not answer ({error or type(error).__name__}){kept}"
+                f"{self._wanted.name}: {without_secrets(self._url)} does not answer "
+                f"({without_secrets(error) or type(error).__name__}){kept}"
             ) from error
 
     def forget(self) -> None:
@@ -189,7 +191,9 @@ class _Download:
         if status in (408, 429) or status >= 500:
             raise _CutError(f"HTTP {status}")
         reason = {401: ": it wants a login", 403: ": it is not for everyone", 404: ": there is no such file"}
-        raise ModelNotFoundError(f"{self._wanted.name}: HTTP {status} from {shown(self._url)}{reason.get(status, '')}")
+        raise ModelNotFoundError(
+            f"{self._wanted.name}: HTTP {status} from {without_secrets(self._url)}{reason.get(status, '')}"
+        )
 
     def _check_room(self, n_bytes: int) -> None:
         free = shutil.disk_usage(self._unfinished.parent).free

