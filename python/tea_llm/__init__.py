@@ -11,6 +11,7 @@ from tea_llm.catalog import DEFAULT_MODELS, ModelConfig, get_model_config
 from tea_llm.chat.conversation import Conversation
 from tea_llm.chat.formats import format_chat_prompt
 from tea_llm.errors import (
+    AnswerCutError,
     ApiAuthError,
     ApiConnectionError,
     ApiError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from tea_llm.quantization import quantize
 
 __all__ = [
+    "AnswerCutError",
     "ApiAuthError",
     "ApiConnectionError",
     "ApiError",

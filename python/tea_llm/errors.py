@@ -14,7 +14,8 @@
     │   ├── GenerationTimeoutError      partial
     │   ├── GenerationCancelledError
     │   ├── EngineClosedError
-    │   └── EngineForkedError
+    │   ├── EngineForkedError
+    │   └── AnswerCutError              text
     ├── EmbeddingNotSupportedError
     ├── StateFileError
     └── ApiError                        status_code, provider, request_id
@@ -30,6 +31,7 @@ Wrong argument types and values are plain ``TypeError`` and ``ValueError``, rais
 from __future__ import annotations
 
 __all__ = [
+    "AnswerCutError",
     "ApiAuthError",
     "ApiConnectionError",
     "ApiError",
@@ -128,6 +130,21 @@ class EngineClosedError(InferenceError):
 
 class EngineForkedError(InferenceError):
     """The model was loaded before ``fork()``: threads do not survive it. Load it again in the child."""
+
+
+class AnswerCutError(InferenceError):
+    """An answer in a ``response_format`` ended before it was a whole value: reading ``parsed`` raises it.
+
+    Attributes:
+        text: the answer as far as it came.
+    """
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.text)
 
 
 class EmbeddingNotSupportedError(LlmError):

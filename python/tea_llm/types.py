@@ -1,12 +1,17 @@
-"""The values that go into and come out of every backend. Imports nothing of ours."""
+"""The values that go into and come out of every backend. Of the package it imports only ``errors``."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from tea_llm.errors import AnswerCutError
 
 __all__ = [
+    "CUT_OFF",
     "ChatMessage",
     "Choice",
     "EmbedInfo",
@@ -156,7 +161,69 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class _CutOff:
+    """Stands for the value of an answer that was cut off before it had one."""
+
+    def __repr__(self) -> str:
+        return "<cut off>"
+
+
+CUT_OFF = _CutOff()
+"""What ``response_format`` puts into ``parsed`` then; reading it raises ``AnswerCutError``."""
+
+_Answer = TypeVar("_Answer")
+
+
+class _Parsed:
+    """``parsed`` of ``Choice`` and ``LlmCallResult``, which raises where the answer was cut off.
+
+    The field behind it is ``_parsed``, so that an answer can be copied, compared, shown and pickled all the same. Type
+    checkers see an ordinary field.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        @property
+        def parsed(self):
+            if isinstance(self._parsed, _CutOff):
+                reason = {"length": "max_tokens or the context is used up"}.get(self.finish_reason, self.finish_reason)
+                raise AnswerCutError(
+                    f"the answer was cut off ({reason}) before it was a whole value: it ends with "
+                    f"{self.content[-40:]!r}. Raise or leave out max_tokens",
+                    self.content,
+                )
+            return self._parsed
+
+    def __repr__(self) -> str:
+        values = ", ".join(
+            f"{item.name.lstrip('_')}={getattr(self, item.name)!r}"
+            for item in fields(self)  # type: ignore[arg-type]  # both classes are dataclasses
+        )
+        return f"{type(self).__name__}({values})"
+
+
+def _takes_parsed(cls: type[_Answer]) -> type[_Answer]:
+    """Lets the constructor, and so ``dataclasses.replace``, call ``_parsed`` by its public name."""
+    init: Any = cls.__init__
+
+    @wraps(init)
+    def __init__(self: object, *args: object, **values: object) -> None:  # noqa: N807
+        if "parsed" in values:
+            values["_parsed"] = values.pop("parsed")
+        init(self, *args, **values)
+
+    signature = inspect.signature(init)
+    shown = [parameter.replace(name=name.lstrip("_")) for name, parameter in signature.parameters.items()]
+    __init__.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    cls.__init__ = __init__  # type: ignore[method-assign]
+    return cls
+
+
+@_takes_parsed
+@dataclass(frozen=True, slots=True, repr=False)
+class Choice(_Parsed):
     """One of several answers to the same prompt.
 
     Attributes:
@@ -175,11 +242,15 @@ class Choice:
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
-    parsed: Any = None
+    if TYPE_CHECKING:
+        parsed: Any = None
+    else:
+        _parsed: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class LlmCallResult:
+@_takes_parsed
+@dataclass(frozen=True, slots=True, repr=False)
+class LlmCallResult(_Parsed):
     """What one request gave.
 
     Attributes:
@@ -194,7 +265,8 @@ class LlmCallResult:
         reasoning: what the model wrote for itself before the answer; None: nothing.
         logprobs: of each generated token, if asked for.
         parsed: with ``response_format``, what ``content`` holds: an object of the pydantic class, or plain lists and
-            dicts; None when the answer was cut off, and for a JSON null.
+            dicts; None for a JSON null, and where the model called functions instead. Reading it raises
+            ``AnswerCutError`` where the answer was cut off before it was a whole value.
         choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls``,
             ``reasoning``, ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and
             ``timings`` those of all. Else empty.
@@ -211,7 +283,10 @@ class LlmCallResult:
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
-    parsed: Any = None
+    if TYPE_CHECKING:
+        parsed: Any = None
+    else:
+        _parsed: Any = None
     choices: tuple[Choice, ...] = ()
     fallback_reason: str | None = None
 

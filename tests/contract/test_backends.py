@@ -19,14 +19,17 @@ import pytest
 import tea_llm
 from support.openai_server import OpenAiServer
 from tea_llm import (
+    AnswerCutError,
     ApiLlmBackend,
     ChatMessage,
+    Choice,
     ContextOverflowError,
     EngineClosedError,
     FallbackBackend,
     GenerationTimeoutError,
     LlmBackend,
     LlmCallParams,
+    LlmCallResult,
     LocalLlmBackend,
 )
 
@@ -326,12 +329,30 @@ def test_an_answer_in_a_form(llm: LlmBackend) -> None:
     assert result.parsed in ({"a": 1}, {"a": 2})
     with llm.stream_chat(HI, n=2, **options) as stream:
         assert [choice.parsed for choice in stream.result.choices] == [result.parsed] * 2
-    assert llm.chat(HI, max_tokens=2, **options).parsed is None
 
     async def ask() -> object:
         return (await llm.achat(HI, **options)).parsed
 
     assert asyncio.run(ask()) == result.parsed
+
+
+def test_an_answer_in_a_form_that_was_cut_off(llm: LlmBackend) -> None:
+    form = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    result = llm.chat(HI, max_tokens=2, response_format=form, temperature=0, n=2)
+    answers: list[LlmCallResult | Choice] = [result, *result.choices]
+    for answer in answers:
+        with pytest.raises(AnswerCutError, match="cut off") as caught:
+            _ = answer.parsed
+        assert caught.value.text == answer.content
+        assert answer.finish_reason == "length"
+
+
+def test_a_form_ends_the_answer_and_not_a_hundred_tokens(llm: LlmBackend) -> None:
+    words = {"type": "array", "items": {"const": "a word"}, "minItems": 30, "maxItems": 30}
+    result = llm.chat(HI, response_format=words, temperature=0)
+    assert (result.tokens_used or 0) > 100
+    assert result.parsed == ["a word"] * 30
+    assert llm.chat(HI, ignore_eos=True).tokens_used == 100  # free text
 
 
 def test_calls_are_streamed(llm: LlmBackend) -> None:

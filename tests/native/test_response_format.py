@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
+import pickle
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +20,8 @@ from pydantic import BaseModel, Field, HttpUrl, field_validator
 
 import tea_llm
 from support.schemas import random_schema
-from tea_llm import GrammarError, InferenceError, LocalLlmBackend
+from tea_llm import AnswerCutError, Choice, GrammarError, InferenceError, LlmCallResult, LocalLlmBackend, Usage
+from tea_llm.chat.response_format import ResponseFormat
 
 HI = [{"role": "user", "content": "x"}]
 
@@ -61,7 +66,8 @@ def test_a_pydantic_class(llm: LocalLlmBackend) -> None:
             assert isinstance(result.parsed, Person)
             n_read += 1
         else:
-            assert result.parsed is None
+            with pytest.raises(AnswerCutError):
+                _ = result.parsed
     assert n_read > 5
 
 
@@ -90,12 +96,11 @@ def test_an_object_with_a_schema(llm: LocalLlmBackend) -> None:
 
 def test_any_object(llm: LocalLlmBackend) -> None:
     result = llm.chat(HI, response_format={"type": "json_object"}, max_tokens=900, n=4, seed=1)
-    for choice in result.choices:
-        if choice.finish_reason == "stop":
-            assert isinstance(choice.parsed, dict)
-            assert choice.parsed == json.loads(choice.content)
-    assert result.parsed == result.choices[0].parsed
-    assert any(choice.parsed is not None for choice in result.choices)
+    finished = [choice for choice in result.choices if choice.finish_reason == "stop"]
+    assert finished
+    for choice in finished:
+        assert isinstance(choice.parsed, dict)
+        assert choice.parsed == json.loads(choice.content)
 
 
 def test_streams_and_raw_prompts(llm: LocalLlmBackend) -> None:
@@ -106,9 +111,52 @@ def test_streams_and_raw_prompts(llm: LocalLlmBackend) -> None:
 
 
 def test_what_is_cut_off_is_not_read(llm: LocalLlmBackend) -> None:
+    """Only ``parsed`` raises: the rest of the result can be used."""
     result = llm.chat(HI, response_format={"const": "a long text"}, max_tokens=3)
-    assert (result.finish_reason, result.parsed) == ("length", None)
+    assert result.finish_reason == "length"
     assert '"a long text"'.startswith(result.content)
+    with pytest.raises(AnswerCutError, match=r"max_tokens or the context is used up.*Raise or leave out") as caught:
+        _ = result.parsed
+    assert caught.value.text == result.content
+    assert result == pickle.loads(pickle.dumps(result)) == copy.deepcopy(result)  # noqa: S301
+    assert result != replace(result, parsed=None)
+    assert "parsed=<cut off>" in repr(result)
+    assert replace(result, parsed=[1]).parsed == [1]
+    with pytest.raises(AnswerCutError):
+        _ = replace(result, fallback_reason="none here").parsed
+
+
+@pytest.mark.parametrize("kind", [LlmCallResult, Choice])
+def test_parsed_is_an_argument_like_others(kind: Any) -> None:
+    parameters = inspect.signature(kind).parameters
+    assert "parsed" in parameters
+    assert not any(name.startswith("_") for name in parameters)
+    values = {"content": "1", "model": "m", "tokens_used": 1, "finish_reason": "stop", "usage": None, "index": 0}
+    assert kind(**{name: values[name] for name in parameters if name in values}, parsed=1).parsed == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "is_cut"),
+    [
+        ('{"a": 1}', "length", False),
+        ('{"a": 1} ', "content_filter", False),
+        ('"whole"', "length", False),
+        ("true", "length", False),
+        ('{"a": 1', "length", True),
+        ('{"a": 1', "content_filter", True),
+        ("12", "length", True),  # the beginning of 120, maybe
+        ("", "length", True),
+    ],
+)
+def test_a_value_that_is_whole_may_be_read(text: str, reason: Any, is_cut: bool) -> None:
+    form = ResponseFormat.checked({"type": "object"})
+    assert form is not None
+    result = form.read(LlmCallResult(text, "m", 1, reason, Usage(1, 1, 2), backend="api"))
+    if is_cut:
+        with pytest.raises(AnswerCutError):
+            _ = result.parsed
+    else:
+        assert result.parsed == json.loads(text)
 
 
 def test_a_class_that_takes_no_answer(llm: LocalLlmBackend) -> None:

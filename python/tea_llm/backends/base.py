@@ -29,7 +29,7 @@ class LlmBackend(ABC):
 
     Args:
         max_tokens: most tokens to generate, at least 1; None: until the model ends or the context is full.
-            Default 100.
+            Default 100. With a ``response_format``, of which half is of no use, the default is None.
         temperature: 0 is greedy; higher is more random. Default 0.7.
         top_p: keep the most likely tokens that make up this probability; 1: all. Default 0.95.
         top_k: keep this many of the most likely tokens; 0: all. Default 40.

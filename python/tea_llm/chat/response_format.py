@@ -12,7 +12,7 @@ from typing import Any
 from tea_llm.errors import ApiResponseError, InferenceError
 from tea_llm.grammar.keywords import KNOWN
 from tea_llm.grammar.pydantic_schema import schema_of_class
-from tea_llm.types import Choice, LlmCallResult
+from tea_llm.types import CUT_OFF, Choice, LlmCallResult
 
 __all__ = ["ResponseFormat"]
 
@@ -97,18 +97,29 @@ class ResponseFormat:
             ApiResponseError: an API's answer has another form.
             InferenceError: the pydantic class does not take the answer.
         """
-        choices = tuple(replace(choice, parsed=self._parsed(choice, result.backend)) for choice in result.choices)
-        parsed = choices[0].parsed if choices else self._parsed(result, result.backend)
-        return replace(result, choices=choices, parsed=parsed)
+        values = [self._parsed(answer, result.backend) for answer in result.choices or (result,)]
+        choices = tuple(replace(choice, parsed=value) for choice, value in zip(result.choices, values, strict=False))
+        return replace(result, choices=choices, parsed=values[0])
 
     def _parsed(self, answer: Choice | LlmCallResult, backend: str) -> Any:
-        if answer.finish_reason != "stop" or answer.tool_calls:
+        if answer.tool_calls:
             return None
+        if answer.finish_reason != "stop" and not _is_whole(answer.content):
+            return CUT_OFF
         try:
             return json.loads(answer.content) if self.model is None else self.model.model_validate_json(answer.content)
         except (ValueError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             kind = ApiResponseError if backend == "api" else InferenceError
             raise kind(f"the answer has not the response_format: {error}") from error
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text that was cut off is a JSON value all the same, which no more text could have changed."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, bool) or not isinstance(value, (int, float))  # 12 may be the beginning of 120
 
 
 @lru_cache(maxsize=64)
