@@ -28,25 +28,32 @@ py::list text_of(const std::vector<std::string>& texts) {
     return list;
 }
 
-py::object parts_tuple(const AnswerFormat& self, const std::string& text, bool is_partial) {
-    std::optional<AnswerParts> parts;
-    {
-        const GilRelease released;
-        parts = self.parse(text, is_partial);
-    }
-    if (!parts) {
-        return py::none();
-    }
-    py::list calls;
-    for (const auto& call : parts->calls) {
-        calls.append(py::make_tuple(text_of(call.id), text_of(call.name), text_of(call.arguments)));
-    }
-    return py::make_tuple(text_of(parts->content), text_of(parts->reasoning), calls);
+void register_answer_parts(py::module_& module) {
+    py::class_<AnswerCall> call(module, "AnswerCall", "A call in an answer.");
+    call.def_property_readonly("id", [](const AnswerCall& self) { return text_of(self.id); });
+    call.def_property_readonly("name", [](const AnswerCall& self) { return text_of(self.name); });
+    call.def_property_readonly("arguments", [](const AnswerCall& self) { return text_of(self.arguments); });
+    call.def_readonly("begin", &AnswerCall::begin);
+    call.def_readonly("content_bytes", &AnswerCall::content_bytes);
+    call.def_readonly("is_closed", &AnswerCall::is_closed);
+
+    py::class_<AnswerParts> parts(module, "AnswerParts", "What is in an answer, as far as it can be read.");
+    parts.def_property_readonly("state", [](const AnswerParts& self) {
+        static constexpr const char* names[] = {"whole", "open", "stuck"};
+        return names[static_cast<size_t>(self.state)];
+    });
+    parts.def_property_readonly("content", [](const AnswerParts& self) { return text_of(self.content); });
+    parts.def_property_readonly("reasoning", [](const AnswerParts& self) { return text_of(self.reasoning); });
+    parts.def_readonly("calls", &AnswerParts::calls);
+    parts.def_readonly("bytes_read", &AnswerParts::bytes_read);
+    parts.def_readonly("bytes_good", &AnswerParts::bytes_good);
+    parts.def_readonly("is_reasoning", &AnswerParts::is_reasoning);
 }
 
 }  // namespace
 
 void register_chat_format(py::module_& module) {
+    register_answer_parts(module);
     py::class_<AnswerFormat, std::shared_ptr<AnswerFormat>> answers(
         module, "AnswerFormat", "How answers are written. Safe to use from any thread.");
     const auto describe = [&answers](const char* name, auto member) {
@@ -62,8 +69,8 @@ void register_chat_format(py::module_& module) {
     describe("stop", &AnswerFormat::Description::stop);
     answers.def_property_readonly("has_calls",
                                   [](const AnswerFormat& self) { return self.description().has_calls; });
-    answers.def("parse", &parts_tuple, py::arg("text"), py::arg("is_partial"),
-                "(content, reasoning, [(id, name, arguments)]); None: the text is not of this format.");
+    answers.def("read", &AnswerFormat::read, py::arg("text"), py::kw_only(), py::arg("searches") = true,
+                py::call_guard<GilRelease>(), "What is in an answer, or in its beginning.");
 
     py::class_<ChatFormat, std::shared_ptr<ChatFormat>> format(
         module, "ChatFormat", "What llama.cpp knows of a chat template. Safe to use from any thread.");

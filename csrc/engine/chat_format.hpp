@@ -8,15 +8,27 @@
 
 namespace tea {
 
-// A function that an answer asks for. `arguments` are JSON, or the beginning of it while the answer grows.
+// A function that an answer asks for.
 struct AnswerCall {
     std::string id;  // empty: this kind of model gives none
     std::string name;
-    std::string arguments;
+    std::string arguments;     // JSON, or the beginning of it
+    size_t begin = 0;          // byte of the text: all before it is read
+    size_t content_bytes = 0;  // of the content, before the call
+    bool is_closed = false;    // all of it is there
 };
 
-// What is in an answer.
+// What is in an answer, as far as it can be read.
 struct AnswerParts {
+    enum class State {
+        whole,  // the text may end here
+        open,   // something has begun that has not ended
+        stuck,  // no answer of this format begins so
+    };
+    State state = State::whole;
+    size_t bytes_read = 0;      // the text behind it is in no part
+    size_t bytes_good = 0;      // stuck: of the longest beginning that is not
+    bool is_reasoning = false;  // what was read last is reasoning
     std::string content;
     std::string reasoning;
     std::vector<AnswerCall> calls;
@@ -43,13 +55,16 @@ class AnswerFormat {
 
     const Description& description() const;
 
-    // Takes an answer apart. is_partial: more of it may come. None: it is not of this format.
-    std::optional<AnswerParts> parse(const std::string& text, bool is_partial) const;
+    // Takes an answer, or its beginning, apart. searches: where it is stuck, says what is in the part before.
+    AnswerParts read(const std::string& text, bool searches = true) const;
 
   private:
     friend class ChatFormat;
     struct Parser;
     explicit AnswerFormat(std::unique_ptr<Parser> parser);
+
+    // None: no answer of this format begins so.
+    std::optional<AnswerParts> try_read(const std::string& text) const;
 
     std::unique_ptr<Parser> parser_;
 };

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.answers import TOOLS, WRITTEN, Written
-from support.templates import source_of
-from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats, Parts
+import tea_llm
+from support.answers import TOOLS, WRITTEN, Written, form_of, streamed
+from support.templates import DIRECTORY, NAMES
+from tea_llm.chat.answer_format import AnswerFormat
+from tea_llm.chat.answer_parts import Parts
 from tea_llm.chat.answer_reader import AnswerReader, CallIds
-from tea_llm.chat.template import ChatTemplate
 
-THINKING = {"enable_thinking": True, "thinking": True}  # some templates do so only when told
-_formats: dict[str, AnswerFormat] = {}
+HARD = 'Here: {"a": [1]}. 2 < 3 <b> | `x` </ '
 
 
 def format_of(name: str) -> AnswerFormat:
-    if name not in _formats:
-        template = ChatTemplate(source_of(name), bos_token="<s>", eos_token="</s>")
-        found = AnswerFormats(template).get(tools=TOOLS, variables=THINKING)
-        assert found is not None
-        _formats[name] = found
-    return _formats[name]
+    found = form_of(name)
+    assert found is not None
+    return found
 
 
 def case_id(case: Written) -> str:
@@ -61,23 +61,85 @@ def assert_begins(whole: Parts, begun: Parts) -> None:
 
 @pytest.mark.parametrize("case", WRITTEN, ids=case_id)
 @pytest.mark.parametrize("seed", range(3))
-def test_streamed_in_random_pieces(case: Written, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tea_llm.chat.answer_reader._SHARE", 0)  # no rests: each piece is parsed
-    rng = random.Random(seed)
-    form = format_of(case.template)
+def test_streamed_in_random_pieces(case: Written, seed: int) -> None:
+    parts = streamed(format_of(case.template), case.text, seed=seed)
+    calls = tuple((name, json.loads(arguments)) for _, name, arguments in parts.calls)
+    assert (parts.content, parts.reasoning, calls) == (case.content, case.reasoning, case.calls)
+
+
+@pytest.mark.parametrize("has_tools", [False, True], ids=["plain", "tools"])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_is_lost_and_no_scaffold_comes_back(name: str, has_tools: bool) -> None:
+    """Whatever comes behind the prompt as text is the content: cut anywhere, and streamed."""
+    form = form_of(name, has_tools=has_tools)
+    if form is None:
+        return  # the answer is taken as it is
+    begin = form.reasoning_end if form.is_reasoning else ""
     reader = AnswerReader(form, 0, CallIds())
-    chunks, begin = [], 0
-    while begin < len(case.text):
-        end = begin + rng.randint(1, 7)
-        chunks += reader.take(case.text[begin:end])
-        begin = end
-    chunks += reader.finish(is_cut=False)
-    calls: dict[int, list[str]] = {}
-    for chunk in chunks:
-        for delta in chunk.tool_call_deltas:
-            known = calls.setdefault(delta.index, [delta.name or "", ""])
-            assert (delta.id is None) == (delta.name is None)
-            known[1] += delta.arguments
-    assert "".join(chunk.text for chunk in chunks) == case.content
-    assert "".join(chunk.reasoning for chunk in chunks) == case.reasoning
-    assert tuple((name, json.loads(arguments)) for name, arguments in calls.values()) == case.calls
+    reader.take(begin)
+    given = ""
+    for end, letter in enumerate(HARD, start=1):
+        for is_cut in (False, True):
+            parts = form.parse(begin + HARD[:end], is_cut=is_cut)
+            assert (parts.content, parts.reasoning, parts.calls) == (HARD[:end], "", ())
+        reader._rest_until = 0.0
+        given += "".join(chunk.text for chunk in reader.take(letter))
+        assert HARD.startswith(given)
+    assert given + "".join(chunk.text for chunk in reader.finish(is_cut=False)) == HARD
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "content"),
+    [
+        ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "add", "parameters": {"a": 1, "b": two}}', None),
+        ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "add", "parameters": {"a": 1,', None),
+        ("meta-llama-Llama-3.1-8B-Instruct", '\nHere: {"a": 1}. Done.', 'Here: {"a": 1}. Done.'),
+        ("LFM2.5-8B-A1B", "<|tool_call_start|>[get_weather(city='a', days=1", None),
+        ("Qwen3-Coder", "<tool_call>\n<function=add>\n<parameter=a>\none\n</parameter>\n", None),
+        ("openai-gpt-oss-120b", "The answer is 4.", None),
+        ("openai-gpt-oss-120b", "<|channel|>commentary to=browser.open<|message|>{}<|end|>", None),
+        ("meetkai-functionary-medium-v3.2", "The answer is 4.", None),
+    ],
+)
+def test_a_call_that_is_none_is_text(template: str, text: str, content: str | None) -> None:
+    form = format_of(template)
+    assert form.parse(text, is_cut=False) == Parts(text if content is None else content)
+    assert streamed(replace(form, grammar=""), text, seed=1) == Parts(text if content is None else content)
+
+
+def test_a_raw_newline_in_a_string_is_taken_for_one() -> None:
+    for template, text in (
+        ("meta-llama-Llama-3.1-8B-Instruct", '{"name": "get_weather", "parameters": {"city": "a\nb", "days": 1}}'),
+        ("LFM2.5-8B-A1B", "<|tool_call_start|>[get_weather(city='a\nb', days=1)]<|tool_call_end|>"),
+    ):
+        ((_, name, arguments),) = format_of(template).parse(text, is_cut=False).calls
+        assert (name, json.loads(arguments)) == ("get_weather", {"city": "a\nb", "days": 1})
+
+
+def test_what_follows_an_unfinished_mark_is_streamed() -> None:
+    reader = AnswerReader(format_of("meta-llama-Llama-3.1-8B-Instruct"), 0, CallIds())
+    text = 'Here: {"a": 1}. ' + "And so on. " * 100
+    given = ""
+    for begin in range(0, len(text), 100):
+        reader._rest_until = 0.0
+        given += "".join(chunk.text for chunk in reader.take(text[begin : begin + 100]))
+        assert len(given) > begin - 200
+    assert given + "".join(chunk.text for chunk in reader.finish(is_cut=True)) == text
+
+
+@pytest.mark.parametrize("name", ["meta-llama-Llama-3.1-8B-Instruct", "openai-gpt-oss-120b", "llama-cpp-rwkv-world"])
+def test_what_is_streamed_is_the_result(tiny_model: Callable[..., Path], name: str) -> None:
+    question = [{"role": "user", "content": "x"}]
+    path = tiny_model("llama")
+    with tea_llm.load(path, n_ctx=4096, n_threads=1, chat_template=DIRECTORY / f"{name}.jinja") as llm:
+        for seed in range(6):
+            options: dict[str, Any] = {
+                "tools": TOOLS if seed % 2 else None,
+                "max_tokens": 40,
+                "temperature": 1.0,
+                "seed": seed,
+            }
+            with llm.stream_chat(question, **options) as stream:
+                text = "".join(chunk.text for chunk in stream)
+            assert text == stream.result.content == llm.chat(question, **options).content
+            assert text

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+from functools import cache
 from typing import Any, NamedTuple
+
+from support.templates import source_of
+from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats
+from tea_llm.chat.answer_parts import Parts
+from tea_llm.chat.answer_reader import AnswerReader, CallIds
+from tea_llm.chat.template import ChatTemplate
 
 TOOLS: list[dict[str, Any]] = [
     {
@@ -163,3 +171,37 @@ WRITTEN = [
     Written("google-gemma-2-2b-it", f'{{"name": "add", "arguments": {ADD_JSON}}}', calls=(ADD,)),
     Written("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", f"Hm.\n</think>\n\n{_HERMES}", "", "Hm.", _BOTH),
 ]
+
+
+THINKING = {"enable_thinking": True, "thinking": True}  # some templates do so only when told
+
+
+@cache
+def form_of(name: str, *, has_tools: bool = True) -> AnswerFormat | None:
+    """The format of answers to a template's prompts, with ``TOOLS`` or without."""
+    template = ChatTemplate(source_of(name), bos_token="<s>", eos_token="</s>")
+    return AnswerFormats(template).get(tools=TOOLS if has_tools else (), variables=THINKING)
+
+
+def streamed(form: AnswerFormat, text: str, *, seed: int, is_cut: bool = False) -> Parts:
+    """What the pieces of an answer join to when its text comes in random pieces, each of which is parsed."""
+    rng = random.Random(seed)
+    reader = AnswerReader(form, 0, CallIds())
+    chunks, begin = [], 0
+    longest = rng.choice((1, 7, 50))
+    while begin < len(text):
+        end = begin + rng.randint(1, longest)
+        reader._rest_until = 0.0  # no rests
+        chunks += reader.take(text[begin:end])
+        begin = end
+    chunks += reader.finish(is_cut=is_cut)
+    calls: dict[int, list[str]] = {}
+    for delta in (delta for chunk in chunks for delta in chunk.tool_call_deltas):
+        known = calls.setdefault(delta.index, [delta.id or "", delta.name or "", ""])
+        assert (delta.id is None) == (delta.name is None)
+        known[2] += delta.arguments
+    return Parts(
+        "".join(chunk.text for chunk in chunks),
+        "".join(chunk.reasoning for chunk in chunks),
+        tuple((call_id, name, arguments) for call_id, name, arguments in calls.values()),
+    )

@@ -179,7 +179,9 @@ class LocalAnswer:
         finish_reason, content, reasoning = result.finish_reason, result.text, ""
         calls: tuple[ToolCall, ...] = ()
         if self._form is not None:
-            parts = self._form.parse(result.text, is_cut=finish_reason == "length")
+            parts = self._readers[index].parts  # what was streamed is the result
+            if parts is None:
+                parts = self._form.parse(result.text, is_cut=finish_reason == "length")
             content, reasoning = parts.content, parts.reasoning
             calls = tuple(
                 ToolCall(self._call_ids.of(index, number, call_id), name, json.loads(arguments))

@@ -12,9 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tea_llm._native import _core
+from tea_llm.chat.answer_parts import Parts, begun_parts, ended_parts
 from tea_llm.chat.tools import find_calls
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
@@ -30,20 +31,6 @@ logger = logging.getLogger("tea_llm")
 
 _MOST_KEPT = 64
 _PROBE = "x <y> z"
-
-
-class Parts(NamedTuple):
-    """What is in an answer.
-
-    Attributes:
-        content: the text for the user.
-        reasoning: what the model wrote before it; empty: nothing.
-        calls: ``(id, name, arguments)`` of each; the id may be empty, the arguments are JSON or its beginning.
-    """
-
-    content: str
-    reasoning: str = ""
-    calls: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +64,35 @@ class AnswerFormat:
         prompt, start = self.native.generation_prompt, self.native.reasoning_start
         return bool(start) and prompt.rfind(start) > max(map(prompt.rfind, self.native.reasoning_ends))
 
-    def parse_partial(self, text: str) -> Parts | None:
-        """What is certain of an answer that goes on; None: cannot be told yet."""
-        if self.is_lenient and text.lstrip()[:1] in ("{", "[", "`"):
-            return None  # it may be a call
-        return self._read(text, is_partial=True)
+    def parse_partial(self, text: str) -> Parts:
+        """What is certain of an answer that goes on."""
+        ends = self.native.reasoning_ends
+        parts = begun_parts(self._read(text), text, shows_open_call=bool(self.grammar), ends=ends)
+        return parts._replace(content=_certain_text(parts.content), is_text=False) if self.is_lenient else parts
 
     def parse(self, text: str, *, is_cut: bool) -> Parts:
-        """All of an answer.
+        """All of an answer. What is neither reasoning nor a call is content.
 
         Args:
             text: of the answer.
             is_cut: it was cut off; a call that is not finished is left out then.
         """
-        parts = None if is_cut else self._read(text, is_partial=False)
-        if parts is None:
-            parts = self._read(text, is_partial=True) or Parts(text)
-            if not is_cut and parts == Parts(""):
-                parts = Parts(text)
-            parts = parts._replace(calls=tuple(call for call in parts.calls if _is_object(call[2])))
+        native = self.native
+        parts = ended_parts(self._read(text), text, is_cut=is_cut, markers=native.markers, ends=native.reasoning_ends)
+        if self.is_lenient:
+            parts = parts._replace(content=parts.content.lstrip())
         if self.is_lenient and not parts.calls and self.tools:
             content, calls = find_calls(parts.content, self.tools)
             found = tuple(("", call.name, json.dumps(call.arguments)) for call in calls)
             parts = parts._replace(content=content, calls=found)
         return parts
 
-    def _read(self, text: str, *, is_partial: bool) -> Parts | None:
-        parts = None if self.constrained is None else _parts(self.constrained.parse(text, is_partial))
-        return _parts(self.native.parse(text, is_partial)) if parts is None else parts
+    def _read(self, text: str) -> _core.AnswerParts:
+        if self.constrained is not None:
+            read = self.constrained.read(text, searches=False)
+            if read.state != "stuck":
+                return read
+        return self.native.read(text)
 
 
 class AnswerFormats:
@@ -193,10 +181,13 @@ class AnswerFormats:
             return native.answers(variables=encoded, **options)
 
         try:
-            ask()
+            plain = ask()
         except TemplateError as error:
             logger.warning("Reasoning and calls in answers are not told apart: %s", error)
             return None
+        ending = _ending(plain)
+        if ending and ending in plain.read(ending + _PROBE).content:  # llama.cpp has not found the reasoning
+            return _core.ChatFormat(_generic_source(plain), "", "").answers
         return ask
 
 
@@ -292,19 +283,20 @@ def _generation_prompt(template: ChatTemplate, variables: Mapping[str, object]) 
 
 
 def _is_plain(native: _core.AnswerFormat) -> bool:
-    return not native.reasoning_start and native.parse(_PROBE, False) == (_PROBE, "", [])
+    read = native.read(_PROBE)
+    return not native.reasoning_start and read.state != "stuck" and (read.content, read.calls) == (_PROBE, [])
 
 
 def _reads_text(native: _core.AnswerFormat) -> bool:
     """Whether a text behind the reasoning is found."""
-    parts = native.parse(_ending(native) + _PROBE, False)
-    return parts is not None and _PROBE in parts[0]
+    read = native.read(_ending(native) + _PROBE)
+    return read.state != "stuck" and _PROBE in read.content
 
 
 def _is_text(native: _core.AnswerFormat) -> bool:
     """Whether what follows the reasoning is the text and nothing else."""
-    parts = native.parse(_ending(native) + _PROBE, False)
-    return parts is not None and parts[0] == _PROBE
+    read = native.read(_ending(native) + _PROBE)
+    return read.state != "stuck" and read.content == _PROBE
 
 
 def _ending(native: _core.AnswerFormat) -> str:
@@ -358,17 +350,7 @@ def _literal(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _parts(parsed: tuple[str, str, list[tuple[str, str, str]]] | None) -> Parts | None:
-    if parsed is None:
-        return None
-    content, reasoning, calls = parsed
-    if reasoning or not content.strip():
-        content = content.lstrip()  # what parts it from reasoning and calls
-    return Parts(content, reasoning.strip(), tuple(calls))
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+def _certain_text(content: str) -> str:
+    """What is text for sure where JSON may be a call."""
+    content = content.lstrip()
+    return "" if content[:1] in ("{", "[", "`") else content.partition("<tool_call>")[0].rstrip()

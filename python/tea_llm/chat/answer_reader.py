@@ -7,7 +7,8 @@ import os
 import time
 from collections.abc import Iterator
 
-from tea_llm.chat.answer_format import AnswerFormat, Parts
+from tea_llm.chat.answer_format import AnswerFormat
+from tea_llm.chat.answer_parts import Parts
 from tea_llm.types import StreamChunk, ToolCallDelta
 
 __all__ = ["AnswerReader", "CallIds"]
@@ -23,14 +24,15 @@ class CallIds:
         self._made: dict[tuple[int, int], str] = {}
 
     def of(self, index: int, number: int, given: str) -> str:
-        """The model's own name for a call, or a new one.
+        """The model's own name for a call, or a new one; the same whenever it is asked.
 
         Args:
             index: of the choice.
             number: of the call in it.
             given: by the model; may be empty.
         """
-        return given or self._made.setdefault((index, number), base64.b32encode(os.urandom(6)).decode()[:9])
+        made = given or base64.b32encode(os.urandom(6)).decode()[:9]
+        return self._made.setdefault((index, number), made)  # the model may write its own when one was streamed
 
 
 class AnswerReader:
@@ -49,21 +51,32 @@ class AnswerReader:
         self._text = ""
         self._given = Parts("")
         self._rest_until = 0.0
+        self._parts: Parts | None = None
+
+    @property
+    def parts(self) -> Parts | None:
+        """All of the answer, the text as it was given piece by piece; None before ``finish``."""
+        return self._parts
 
     def take(self, text: str) -> list[StreamChunk]:
         """What a piece of the text says that is new and certain."""
         self._text += text
         begin = time.monotonic()
-        if not text or begin < self._rest_until:
+        if not text or (begin < self._rest_until and not self._given.is_text):
             return []
+        if self._given.is_text:
+            return list(self._news(self._given._replace(content=self._given.content + text)))
         parts = self._form.parse_partial(self._text)
         end = time.monotonic()
         self._rest_until = end + _SHARE * (end - begin)
-        return [] if parts is None else list(self._news(parts))
+        return list(self._news(parts))
 
     def finish(self, *, is_cut: bool) -> list[StreamChunk]:
         """What is left to give when the text has ended."""
-        return list(self._news(self._form.parse(self._text, is_cut=is_cut)))
+        parts = self._given if self._given.is_text else self._form.parse(self._text, is_cut=is_cut)
+        chunks = list(self._news(parts))
+        self._parts = Parts(self._given.content, self._given.reasoning, parts.calls)
+        return chunks
 
     def _news(self, parts: Parts) -> Iterator[StreamChunk]:
         """The chunks by which ``parts`` go further than what was given."""
@@ -86,9 +99,12 @@ class AnswerReader:
                 )
                 yield StreamChunk("", self._index, tool_call_deltas=(delta,))
                 calls[number:] = [(call_id, name, (known[2] if known else "") + more)]
-        self._given = Parts(given.content + content, given.reasoning + reasoning, tuple(calls))
+        self._given = Parts(given.content + content, given.reasoning + reasoning, tuple(calls), parts.is_text)
 
 
 def _further(given: str, whole: str) -> str:
-    """What ``whole`` has more; nothing where it does not go on from what was given."""
-    return whole[len(given) :] if whole.startswith(given) else ""
+    """What ``whole`` has more. What was given cannot be taken back, and nothing is lost where the two part."""
+    if whole.startswith(given):
+        return whole[len(given) :]
+    same = next((i for i, (a, b) in enumerate(zip(given, whole, strict=False)) if a != b), len(given))
+    return whole[same:]

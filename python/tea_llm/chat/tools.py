@@ -11,8 +11,9 @@ from tea_llm.types import ToolCall
 
 __all__ = ["chosen_tools", "describe_tools", "find_calls", "in_words", "parsed_arguments"]
 
-_TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+_TAGGED = re.compile(r"<tool_call>((?:(?!<tool_call>).)*?)(?:</tool_call>|$)", re.DOTALL)
 _FENCED = re.compile(r"^```(?:json)?\s*(.*?)\s*(?:```)?$", re.DOTALL)
+_CALL_KEYS = {"name", "arguments", "parameters", "id", "type"}
 
 _INSTRUCTION = (
     "You may call functions. To call one, answer with nothing but a JSON object for each call, in this form:\n"
@@ -87,10 +88,16 @@ def find_calls(text: str, names: Collection[str]) -> tuple[str, tuple[ToolCall, 
         >>> find_calls('{"name": "add", "arguments": {"a": 1}}', ["add"])[1][0].arguments
         {'a': 1}
     """
-    tagged = list(_TAGGED.finditer(text))
-    calls = [call for match in tagged for call in _calls_in(match[1], names)]
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def take(match: re.Match[str]) -> str:
+        found = list(_calls_in(match[1], names))
+        calls.extend(found)
+        return "" if found else match[0]
+
+    rest = _TAGGED.sub(take, text).strip()
     if calls:
-        return _TAGGED.sub("", text).strip(), _numbered(calls)
+        return rest, _numbered(calls)
     fenced = _FENCED.match(text.strip())
     calls = list(_calls_in(fenced[1] if fenced else text, names))
     return ("", _numbered(calls)) if calls else (text, ())
@@ -112,6 +119,8 @@ def _call_of(item: object, names: Collection[str]) -> tuple[str, dict[str, Any]]
         return None
     nested = item.get("function")
     function = nested if isinstance(nested, dict) else item
+    if not _CALL_KEYS.issuperset(function):
+        return None
     name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
     return (name, arguments) if isinstance(name, str) and name in names and isinstance(arguments, dict) else None
 
