@@ -11,6 +11,7 @@
 #include "bindings/py_request.hpp"
 #include "bindings/py_sampling.hpp"
 #include "engine/engine.hpp"
+#include "engine/footprint.hpp"
 
 namespace tea::bindings {
 
@@ -214,6 +215,24 @@ void register_engine(py::module_& module) {
     engine.def_property_readonly("adapts_threads",
                                  [](const Engine& self) { return self.config().options.n_threads == -1; });
     engine.def_property_readonly("n_threads", [](const Engine& self) { return self.config().n_threads; });
+    engine.def_property_readonly("cache_bytes", [](const Engine& self) { return self.config().cache_bytes; });
+
+    module.def(
+        "estimate_memory",
+        [](const std::string& path, int64_t n_ctx, int32_t n_parallel, const std::string& cache_type_k,
+           const std::string& cache_type_v) {
+            EngineOptions options;
+            options.n_ctx = n_ctx;
+            options.n_parallel = n_parallel;
+            options.cache_type_k = by_name(kv_types, "cache_type_k", cache_type_k);
+            options.cache_type_v = by_name(kv_types, "cache_type_v", cache_type_v);
+            const GilRelease released;
+            const Footprint footprint = estimate_footprint(path, options);
+            return std::make_pair(footprint.cache, footprint.compute);
+        },
+        py::arg("path"), py::kw_only(), py::arg("n_ctx"), py::arg("n_parallel"), py::arg("cache_type_k"),
+        py::arg("cache_type_v"),
+        "Bytes of the cache and of scratch space for a context of this file's model.");
 }
 
 }  // namespace tea::bindings

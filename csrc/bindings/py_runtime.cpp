@@ -53,8 +53,8 @@ void register_runtime(py::module_& module) {
         "one.");
     module.def(
         "limits",
-        [] {
-            const auto limits = machine::limits();
+        [](const std::string& files) {
+            const auto limits = machine::limits(files);
             py::dict values;
             values["n_cpus"] = limits.n_cpus;
             values["n_cpus_allowed"] = limits.n_cpus_allowed;
@@ -65,7 +65,10 @@ void register_runtime(py::module_& module) {
             values["free_group_memory"] = limits.free_group_memory;
             return values;
         },
-        "What usable_cores() and the memory for a context are made of; -1: not known or no limit.");
+        py::arg("files") = "",
+        "What usable_cores() and the memory for a context are made of; -1: not known or no limit. `files`: "
+        "where "
+        "/proc and /sys are, for tests.");
     module.def(
         "devices",
         [] {

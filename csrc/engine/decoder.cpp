@@ -45,6 +45,24 @@ llama_rope_scaling_type rope_scaling_type(RopeScaling choice) {
 
 }  // namespace
 
+llama_context_params context_params(const EngineConfig& config, int32_t n_cells) {
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = static_cast<uint32_t>(n_cells);
+    params.n_batch = static_cast<uint32_t>(config.n_batch);
+    // One step is one ubatch, and happens wholly or not at all, but with recurrent states.
+    params.n_ubatch = params.n_batch;
+    params.n_seq_max = static_cast<uint32_t>(config.n_sequences);
+    params.n_outputs_max = static_cast<uint32_t>(config.n_rows);
+    params.rope_scaling_type = rope_scaling_type(config.options.rope_scaling);
+    params.flash_attn_type = flash_attn_type(config.options.flash_attn);
+    params.type_k = ggml_type_of(config.options.cache_type_k);
+    params.type_v = ggml_type_of(config.options.cache_type_v);
+    params.kv_unified = true;
+    params.swa_full = false;
+    params.no_perf = true;
+    return params;
+}
+
 Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
                  ggml_abort_callback should_abort, void* user_data)
     : model_(std::move(model)),
@@ -57,23 +75,9 @@ Decoder::Decoder(std::shared_ptr<const Model> model, const EngineConfig& config,
 }
 
 void Decoder::make_context(int32_t n_cells) {
-    const auto n_batch = static_cast<uint32_t>(config_.n_batch);
-    llama_context_params params = llama_context_default_params();
-    params.n_ctx = static_cast<uint32_t>(n_cells);
-    params.n_batch = n_batch;
-    params.n_ubatch =
-        n_batch;  // one step is one ubatch, and happens wholly or not at all, but with recurrent states
-    params.n_seq_max = static_cast<uint32_t>(config_.n_sequences);
-    params.n_outputs_max = static_cast<uint32_t>(config_.n_rows);
-    params.rope_scaling_type = rope_scaling_type(config_.options.rope_scaling);
-    params.flash_attn_type = flash_attn_type(config_.options.flash_attn);
-    params.type_k = ggml_type_of(config_.options.cache_type_k);
-    params.type_v = ggml_type_of(config_.options.cache_type_v);
+    llama_context_params params = context_params(config_, n_cells);
     params.abort_callback = should_abort_;
     params.abort_callback_data = user_data_;
-    params.kv_unified = true;
-    params.swa_full = false;
-    params.no_perf = true;
 
     const runtime::LogCapture capture;
     const runtime::AbortGuard guard;
@@ -204,13 +208,12 @@ void Decoder::clear_memory() {
 }
 
 bool Decoder::grow(int32_t n_cells) {
-    const double token_bytes =
-        model_->kv_bytes_per_token(config_.options.cache_type_k, config_.options.cache_type_v);
+    const double cell_bytes = static_cast<double>(config_.cache_bytes) / config_.n_cells;
     const runtime::AbortGuard guard;
     const size_t n_bytes = llama_state_get_size(context_.get());
     const int64_t available = machine::available_memory();
     if (available >= 0 &&
-        n_cells * token_bytes + static_cast<double>(n_bytes) > static_cast<double>(available)) {
+        n_cells * cell_bytes + static_cast<double>(n_bytes) > static_cast<double>(available)) {
         return false;
     }
     std::vector<uint8_t> state;

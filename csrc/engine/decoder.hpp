@@ -13,6 +13,9 @@
 
 namespace tea {
 
+// What a context of so many cells is asked for.
+llama_context_params context_params(const EngineConfig& config, int32_t n_cells);
+
 // llama.cpp's context with its thread pool and its batch: one step is add() for each token, run(), and
 // logits() for each that wanted them. One engine thread makes, uses and destroys it.
 class Decoder : public SequenceMemory {

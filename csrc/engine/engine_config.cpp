@@ -5,7 +5,9 @@
 #include <string>
 
 #include "engine/check.hpp"
+#include "engine/footprint.hpp"
 #include "engine/machine.hpp"
+#include "engine/runtime.hpp"
 #include "ggml.h"
 #include "llama.h"
 
@@ -19,41 +21,9 @@ constexpr int32_t cell_padding = 256;  // llama.cpp pads n_ctx to it
 constexpr int32_t cells_at_start = 2048;
 constexpr int32_t most_guesses = 64;
 
-std::string gigabytes(double bytes) {
-    std::string text = std::to_string(bytes / (1 << 30));
+std::string gigabytes(int64_t bytes) {
+    std::string text = std::to_string(static_cast<double>(bytes) / (1 << 30));
     return text.substr(0, text.find('.') + 2) + " GiB";
-}
-
-struct ContextSize {
-    int64_t n_ctx;
-    bool is_capped;
-};
-
-ContextSize context_size(const Model& model, const EngineOptions& options) {
-    const int64_t n_trained = model.n_ctx_train() > 0 ? model.n_ctx_train() : n_ctx_unknown;
-    const double token_bytes = model.kv_bytes_per_token(options.cache_type_k, options.cache_type_v);
-    const int64_t available = machine::available_memory();
-    if (options.n_ctx != -1) {
-        check_between("n_ctx", options.n_ctx, 1, std::numeric_limits<int32_t>::max() - cell_padding);
-        const double needed = static_cast<double>(options.n_ctx) * token_bytes;
-        if (model.memory_class() != MemoryClass::recurrent && available >= 0 &&
-            needed > static_cast<double>(available)) {
-            throw Error(ErrorKind::invalid_argument,
-                        "n_ctx=" + std::to_string(options.n_ctx) + " needs a KV cache of " +
-                            gigabytes(needed) + ", but only " + gigabytes(static_cast<double>(available)) +
-                            " of memory are free");
-        }
-        return {options.n_ctx, false};
-    }
-    if (available < 0 || token_bytes <= 0) {
-        return {n_trained, false};
-    }
-    // A cache that cannot grow is resident as soon as it is made: an automatic size takes a quarter of
-    // the memory at most. One that grows needs its size twice, while it moves for the last time.
-    const double share = model.memory_class() == MemoryClass::full ? 0.5 : 0.25;
-    const auto n_affordable = static_cast<int64_t>(static_cast<double>(available) * share / token_bytes);
-    const int64_t n_ctx = std::max<int64_t>(cell_padding, n_affordable / cell_padding * cell_padding);
-    return n_ctx < n_trained ? ContextSize{n_ctx, true} : ContextSize{n_trained, false};
 }
 
 // Sequence ids beside those that run, for pasts that are kept.
@@ -79,35 +49,16 @@ int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
 // into a little memory. llama.cpp aborts below the number of sequences.
 int32_t n_rows(const Model& model, const EngineConfig& config) {
     constexpr int32_t little_memory = 16 << 20;
-    const int32_t n_affordable = little_memory / (static_cast<int32_t>(sizeof(float)) * model.n_vocab());
+    const int32_t n_affordable =
+        little_memory / (static_cast<int32_t>(sizeof(float)) * std::max(1, model.n_vocab()));
     const int32_t n_guessing = config.n_parallel * (1 + config.options.prompt_lookup);
     return std::min(config.n_batch, std::max({config.n_sequences, n_guessing, n_affordable}));
 }
 
-}  // namespace
-
-int32_t padded_cells(int32_t n_cells) {
-    return (n_cells + cell_padding - 1) / cell_padding * cell_padding;
-}
-
-namespace {
-
-// By default half as much as the full KV cache, but no more than an eighth of the memory that is free.
-size_t n_parked_bytes(const Model& model, const EngineConfig& config) {
-    const EngineOptions& options = config.options;
-    if (options.cache_ram != -1) {
-        check_between("cache_ram", options.cache_ram, 0, std::numeric_limits<int64_t>::max());
-        return static_cast<size_t>(options.cache_ram);
+void check_options(const Model& model, const EngineOptions& options) {
+    if (options.n_ctx != -1) {
+        check_between("n_ctx", options.n_ctx, 1, std::numeric_limits<int32_t>::max() - cell_padding);
     }
-    const double cache =
-        model.kv_bytes_per_token(options.cache_type_k, options.cache_type_v) * config.n_cells / 2;
-    const int64_t available = machine::available_memory();
-    return static_cast<size_t>(available < 0 ? cache : std::min(cache, static_cast<double>(available) / 8));
-}
-
-}  // namespace
-
-EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     check_between("n_parallel", options.n_parallel, 1, static_cast<int64_t>(llama_max_parallel_sequences()));
     if (options.n_threads != -1) {
         check_between("n_threads", options.n_threads, 1, GGML_MAX_N_THREADS);
@@ -118,21 +69,112 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
         throw Error(ErrorKind::invalid_argument,
                     "prompt_lookup needs a memory that can go back, and this model's cannot");
     }
-    const ContextSize size = context_size(model, options);
+}
+
+EngineConfig without_context(const Model& model, const EngineOptions& options) {
+    check_options(model, options);
     EngineConfig config{};
     config.options = options;
-    config.n_ctx = static_cast<int32_t>(size.n_ctx);
-    config.is_n_ctx_capped = size.is_capped;
-    config.n_cells = padded_cells(config.n_ctx);
     config.n_parallel = options.n_parallel;
     config.n_sequences = std::min<int32_t>(static_cast<int32_t>(llama_max_parallel_sequences()),
                                            config.n_parallel + n_kept_sequences(model));
     config.n_threads = options.n_threads == -1 ? machine::usable_cores() : options.n_threads;
+    return config;
+}
+
+// The part that the length of a context decides.
+EngineConfig with_context(EngineConfig config, const Model& model, int64_t n_ctx) {
+    config.n_ctx = static_cast<int32_t>(n_ctx);
+    config.n_cells = padded_cells(config.n_ctx);
     config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_sequences);
     config.n_rows = n_rows(model, config);
-    config.n_parked_bytes = n_parked_bytes(model, config);
     config.n_cells_at_start = n_cells_at_start(model, config);
     return config;
+}
+
+int64_t trained_context(const Model& model) {
+    return model.n_ctx_train() > 0 ? model.n_ctx_train() : n_ctx_unknown;
+}
+
+// The trained length, as far as memory allows it.
+EngineConfig automatic_context(const EngineConfig& config, const Model& model, const FootprintMeter& meter,
+                               int64_t available) {
+    const int64_t n_trained = trained_context(model);
+    const bool grows = model.memory_class() == MemoryClass::full;
+    const auto fits = [&](int64_t n_ctx) {
+        const Footprint footprint = meter.measure(with_context(config, model, n_ctx));
+        const int64_t n_weights = model.is_mapped() ? footprint.plain_weights : 0;
+        return footprint.fits_devices && fits_memory(footprint, available, n_weights, grows);
+    };
+    const int64_t n_most = available >= 0 || grows ? n_trained : std::min<int64_t>(n_trained, n_ctx_unknown);
+    const int64_t n_ctx = largest_fitting(cell_padding, n_most, fits);
+    EngineConfig chosen = with_context(config, model, n_ctx);
+    chosen.is_n_ctx_capped = n_ctx < n_trained;
+    return chosen;
+}
+
+EngineConfig checked_context(const EngineConfig& config, const Model& model, const FootprintMeter& meter,
+                             int64_t available) {
+    const int64_t n_ctx = config.options.n_ctx;
+    EngineConfig chosen = with_context(config, model, n_ctx);
+    const int64_t needed = meter.measure(chosen).cache;
+    if (available >= 0 && needed > available) {
+        throw Error(ErrorKind::invalid_argument, "n_ctx=" + std::to_string(n_ctx) + " needs a KV cache of " +
+                                                     gigabytes(needed) + ", but only " +
+                                                     gigabytes(available) + " of memory are free");
+    }
+    return chosen;
+}
+
+// By default half as much as the full KV cache, but no more than an eighth of the memory that is free.
+size_t n_parked_bytes(const EngineConfig& config, int64_t available) {
+    const int64_t asked = config.options.cache_ram;
+    if (asked != -1) {
+        check_between("cache_ram", asked, 0, std::numeric_limits<int64_t>::max());
+        return static_cast<size_t>(asked);
+    }
+    const int64_t half = config.cache_bytes / 2;
+    return static_cast<size_t>(available < 0 ? half : std::min(half, available / 8));
+}
+
+}  // namespace
+
+int32_t padded_cells(int32_t n_cells) {
+    return (n_cells + cell_padding - 1) / cell_padding * cell_padding;
+}
+
+EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
+    EngineConfig config = without_context(model, options);
+    const int64_t available = machine::available_memory();
+    if (model.memory_class() == MemoryClass::none) {
+        return with_context(config, model, options.n_ctx == -1 ? trained_context(model) : options.n_ctx);
+    }
+    try {
+        const FootprintMeter meter(model.layout());
+        config = options.n_ctx == -1 ? automatic_context(config, model, meter, available)
+                                     : checked_context(config, model, meter, available);
+        config.cache_bytes = meter.measure(config).cache;
+    } catch (const Error& error) {
+        if (error.kind == ErrorKind::invalid_argument) {
+            throw;
+        }
+        // llama.cpp will not make such a context: the first request will hear of it.
+        runtime::write_log(30, "how much memory a context takes is not known: " + std::string(error.what()));
+        config = with_context(config, model, options.n_ctx == -1 ? n_ctx_unknown : options.n_ctx);
+    }
+    config.n_parked_bytes = n_parked_bytes(config, available);
+    return config;
+}
+
+Footprint estimate_footprint(const std::string& path, const EngineOptions& options) {
+    ModelOptions model;
+    model.path = path;
+    model.layout_only = true;
+    model.n_gpu_layers = 0;
+    const runtime::LogCapture quiet(/*is_quiet=*/true);
+    const auto layout = Model::load(model, {});
+    return FootprintMeter(layout).measure(
+        with_context(without_context(*layout, options), *layout, options.n_ctx));
 }
 
 }  // namespace tea

@@ -19,6 +19,13 @@
 #include <unistd.h>
 
 #include <ctime>
+#elif defined(__APPLE__)
+#include <mach/mach.h>
+#elif defined(_WIN32)
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <windows.h>
 #endif
 
 namespace tea::machine {
@@ -47,8 +54,8 @@ std::optional<int64_t> read_int(const std::string& path) {
 
 // The cgroup directories that apply to this process, innermost first. v2 has one hierarchy (controller
 // ""), v1 one for each controller.
-std::vector<std::string> cgroup_directories(const std::string& controller) {
-    std::ifstream file("/proc/self/cgroup");
+std::vector<std::string> cgroup_directories(const std::string& files, const std::string& controller) {
+    std::ifstream file(files + "/proc/self/cgroup");
     for (std::string line; std::getline(file, line);) {  // ID:CONTROLLERS:PATH
         const size_t first = line.find(':');
         const size_t second = line.find(':', first + 1);
@@ -64,7 +71,7 @@ std::vector<std::string> cgroup_directories(const std::string& controller) {
         if (!matches) {
             continue;
         }
-        const std::string root = controller.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controller;
+        const std::string root = files + "/sys/fs/cgroup" + (controller.empty() ? "" : "/" + controller);
         std::vector<std::string> directories;
         for (std::string path = line.substr(second + 1); !path.empty() && path != "/";
              path.erase(path.rfind('/'))) {
@@ -76,9 +83,9 @@ std::vector<std::string> cgroup_directories(const std::string& controller) {
     return {};
 }
 
-double quota_cores() {
+double quota_cores(const std::string& files) {
     double cores = std::numeric_limits<double>::infinity();
-    for (const auto& directory : cgroup_directories("")) {
+    for (const auto& directory : cgroup_directories(files, "")) {
         const auto line = first_line(directory + "/cpu.max");  // "QUOTA PERIOD" or "max PERIOD"
         double quota = 0;
         double period = 0;
@@ -86,7 +93,7 @@ double quota_cores() {
             cores = std::min(cores, quota / period);
         }
     }
-    for (const auto& directory : cgroup_directories("cpu")) {
+    for (const auto& directory : cgroup_directories(files, "cpu")) {
         const auto quota = read_int(directory + "/cpu.cfs_quota_us");
         const auto period = read_int(directory + "/cpu.cfs_period_us");
         if (quota && period && *quota > 0 && *period > 0) {
@@ -110,46 +117,65 @@ int32_t physical_cores(const cpu_set_t& mask) {
     return static_cast<int32_t>(cores.size());
 }
 
-int64_t machine_available_memory() {
-    std::ifstream file("/proc/meminfo");
-    for (std::string key; file >> key;) {
-        int64_t kilobytes = 0;
-        std::string rest;
-        file >> kilobytes;
-        std::getline(file, rest);
-        if (key == "MemAvailable:") {
-            return kilobytes * 1024;
+// The number after a key in a file of lines such as "MemAvailable:   123 kB".
+std::optional<int64_t> value_of(const std::string& path, const std::string& key) {
+    std::ifstream file(path);
+    for (std::string name; file >> name;) {
+        int64_t value = 0;
+        if (file >> value && name == key) {
+            return value;
         }
+        file.clear();
+        std::string rest;
+        std::getline(file, rest);
     }
-    return -1;
+    return std::nullopt;
 }
 
-void take_minimum(int64_t& least, std::optional<int64_t> limit, std::optional<int64_t> usage) {
+int64_t machine_available_memory(const std::string& files) {
+    const auto kilobytes = value_of(files + "/proc/meminfo", "MemAvailable:");
+    return kilobytes ? *kilobytes * 1024 : -1;
+}
+
+// What a group's limit leaves. The page cache of files counts as used by it, but gives way to whoever needs
+// memory: the kernel counts it as free, too, in MemAvailable.
+int64_t left_in_group(const std::string& directory, const char* limit_file, const char* usage_file,
+                      const std::string& prefix) {
     constexpr int64_t no_limit = int64_t{1} << 60;  // what v1 calls unlimited is somewhat above
-    if (limit && usage && *limit < no_limit) {
-        const int64_t left = std::max<int64_t>(0, *limit - *usage);
-        least = least < 0 ? left : std::min(least, left);
+    const auto limit = read_int(directory + limit_file);
+    const auto usage = read_int(directory + usage_file);
+    if (!limit || !usage || *limit >= no_limit) {
+        return no_limit;
     }
+    const std::string stat = directory + "/memory.stat";
+    const int64_t n_cached = value_of(stat, prefix + "inactive_file").value_or(0) +
+                             value_of(stat, prefix + "active_file").value_or(0);
+    return std::max<int64_t>(0, *limit - std::max<int64_t>(0, *usage - n_cached));
 }
 
-int64_t group_available_memory() {
-    int64_t least = -1;
-    for (const auto& directory : cgroup_directories("")) {
-        take_minimum(least, read_int(directory + "/memory.max"), read_int(directory + "/memory.current"));
+int64_t group_available_memory(const std::string& files) {
+    constexpr int64_t no_limit = int64_t{1} << 60;
+    int64_t least = no_limit;
+    for (const auto& directory : cgroup_directories(files, "")) {
+        least = std::min(least, left_in_group(directory, "/memory.max", "/memory.current", ""));
     }
-    for (const auto& directory : cgroup_directories("memory")) {
-        take_minimum(least, read_int(directory + "/memory.limit_in_bytes"),
-                     read_int(directory + "/memory.usage_in_bytes"));
+    for (const auto& directory : cgroup_directories(files, "memory")) {
+        least = std::min(
+            least, left_in_group(directory, "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_"));
     }
-    return least;
+    return least == no_limit ? -1 : least;
 }
 
 }  // namespace
 
-Limits limits() {
+Limits limits(const std::string& files) {
     const auto n_cpus = static_cast<int32_t>(std::thread::hardware_concurrency());
-    Limits limits{
-        n_cpus, n_cpus, n_cpus, quota_cores(), machine_available_memory(), group_available_memory()};
+    Limits limits{n_cpus,
+                  n_cpus,
+                  n_cpus,
+                  quota_cores(files),
+                  machine_available_memory(files),
+                  group_available_memory(files)};
     cpu_set_t mask;
     if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
         limits.n_cpus = static_cast<int32_t>(sysconf(_SC_NPROCESSORS_ONLN));
@@ -189,9 +215,39 @@ CpuTime cpu_time() {
 
 #else
 
-Limits limits() {
+namespace {
+
+int64_t machine_available_memory() {
+#if defined(__APPLE__)
+    vm_statistics64_data_t pages{};
+    mach_msg_type_number_t n_words = HOST_VM_INFO64_COUNT;
+    const mach_port_t host = mach_host_self();
+    const kern_return_t result =
+        host_statistics64(host, HOST_VM_INFO64, reinterpret_cast<host_info64_t>(&pages), &n_words);
+    mach_port_deallocate(mach_task_self(), host);
+    if (result != KERN_SUCCESS) {
+        return -1;
+    }
+    return static_cast<int64_t>(static_cast<uint64_t>(pages.free_count) + pages.inactive_count) *
+           static_cast<int64_t>(vm_kernel_page_size);
+#elif defined(_WIN32)
+    MEMORYSTATUSEX status{};
+    status.dwLength = sizeof status;
+    if (GlobalMemoryStatusEx(&status) == 0) {
+        return -1;
+    }
+    return static_cast<int64_t>(
+        std::min(status.ullAvailPhys, status.ullAvailPageFile));  // the second: to commit
+#else
+    return -1;
+#endif
+}
+
+}  // namespace
+
+Limits limits(const std::string& /*files*/) {
     const auto n_cpus = static_cast<int32_t>(std::thread::hardware_concurrency());
-    return {n_cpus, n_cpus, n_cpus, std::numeric_limits<double>::infinity(), -1, -1};
+    return {n_cpus, n_cpus, n_cpus, std::numeric_limits<double>::infinity(), machine_available_memory(), -1};
 }
 
 CpuTime cpu_time() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 // What of this machine the process may use: containers and schedulers often grant less than there is.
 
@@ -19,7 +20,8 @@ struct Limits {
     int64_t free_memory;        // of the machine, in bytes; -1: not known
     int64_t free_group_memory;  // of the tightest cgroup; -1: no limit
 };
-Limits limits();
+// `files`: where /proc and /sys are, for tests. Linux only.
+Limits limits(const std::string& files = "");
 
 // Processor time since some moment in the past, in seconds, on the CPUs that this process may use.
 struct CpuTime {
@@ -30,7 +32,7 @@ struct CpuTime {
 CpuTime cpu_time();
 
 // Bytes that can still be allocated without swapping: free memory of the machine and of every
-// enclosing cgroup, whichever is least. -1: not known.
+// enclosing cgroup, whichever is least. The page cache counts as free. -1: not known.
 int64_t available_memory();
 
 }  // namespace tea::machine

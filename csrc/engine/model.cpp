@@ -27,6 +27,9 @@ bool on_progress(float fraction, void* user_data) {
 }
 
 llama_load_mode load_mode(const ModelOptions& options) {
+    if (options.layout_only) {
+        return LLAMA_LOAD_MODE_NONE;
+    }
     if (options.use_mlock) {
         return options.use_mmap ? LLAMA_LOAD_MODE_MMAP_MLOCK : LLAMA_LOAD_MODE_MLOCK;
     }
@@ -44,6 +47,22 @@ void check_options(const ModelOptions& options, const std::vector<float>& split)
                                                      " entries, at most " +
                                                      std::to_string(llama_max_devices()) + " are possible");
     }
+}
+
+// Metadata in place of the file's: so many tokens, and no texts of them. Reading those takes most of the time
+// of a load that reads no weights.
+std::array<llama_model_kv_override, 3> without_vocabulary(const std::string& architecture, int32_t n_vocab) {
+    std::array<llama_model_kv_override, 3> overrides{};  // an empty key ends the list
+    const auto set_key = [](llama_model_kv_override& override, const std::string& key) {
+        key.copy(override.key, sizeof override.key - 1);
+    };
+    set_key(overrides[0], "tokenizer.ggml.model");
+    overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
+    std::string("none").copy(overrides[0].val_str, sizeof overrides[0].val_str - 1);
+    set_key(overrides[1], architecture + ".vocab_size");
+    overrides[1].tag = LLAMA_KV_OVERRIDE_TYPE_INT;
+    overrides[1].val_i64 = n_vocab;
+    return overrides;
 }
 
 }  // namespace
@@ -75,32 +94,52 @@ ggml_type ggml_type_of(KvType type) {
 std::shared_ptr<const Model> Model::load(const ModelOptions& options, const Progress& progress) {
     runtime::initialize();
     check_options(options, options.tensor_split);
-    const runtime::LogCapture capture;
+    return read(options, progress, nullptr);
+}
 
+std::shared_ptr<const Model> Model::layout() const {
+    const runtime::LogCapture capture(/*is_quiet=*/true);
+    ModelOptions options = options_;
+    options.layout_only = true;
+    const auto overrides = without_vocabulary(metadata("general.architecture"), n_vocab_);
+    try {
+        return read(options, {}, overrides.data());
+    } catch (const Error&) {
+        return read(options, {}, nullptr);  // an architecture that looks into its vocabulary
+    }
+}
+
+std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Progress& progress,
+                                         const llama_model_kv_override* overrides) {
+    const runtime::LogCapture capture;
     LoadState state{&progress};
     auto split = options.tensor_split;
     split.resize(llama_max_devices(), 0.0F);  // llama.cpp copies that many, whatever it is given
 
     llama_model_params params = llama_model_default_params();
     params.vocab_only = options.vocab_only;
+    params.no_alloc = options.layout_only;
     params.n_gpu_layers = options.n_gpu_layers;
     params.main_gpu = options.main_gpu;
     params.tensor_split = options.tensor_split.empty() ? nullptr : split.data();
     params.load_mode = load_mode(options);
     params.progress_callback = on_progress;
     params.progress_callback_user_data = &state;
+    params.kv_overrides = overrides;
 
     llama_model_ptr model;
     try {
         const runtime::AbortGuard guard;
-        const std::string problem = find_header_problem(options.path, options.vocab_only);
+        // With overrides it was looked at before.
+        const std::string problem =
+            overrides == nullptr ? find_header_problem(options.path, options.vocab_only) : "";
         if (!problem.empty()) {
             refuse(options.path, capture.last_lines(problem));
         }
         model.reset(llama_model_load_from_file(options.path.c_str(), params));
         guard.check();
         if (model) {
-            std::shared_ptr<Model> loaded(new Model(std::move(model), options.vocab_only));
+            std::shared_ptr<Model> loaded(new Model(std::move(model), options));
             guard.check();
             return loaded;
         }
@@ -114,10 +153,10 @@ std::shared_ptr<const Model> Model::load(const ModelOptions& options, const Prog
     refuse(options.path, capture.last_lines("llama.cpp gave no reason"));
 }
 
-Model::Model(llama_model_ptr model, bool is_vocab_only)
-    : model_(std::move(model)),
+Model::Model(llama_model_ptr model, const ModelOptions& options)
+    : options_(options),
+      model_(std::move(model)),
       vocab_(llama_model_get_vocab(model_.get())),
-      is_vocab_only_(is_vocab_only),
       n_vocab_(llama_vocab_n_tokens(vocab_)),
       is_eog_(static_cast<size_t>(n_vocab_)) {
     for (int32_t token = 0; token < n_vocab_; ++token) {
@@ -158,7 +197,7 @@ int32_t Model::n_swa() const {
 
 MemoryClass Model::memory_class() const {
     const llama_model* model = model_.get();
-    if (is_vocab_only_ || !llama_model_has_decoder(model) || llama_model_has_encoder(model) ||
+    if (is_vocab_only() || !llama_model_has_decoder(model) || llama_model_has_encoder(model) ||
         llama_model_is_diffusion(model) ||
         metadata(metadata("general.architecture") + ".attention.causal") == "false") {
         return MemoryClass::none;
@@ -223,25 +262,7 @@ std::string Model::pooling() const {
 
 bool Model::can_embed() const {
     const llama_model* model = model_.get();
-    return !is_vocab_only_ && !llama_model_has_encoder(model) && !llama_model_is_diffusion(model);
-}
-
-double Model::kv_bytes_per_token(KvType type_k, KvType type_v) const {
-    const llama_model* model = model_.get();
-    const std::string arch = metadata("general.architecture");
-    const int32_t n_head = std::max(1, llama_model_n_head(model));
-    const auto head_size = [&](const char* key) {
-        const std::string value = metadata(arch + ".attention." + key);
-        const int32_t stated = value.empty() ? 0 : std::atoi(value.c_str());
-        return static_cast<double>(stated > 0 ? stated : llama_model_n_embd(model) / n_head);
-    };
-    const auto element_bytes = [](KvType type) {
-        const ggml_type ggml = ggml_type_of(type);
-        return static_cast<double>(ggml_type_size(ggml)) / static_cast<double>(ggml_blck_size(ggml));
-    };
-    const double n_rows = static_cast<double>(llama_model_n_layer(model)) * llama_model_n_head_kv(model);
-    return n_rows * (head_size("key_length") * element_bytes(type_k) +
-                     head_size("value_length") * element_bytes(type_v));
+    return !is_vocab_only() && !llama_model_has_encoder(model) && !llama_model_is_diffusion(model);
 }
 
 }  // namespace tea

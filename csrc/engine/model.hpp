@@ -37,6 +37,10 @@ class Model {
     // {invalid_argument} for an option that cannot be honoured here.
     static std::shared_ptr<const Model> load(const ModelOptions& options, const Progress& progress);
 
+    // The same model without its weights and without its vocabulary's texts: for Footprint.
+    // Throws Error{model_load} when the file is not there any more, or has changed.
+    std::shared_ptr<const Model> layout() const;
+
     ~Model();
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
@@ -47,7 +51,7 @@ class Model {
     int32_t n_vocab() const { return n_vocab_; }
     int32_t n_ctx_train() const;
     int32_t n_ctx_original() const;  // before it was stretched by RoPE scaling
-    bool is_vocab_only() const { return is_vocab_only_; }
+    bool is_vocab_only() const { return options_.vocab_only; }
     MemoryClass memory_class() const;
     int32_t n_swa() const;
 
@@ -69,15 +73,17 @@ class Model {
     std::string pooling() const;
     // Whether it has a head that gives vectors we know how to use: no encoder-decoder, no diffusion.
     bool can_embed() const;
-    // Upper bound of the bytes one token takes in the KV cache.
-    double kv_bytes_per_token(KvType type_k, KvType type_v) const;
+    // Whether weights are read from a mapped file, and may leave memory until they are.
+    bool is_mapped() const { return options_.use_mmap && !options_.use_mlock; }
 
   private:
-    Model(llama_model_ptr model, bool is_vocab_only);
+    static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,
+                                             const llama_model_kv_override* overrides);
+    Model(llama_model_ptr model, const ModelOptions& options);
 
+    ModelOptions options_;
     llama_model_ptr model_;
     const llama_vocab* vocab_;
-    bool is_vocab_only_;
     int32_t n_vocab_;
     std::vector<bool> is_eog_;
     std::vector<int32_t> eog_tokens_;

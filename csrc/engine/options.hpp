@@ -21,6 +21,7 @@ struct ModelOptions {
     std::vector<float> tensor_split;  // share of each GPU; empty: by free memory
     bool use_mmap = true;
     bool use_mlock = false;
+    bool layout_only = false;  // no weights: for asking what contexts would take (Footprint)
 };
 
 struct EngineOptions {

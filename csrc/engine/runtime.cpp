@@ -76,6 +76,10 @@ void capture_line(int level, const std::string& text) {
     }
 }
 
+bool is_quiet() {
+    return current_capture != nullptr && current_capture->is_quiet_;
+}
+
 void expect_errors(bool are_expected) {
     errors_are_expected = are_expected;
 }
@@ -108,7 +112,9 @@ void on_log(ggml_log_level level, const char* text, void* /*user_data*/) {
             continue;  // empty, or dots of a progress bar
         }
         capture_line(partial_level, line);
-        write_log(errors_are_expected ? 10 : partial_level, std::move(line));
+        if (!is_quiet()) {
+            write_log(errors_are_expected ? 10 : partial_level, std::move(line));
+        }
     }
     partial_line.erase(0, begin);
 }
@@ -166,7 +172,8 @@ std::vector<LogLine> take_log_lines() {
     return lines;
 }
 
-LogCapture::LogCapture() : outer_(current_capture) {
+LogCapture::LogCapture(bool is_quiet)
+    : outer_(current_capture), is_quiet_(is_quiet || (outer_ != nullptr && outer_->is_quiet_)) {
     current_capture = this;
 }
 

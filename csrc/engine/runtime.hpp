@@ -49,10 +49,11 @@ void write_log(int level, std::string text);
 // it is debug output then, whatever llama.cpp calls it.
 void expect_errors(bool are_expected);
 
-// While one lives, the calling thread's warnings and errors are also collected in it.
+// While one lives, the calling thread's warnings and errors are also collected in it. Quiet: nothing that the
+// thread logs meanwhile is written to the log.
 class LogCapture {
   public:
-    LogCapture();
+    explicit LogCapture(bool is_quiet = false);
     ~LogCapture();
     LogCapture(const LogCapture&) = delete;
     LogCapture& operator=(const LogCapture&) = delete;
@@ -62,8 +63,10 @@ class LogCapture {
 
   private:
     friend void capture_line(int level, const std::string& text);
+    friend bool is_quiet();
     std::vector<std::string> lines_;
     LogCapture* outer_;
+    bool is_quiet_;
 };
 
 // --- abort guard --------------------------------------------------------------------------------

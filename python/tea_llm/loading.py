@@ -54,7 +54,8 @@ def load(
     Args:
         model: path of the file; None: the first one found (``resolve_model_path``).
         n_ctx: tokens of the longest request, prompt and answer together; ``"auto"``: what the model was trained for,
-            as far as a quarter of the free memory holds it (``info.n_ctx`` tells).
+            as far as half of the free memory holds its cache, or a quarter where the cache cannot grow
+            (``info.n_ctx`` tells). Memory that mapped weights need is not free; the page cache is.
         n_parallel: requests that run at once, 1 to 256; ``"auto"``: 8. They share ``n_ctx`` tokens of KV cache. (It
             begins small and grows as requests need it; a model with a sliding window or a recurrent state has all
             of it from the first request on.)

@@ -12,25 +12,34 @@ import pytest
 
 import tea_llm
 from support.malformed import MALFORMED
+from support.tiny_gguf import ARCHS, HYBRIDS
 from tea_llm import cli
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
 from tea_llm.inspection import inspect_model
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen2", "gemma3", "gemma3n", "phi3", "mamba"])
-@pytest.mark.parametrize("cache_type", ["f16", "f32"])
-def test_the_estimate_of_the_cache_is_what_llama_cpp_takes(
-    tiny_model: Callable[..., Path], arch: str, cache_type: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("arch", [arch for arch in ARCHS + HYBRIDS if arch != "bert"])
+@pytest.mark.parametrize(("cache_type", "n_ctx"), [("f16", 1536), ("f32", 640)])
+def test_memory_is_counted_as_llama_cpp_takes_it(
+    tiny_model: Callable[..., Path], arch: str, cache_type: str, n_ctx: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tiny_model(arch)
-    options = {"n_ctx": 1024, "n_parallel": 3, "cache_type_k": cache_type, "cache_type_v": cache_type}
+    """By ``inspect`` and by the engine that plans with it: layers, heads, windows and states of every kind."""
+    path = tiny_model(arch, n_layer=22 if arch == "gemma3n" else 6)
+    options = {"n_ctx": n_ctx, "n_parallel": 3, "cache_type_k": cache_type, "cache_type_v": cache_type}
     with caplog.at_level(logging.DEBUG, "tea_llm.llama"), tea_llm.load(path, **options) as llm:  # type: ignore[arg-type]
         llm.call([1], max_tokens=1)
         lines = [record.getMessage() for record in caplog.records]
-    sizes = [float(size) for line in lines for size in re.findall(r"(?:KV|RS) buffer size =\s*([\d.]+) MiB", line)]
-    assert sizes
-    estimate = inspect_model(path, **options).memory.cache / 2**20  # type: ignore[arg-type]
-    assert estimate == pytest.approx(sum(sizes), rel=0.1, abs=0.02)
+        planned = llm._engine.cache_bytes / 2**20
+    taken = {
+        kind: [float(size) for line in lines for size in re.findall(rf"{kind} buffer size =\s*([\d.]+) MiB", line)]
+        for kind in ("KV", "RS", "compute")
+    }
+    estimate = inspect_model(path, **options).memory  # type: ignore[arg-type]
+    assert estimate is not None
+    caches = taken["KV"] + taken["RS"]
+    assert caches
+    assert planned == estimate.cache / 2**20 == pytest.approx(sum(caches), abs=0.006 * len(caches))  # two decimals
+    assert estimate.compute / 2**20 == pytest.approx(sum(taken["compute"]), rel=0.03)
 
 
 def test_it_says_what_a_model_is_good_for(tiny_model: Callable[..., Path]) -> None:
@@ -38,6 +47,7 @@ def test_it_says_what_a_model_is_good_for(tiny_model: Callable[..., Path]) -> No
     assert inspect_model(tiny_model("bert")).uses == ("embed",)
     file = inspect_model(tiny_model("llama"))
     assert file.architecture == "llama"
+    assert file.memory is not None
     assert file.memory.weights == sum(file.types.values()) <= file.size_bytes
     assert file.memory.total > file.memory.weights
     with tea_llm.load(file.path) as llm:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from support.tiny_vocab import TinyVocab, bpe_vocab, spm_vocab, wordpiece_vocab
 
 ARCHS = ("llama", "qwen2", "gemma3", "gemma3n", "phi3", "mamba", "bert")
+HYBRIDS = ("lfm2", "jamba", "granitehybrid", "falcon-h1", "qwen3next")  # support.tiny_hybrids
 N_SWA = 64  # the window of gemma3 and gemma3n
 SCRIPT_GAP = 40.0  # how far a scripted token's logit is above all others: certain at any usual temperature
 
@@ -94,7 +95,7 @@ def write_tiny_model(
 
     Args:
         path: Where to write; parent directories must exist.
-        arch: One of ``ARCHS``.
+        arch: One of ``ARCHS`` or ``HYBRIDS``.
         n_layer: Number of blocks; default 2 (gemma3n: 22, as its first 20 have KV caches and the rest share them).
         n_embd: Width of the model.
         n_head: Attention heads (mamba has none).
@@ -121,8 +122,9 @@ def write_tiny_model(
         n_vocab=len(vocab.tokens),
         n_ctx_train=n_ctx_train or {"phi3": 131072, "bert": 512}.get(arch, 2048),
     )
-    keys, weights = _KEYS[arch](shape), Weights(seed)
-    _TENSORS[arch](shape, weights)
+    make_keys, make_tensors = _makers(arch)
+    keys, weights = make_keys(shape), Weights(seed)
+    make_tensors(shape, weights)
     tensors = weights.tensors
     if "output.weight" in tensors:
         tensors["output.weight"][sorted(vocab.hidden)] = 0.0  # greedy output is readable and does not end by chance
@@ -138,8 +140,8 @@ def write_tiny_model(
 
 def tiny_vocab(arch: str, n_vocab: int | None = None) -> TinyVocab:
     """The vocabulary that ``write_tiny_model`` gives this architecture."""
-    if arch not in ARCHS:
-        raise ValueError(f"arch={arch!r}: tiny models are made for {', '.join(ARCHS)}")
+    if arch not in ARCHS + HYBRIDS:
+        raise ValueError(f"arch={arch!r}: tiny models are made for {', '.join(ARCHS + HYBRIDS)}")
     if arch == "bert":
         vocab = wordpiece_vocab()
     elif arch in ("qwen2", "mamba"):
@@ -168,6 +170,14 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return min(path.parent.glob(f"{path.stem}-*")) if tensors_a_file else path
+
+
+def _makers(arch: str) -> tuple[Callable[[Shape], dict[str, object]], Callable[[Shape, Weights], None]]:
+    if arch in HYBRIDS:
+        from support import tiny_hybrids  # it builds on this module
+
+        return tiny_hybrids.KEYS[arch], tiny_hybrids.TENSORS[arch]
+    return _KEYS[arch], _TENSORS[arch]
 
 
 def _value_type(value: object) -> gguf.GGUFValueType:
@@ -340,8 +350,8 @@ def _phi3_tensors(shape: Shape, w: Weights) -> None:
     w.tensors["rope_factors_long.weight"] = np.geomspace(1.0, 64.0, n_factors).astype(np.float32)
 
 
-def _mamba_tensors(shape: Shape, w: Weights) -> None:
-    n_inner, n_state, n_dt, n_conv = 2 * shape.n_embd, 16, shape.n_embd // 16, 4
+def _mamba_tensors(shape: Shape, w: Weights, n_dt: int = 0) -> None:
+    n_inner, n_state, n_dt, n_conv = 2 * shape.n_embd, 16, n_dt or shape.n_embd // 16, 4
     _ends(shape, w)
     decay = -np.broadcast_to(np.arange(1, n_state + 1, dtype=np.float32), (n_inner, n_state))  # must be negative
     for layer in range(shape.n_layer):

@@ -39,14 +39,13 @@ def inspect(
         "name": file.metadata.get("general.name", ""),
         "licence": file.metadata.get("general.license", "not said"),
         "architecture": f"{file.architecture}, {file.n_params / 1e6:.0f} million parameters",
-        "types": ", ".join(f"{name} {n / max(1, file.memory.weights):.0%}" for name, n in file.types.items()),
+        "types": ", ".join(f"{name} {n / max(1, sum(file.types.values())):.0%}" for name, n in file.types.items()),
         "good for": ", ".join(file.uses) or "its vocabulary alone (Tokenizer)",
         "context": f"{file.number('context_length')} tokens trained",
         "layers": f"{file.number('block_count')}, {file.number('attention.head_count')} heads, embeddings of "
         f"{file.number('embedding_length')}",
         "chat template": "its own" if "tokenizer.chat_template" in file.metadata else "none",
-        "memory": f"about {_size(file.memory.total)} for {ctx} tokens: weights {_size(file.memory.weights)}, cache "
-        f"{_size(file.memory.cache)}, computing {_size(file.memory.compute)}",
+        "memory": _memory(file, ctx),
     }
     print_table(list(rows.items()))
 
@@ -60,7 +59,9 @@ def _facts(file: ModelFile) -> dict[str, object]:
         "n_params": file.n_params,
         "types": dict(file.types),
         "uses": file.uses,
-        "memory_bytes": {
+        "memory_bytes": None
+        if memory is None
+        else {
             "weights": memory.weights,
             "cache": memory.cache,
             "compute": memory.compute,
@@ -71,6 +72,16 @@ def _facts(file: ModelFile) -> dict[str, object]:
             for key, value in file.metadata.items()
         },
     }
+
+
+def _memory(file: ModelFile, ctx: int) -> str:
+    memory = file.memory
+    if memory is None:
+        return "not known: this llama.cpp does not load it" if file.uses else "a vocabulary's"
+    return (
+        f"about {_size(memory.total)} for {ctx} tokens: weights {_size(memory.weights)}, cache "
+        f"{_size(memory.cache)}, computing {_size(memory.compute)}"
+    )
 
 
 def _size(n_bytes: int) -> str:
