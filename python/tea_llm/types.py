@@ -234,6 +234,7 @@ class Choice(_Parsed):
         reasoning: as ``LlmCallResult``.
         logprobs: as ``LlmCallResult``.
         parsed: as ``LlmCallResult``.
+        refusal: as ``LlmCallResult``.
     """
 
     index: int
@@ -246,6 +247,7 @@ class Choice(_Parsed):
         parsed: Any = None
     else:
         _parsed: Any = None
+    refusal: str | None = None
 
 
 @_takes_parsed
@@ -271,6 +273,7 @@ class LlmCallResult(_Parsed):
             ``reasoning``, ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and
             ``timings`` those of all. Else empty.
         fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
+        refusal: the text in which an API's model refused to answer, which is in ``content``, too; None: it did not.
     """
 
     content: str
@@ -289,6 +292,7 @@ class LlmCallResult(_Parsed):
         _parsed: Any = None
     choices: tuple[Choice, ...] = ()
     fallback_reason: str | None = None
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.process import run_python
-from tea_llm import ApiResponseError, ToolCall
+from tea_llm import ApiResponseError, LlmCallResult, ToolCall
 from tea_llm.backends.protocol import Answer, parse_answer
+from tea_llm.chat.response_format import ResponseFormat
 
 
 def delta(**content: Any) -> dict[str, Any]:
@@ -31,6 +35,110 @@ def test_calls_side_by_side_that_all_have_one_number(number: dict[str, int]) -> 
         answer.add(event)
     answer.add({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
     assert answer.result().tool_calls == (ToolCall("1", "f", {"a": 1}), ToolCall("2", "g", {"b": 2}))
+
+
+def ended(answer: Answer, reason: str = "stop") -> LlmCallResult:
+    answer.add({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+    return answer.result()
+
+
+@pytest.mark.parametrize("number", [{}, {"index": 0}])
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        ([("f", '{"a": 1}'), ("g", '{"b": 2}')], [("f", {"a": 1}), ("g", {"b": 2})]),
+        ([("f", '{"a": 1}'), ("f", '{"a": 2}')], [("f", {"a": 1}), ("f", {"a": 2})]),  # the same one twice
+        ([("f", '{"a":'), ("", " 1}"), ("g", ""), ("", "{}")], [("f", {"a": 1}), ("g", {})]),
+        ([("f", '{"a":'), ("f", " 1}")], [("f", {"a": 1})]),  # a name that comes with each piece
+        ([("get_", ""), ("it", ""), ("", "{}")], [("get_it", {})]),  # a name in pieces
+    ],
+)
+def test_calls_without_ids(number: dict[str, int], pieces: list[tuple[str, str]], calls: list[Any]) -> None:
+    """Names and whole arguments tell them apart, and each gets an id of its own to be answered by."""
+    answer = Answer("m")
+    deltas = [delta for name, text in pieces for delta in answer.add(call(name, text, **number))[0].tool_call_deltas]
+    made = ended(answer, "tool_calls").tool_calls
+    assert [(one.name, one.arguments) for one in made] == calls
+    assert len({one.id for one in made} - {""}) == len(calls)
+    assert [delta.id for delta in deltas if delta.id is not None] == [one.id for one in made]
+    for index, one in enumerate(made):
+        assert json.loads("".join(delta.arguments for delta in deltas if delta.index == index)) == one.arguments
+
+
+def test_an_id_that_comes_late_is_no_other_call() -> None:
+    answer = Answer("m")
+    for event in (call("f", "", index=0), call("", '{"a": 1}', index=0, id="late")):
+        answer.add(event)
+    assert [(one.name, one.arguments) for one in ended(answer).tool_calls] == [("f", {"a": 1})]
+
+
+def test_calls_of_one_number_in_a_whole_answer() -> None:
+    calls = [{"index": 0, "function": {"name": "f", "arguments": {"a": n}}} for n in (1, 2)]
+    message = {"content": None, "tool_calls": calls}
+    result = parse_answer({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}, "m")
+    assert [one.arguments for one in result.tool_calls] == [{"a": 1}, {"a": 2}]
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+    {"type": "text", "text": "one "},
+    "two ",
+    {"type": "text", "text": "three"},
+]
+
+
+@pytest.mark.parametrize("part", ["message", "delta"])
+def test_content_in_parts(part: str) -> None:
+    answer = Answer("m")
+    chunks = answer.add({"choices": [{"index": 0, part: {"content": PARTS}}]}, part=part)
+    result = ended(answer)
+    assert (result.content, result.reasoning, result.refusal) == ("one two three", "hm", None)
+    assert [(chunk.text, chunk.reasoning) for chunk in chunks] == [("one two three", "hm")]
+
+
+def test_a_part_that_is_no_text_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    answer = Answer("m")
+    answer.add(delta(content=[{"type": "image_url"}, {"type": "text", "text": "x"}]))
+    assert ended(answer).content == "x"
+    assert "'image_url'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [{"refusal": "I will not."}, {"content": [{"type": "refusal", "refusal": "I will not."}]}]
+)
+def test_a_refusal_is_said(content: dict[str, Any]) -> None:
+    answer = Answer("m")
+    (chunk,) = answer.add(delta(**content))
+    result = ended(answer)
+    assert chunk.text == result.content == result.refusal == "I will not."
+    form = ResponseFormat.checked({"type": "object"})
+    assert form is not None
+    with pytest.raises(ApiResponseError, match="the model refused to answer: I will not."):
+        form.read(result)
+
+
+@given(text=st.text(), data=st.data())
+def test_characters_in_two_halves_are_joined(text: str, data: st.DataObject) -> None:
+    """JSON has a character above U+FFFF as two halves, which may come in two chunks."""
+    data16 = text.encode("utf-16-le")
+    halves = [data16[i : i + 2].decode("utf-16-le", "surrogatepass") for i in range(0, len(data16), 2)]
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(halves)))))
+    pieces = ["".join(halves[i:j]) for i, j in zip([0, *cuts], [*cuts, len(halves)], strict=True)]
+    for field in ("content", "reasoning", "refusal"):
+        answer = Answer("m")
+        chunks = [chunk for piece in pieces for chunk in answer.add(json.loads(json.dumps(delta(**{field: piece}))))]
+        result = ended(answer)
+        assert (result.reasoning if field == "reasoning" else result.content) == (
+            text or (None if field == "reasoning" else "")
+        )
+        assert "".join(chunk.reasoning if field == "reasoning" else chunk.text for chunk in chunks) == text
+
+
+@pytest.mark.parametrize(("pieces", "text"), [(["a\ud83d"], "a"), (["\ud83d", "b"], "\ufffdb"), (["\ude00"], "\ufffd")])
+def test_half_a_character_alone_is_no_text(pieces: list[str], text: str) -> None:
+    answer = Answer("m")
+    texts = [chunk.text for piece in pieces for chunk in answer.add(delta(content=piece))]
+    assert ended(answer).content == "".join(texts) == text
 
 
 def test_a_server_that_gives_fewer_choices_than_asked_for() -> None:

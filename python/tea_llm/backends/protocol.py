@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tea_llm.backends.options import OPTIONS, GenerationOptions
+from tea_llm.backends.pieces import CallPieces, ContentPiece, WholeCharacters, some, text_of
+from tea_llm.chat.answer_reader import CallIds
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import (
     ApiAuthError,
@@ -24,12 +26,11 @@ from tea_llm.types import (
     Message,
     StreamChunk,
     TokenLogprob,
-    ToolCall,
     ToolCallDelta,
     Usage,
 )
 
-__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "raw_body", "some", "wire_messages"]
+__all__ = ["Answer", "completion_body", "error_in", "parse_answer", "raw_body", "wire_messages"]
 
 logger = logging.getLogger("tea_llm")
 
@@ -41,8 +42,6 @@ _FINISH_REASONS: dict[object, FinishReason] = {
     "content_filter": "content_filter",
 }
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI's, llama.cpp's
-_LONGEST_SHOWN = 2000
-"""Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
 _OTHERWISE = frozenset(
     {"max_tokens", "temperature", "stop", "tools", "tool_choice", "response_format", "timeout"}
     | {"logprobs", "top_logprobs"}
@@ -120,7 +119,8 @@ class Answer:
 
     def __init__(self, model: str, n_choices: int = 1) -> None:
         self._model = model
-        self._choices = [_Choice() for _ in range(n_choices)]
+        call_ids = CallIds()
+        self._choices = [_Choice(index, call_ids) for index in range(n_choices)]
         self._usage: Usage | None = None
 
     @property
@@ -145,14 +145,14 @@ class Answer:
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("choices"), list):
             raise ApiResponseError(f"not an answer to a completion: {some(event)}")
-        self._model = _text(event.get("model")) or self._model
+        self._model = text_of(event.get("model")) or self._model
         self._usage = _usage(event.get("usage")) or self._usage
         chunks = []
         for choice in event["choices"]:
             index = choice.get("index", 0) if isinstance(choice, Mapping) else None
             if not isinstance(index, int) or not 0 <= index < len(self._choices):
                 raise ApiResponseError(f"not a choice of {len(self._choices)}: {some(choice)}")
-            chunk = self._choices[index].add(choice, part, index)
+            chunk = self._choices[index].add(choice, part)
             if chunk.text or chunk.reasoning or chunk.tool_call_deltas:
                 chunks.append(chunk)
         return chunks
@@ -163,7 +163,7 @@ class Answer:
         Raises:
             ApiResponseError: a call's arguments are not a JSON object, or there are fewer choices than asked for.
         """
-        choices = [choice.result(index) for index, choice in enumerate(self._choices)]
+        choices = [choice.result() for choice in self._choices]
         if len(choices) > 1 and not self.has_ended:
             n = sum(choice.finish_reason is not None for choice in self._choices)
             raise ApiResponseError(f"n={len(choices)}, but the server gave {n}")
@@ -178,23 +178,22 @@ class Answer:
             reasoning=choices[0].reasoning,
             logprobs=choices[0].logprobs,
             choices=tuple(choices) if len(choices) > 1 else (),
+            refusal=choices[0].refusal,
         )
 
 
 class _Choice:
-    def __init__(self) -> None:
+    def __init__(self, index: int, call_ids: CallIds) -> None:
         self.finish_reason: FinishReason | None = None
-        self._texts: list[str] = []
-        self._reasoning: list[str] = []
-        self._calls: dict[int, dict[str, str]] = {}
-        self._latest: dict[int, int] = {}
+        self.text = ""
+        self._index = index
+        self._reasoning = ""
+        self._refusal = ""
+        self._characters = {"text": WholeCharacters(), "reasoning": WholeCharacters(), "refusal": WholeCharacters()}
+        self._calls = CallPieces(index, call_ids)
         self._logprobs: list[TokenLogprob] | None = None
 
-    @property
-    def text(self) -> str:
-        return "".join(self._texts)
-
-    def add(self, choice: Mapping[Any, Any], part: str, index: int) -> StreamChunk:
+    def add(self, choice: Mapping[Any, Any], part: str) -> StreamChunk:
         reason = choice.get("finish_reason")
         if reason is not None:
             if reason not in _FINISH_REASONS:
@@ -203,52 +202,32 @@ class _Choice:
         if choice.get("logprobs") is not None:
             self._logprobs = [*(self._logprobs or ()), *_logprobs(choice["logprobs"])]
         message = choice.get(part)
-        reasoning = ""
         deltas: tuple[ToolCallDelta, ...] = ()
-        if not isinstance(message, Mapping):
-            text = _text(choice.get("text"))
-        else:
-            deltas = tuple(self._add_call(*numbered) for numbered in enumerate(message.get("tool_calls") or ()))
-            text = _text(message.get("content"))
-            reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-        self._texts.append(text)
-        self._reasoning.append(reasoning)
-        return StreamChunk(text, index, reasoning=reasoning, tool_call_deltas=deltas)
+        piece = ContentPiece(text_of(choice.get("text")))
+        if isinstance(message, Mapping):
+            calls = enumerate(message.get("tool_calls") or ())
+            deltas = tuple(self._calls.add(at, call, is_whole=part == "message") for at, call in calls)
+            piece = ContentPiece.of(message)
+        text, reasoning = self._whole("text", piece.text), self._whole("reasoning", piece.reasoning)
+        self.text += text
+        self._reasoning += reasoning
+        self._refusal += self._whole("refusal", piece.refusal)
+        return StreamChunk(text, self._index, reasoning=reasoning, tool_call_deltas=deltas)
 
-    def result(self, index: int) -> Choice:
+    def result(self) -> Choice:
         finish_reason = self.finish_reason or "stop"
-        calls = [_tool_call(call, is_cut=finish_reason == "length") for _, call in sorted(self._calls.items())]
         return Choice(
-            index=index,
+            index=self._index,
             content=self.text,
             finish_reason=finish_reason,
-            tool_calls=tuple(call for call in calls if call is not None),
-            reasoning="".join(self._reasoning) or None,
+            tool_calls=self._calls.calls(is_cut=finish_reason == "length"),
+            reasoning=self._reasoning or None,
             logprobs=None if self._logprobs is None else tuple(self._logprobs),
+            refusal=self._refusal or None,
         )
 
-    def _add_call(self, index: int, call: object) -> ToolCallDelta:
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(call, Mapping) or not isinstance(function, Mapping):
-            raise ApiResponseError(f"not a tool call: {some(call)}")
-        place = call.get("index")
-        place_of_call = place if isinstance(place, int) else index
-        new_id = _text(call.get("id"))
-        key = self._latest.get(place_of_call, place_of_call)
-        if new_id and self._calls.get(key, {}).get("id", new_id) != new_id:
-            # A server that gives all calls one number, or none: what follows under it belongs to the new one.
-            self._latest[place_of_call] = key = len(self._calls)
-        is_new = key not in self._calls
-        known = self._calls.setdefault(key, {"id": "", "name": "", "arguments": ""})
-        known["id"] = new_id or known["id"]
-        known["name"] += _text(function.get("name"))
-        given = function.get("arguments")
-        arguments = json.dumps(given) if isinstance(given, Mapping) else _text(given)
-        known["arguments"] += arguments
-        number = list(self._calls).index(key)
-        if is_new:
-            return ToolCallDelta(number, known["id"], known["name"], arguments)
-        return ToolCallDelta(number, arguments=arguments)
+    def _whole(self, kind: str, text: str) -> str:
+        return self._characters[kind].add(text)
 
 
 def _logprobs(given: object) -> list[TokenLogprob]:
@@ -312,24 +291,13 @@ def _message_and_code(answer: object) -> tuple[str | None, str | None]:
         return None, None
     error = answer.get("error")
     if isinstance(error, Mapping):
-        return _text(error.get("message")) or some(error), _text(error.get("code")) or _text(error.get("type")) or None
+        code = text_of(error.get("code")) or text_of(error.get("type"))
+        return text_of(error.get("message")) or some(error), code or None
     if error:
         return str(error), None
     if answer.get("object") == "error":
-        return _text(answer.get("message")) or some(answer), _text(answer.get("type")) or None
+        return text_of(answer.get("message")) or some(answer), text_of(answer.get("type")) or None
     return None, None
-
-
-def _tool_call(call: Mapping[str, str], *, is_cut: bool) -> ToolCall | None:
-    try:
-        arguments = json.loads(call["arguments"] or "{}")
-    except ValueError:
-        arguments = None
-    if isinstance(arguments, dict):
-        return ToolCall(call["id"], call["name"], arguments)
-    if is_cut:
-        return None
-    raise ApiResponseError(f"the arguments for {call['name']!r} are no JSON object: {some(call['arguments'])}")
 
 
 def _usage(usage: object) -> Usage | None:
@@ -343,14 +311,3 @@ def _usage(usage: object) -> Usage | None:
 
 def _count(number: object) -> int:
     return number if isinstance(number, int) else 0
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def some(value: object) -> str:
-    """The beginning of what a server sent, for a message."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

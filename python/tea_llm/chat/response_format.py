@@ -94,7 +94,7 @@ class ResponseFormat:
         """The result with what its texts hold in ``parsed``.
 
         Raises:
-            ApiResponseError: an API's answer has another form.
+            ApiResponseError: an API's answer has another form, or is a refusal.
             InferenceError: the pydantic class does not take the answer.
         """
         values = [self._parsed(answer, result.backend) for answer in result.choices or (result,)]
@@ -104,6 +104,8 @@ class ResponseFormat:
     def _parsed(self, answer: Choice | LlmCallResult, backend: str) -> Any:
         if answer.tool_calls:
             return None
+        if answer.refusal is not None:
+            raise ApiResponseError(f"the model refused to answer: {answer.refusal}")
         if answer.finish_reason != "stop" and not _is_whole(answer.content):
             return CUT_OFF
         try:
