@@ -16,7 +16,7 @@ from tea_llm import ApiLlmBackend, FallbackBackend, LlmBackend, LlmCallParams, L
 from tea_llm.backends import options
 from tea_llm.testing import MockBackend
 
-HI = [{"role": "user", "content": "</s>Hello"}]
+HI = [{"role": "user", "content": "</s>Hello"}, {"role": "assistant", "content": "Ho"}]
 TEMPLATE = (
     "{{ strftime_now('%Y') }}{{ mood }}{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}"
     "<|{{ m.role }}|>{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}"
@@ -63,6 +63,7 @@ SAMPLES: dict[str, tuple[Any, dict[str, Any]]] = {
     "now": (datetime(1999, 1, 1), {}),
     "reasoning_budget": (0, {}),
     "trust_special_tokens": (True, {}),
+    "continue_final_message": (True, {}),
     "timeout": (50.0, {}),
     "priority": (3, {}),
 }

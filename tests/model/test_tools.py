@@ -15,12 +15,13 @@ from tea_llm import LlmCallResult, LocalLlmBackend, ToolCallDelta
 TOOL = {"type": "function", "function": {"name": "paris", "parameters": {"type": "object"}}}
 PATTERN = [{"role": "user", "content": '{"name": "paris", "arguments": {"a": 1}}\n' * 6}]
 TEXT = [{"role": "user", "content": "The capital of France is"}]
+SHOWS_NO_TOOLS = "{% if tools %}{% endif %}{{ messages[-1].content }}"
 OPTIONS: dict[str, Any] = {"temperature": 0, "stop": ["\n"], "max_tokens": 30, "tools": [TOOL]}
 
 
 @pytest.fixture(scope="module")
 def caller(smollm2: Path) -> Iterator[LocalLlmBackend]:
-    with tea_llm.load(smollm2, n_ctx=1024, n_threads=1, chat_template="{{ messages[-1].content }}") as loaded:
+    with tea_llm.load(smollm2, n_ctx=1024, n_threads=1, chat_template=SHOWS_NO_TOOLS) as loaded:
         yield loaded
 
 

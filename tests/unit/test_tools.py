@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tea_llm.chat.template import ChatTemplate
-from tea_llm.chat.tools import describe_tools, find_calls, parsed_arguments
+from tea_llm.chat.tools import describe_tools, find_calls, parsed_call
 from tea_llm.types import ToolCall
 
 TOOL: dict[str, Any] = {
@@ -78,12 +78,16 @@ def test_a_template_without_tools_is_told_in_words() -> None:
     assert ASKED[1]["content"] is None
 
 
-def test_a_template_with_tools_gets_dicts() -> None:
-    parsed = parsed_arguments(ASKED)
-    assert parsed[1]["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1}}
-    assert parsed[1]["content"] == ""
+def test_arguments_are_parsed_where_they_are_json() -> None:
+    assert parsed_call(CALL)["function"] == {"name": "add", "arguments": {"a": 1}}
     broken = {**CALL, "function": {"name": "add", "arguments": "{"}}
-    assert parsed_arguments([{**ASKED[1], "tool_calls": [broken]}])[0]["tool_calls"] == [broken]
+    assert parsed_call(broken) == broken
+
+
+def test_what_several_functions_gave_is_one_message() -> None:
+    more = [{"role": "tool", "content": "4"}, {"role": "user", "content": "And?"}, {"role": "tool", "content": "5"}]
+    contents = [message["content"] for message in describe_tools([*ASKED, *more], [])[2:]]
+    assert contents == ["The function returned: 3\nThe function returned: 4", "And?", "The function returned: 5"]
 
 
 @pytest.mark.parametrize(

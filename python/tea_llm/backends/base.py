@@ -77,6 +77,9 @@ class LlmBackend(ABC):
         now: the time that a chat template may ask for; None (default): the clock's. Local only.
         reasoning_budget: most tokens of reasoning before the answer; 0: none. None (default): any. Local only.
         trust_special_tokens: texts in messages that read like control tokens become those. Default False. Local only.
+        continue_final_message: the last message is the begin of the answer, an assistant's, and the model writes what
+            follows it: ``content`` is the new text alone. Not with ``tools`` or ``response_format``; ``grammar`` and
+            ``regex`` hold for the new text. Default False: the answer is a message of its own. Local only.
         timeout: seconds after which the request ends with ``GenerationTimeoutError``; None (default): no limit.
 
     Raises:

@@ -21,8 +21,7 @@ from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.embedding import LocalEmbedder, in_thread
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
-from tea_llm.backends.submission import submit
-from tea_llm.chat.tools import chosen_tools
+from tea_llm.backends.submission import chat_request, submit
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.tokenizer import check_tokens, decode, encoder_of
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
@@ -159,46 +158,56 @@ class LocalLlmBackend(LlmBackend):
         self,
         messages: Iterable[Message],
         *,
-        tools: Sequence[Mapping[str, object]] | None = None,
+        tools: Sequence[Mapping[str, object] | Callable[..., object]] | None = None,
         template: str | None = None,
         template_kwargs: Mapping[str, object] | None = None,
         now: datetime | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
     ) -> str:
         """The prompt that ``chat`` makes of a conversation. (``chat`` adds BOS where the template does not.)
 
         Args:
             messages: as ``chat``.
-            tools: function descriptions in the OpenAI API's form, for templates that know what to do with them.
+            tools: as ``chat``; a template that knows no tools gets them in words.
             template: Jinja source to use instead of the model's; None: the model's.
             template_kwargs: more variables for it.
             now: the time that it may ask for; None: the clock's.
             add_generation_prompt: end with what stands before the assistant's answer.
+            continue_final_message: end with the last message's text instead, as ``chat`` does.
 
         Raises:
-            TemplateError: the template is not valid, or refuses the messages.
-            TypeError: a message of a wrong type.
+            TemplateError: the template is not valid, refuses the messages or drops one of them.
+            TypeError: an argument of a wrong type.
             ValueError: a message that is not valid.
         """
         self._open_model()
+        checked = GenerationOptions.checked({"tools": tools, "template_kwargs": template_kwargs, "now": now})
         runs = self._prompt.render(
             messages,
-            tools=tools,
+            tools=checked.tools,
             template=template,
             add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             now=now,
             extra=template_kwargs,
         )
         return "".join(text for text, _ in runs)
 
-    def count_tokens(self, messages: Iterable[Message], *, tools: Sequence[Mapping[str, object]] | None = None) -> int:
+    def count_tokens(
+        self,
+        messages: Iterable[Message],
+        *,
+        tools: Sequence[Mapping[str, object] | Callable[..., object]] | None = None,
+    ) -> int:
         """Tokens of the prompt that ``chat`` makes of a conversation: ``usage.prompt_tokens`` without asking.
 
         Raises:
             TemplateError, TypeError, ValueError: as ``render_chat``.
         """
         self._open_model()
-        return len(self._prompt.encode(self._prompt.render(messages, tools=tools)))
+        checked = GenerationOptions.checked({"tools": tools})
+        return len(self._prompt.encode(self._prompt.render(messages, tools=checked.tools)))
 
     @property
     def info(self) -> ModelInfo:
@@ -355,18 +364,8 @@ class LocalLlmBackend(LlmBackend):
     def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
         checked = GenerationOptions.checked(options)
         self._open_model()
-        tools, is_required = chosen_tools(checked.tools, checked.tool_choice)
-        runs = self._prompt.render(messages, tools=tools, now=checked.now, extra=checked.template_kwargs)
-        tokens = self._prompt.encode(runs, trusts_contents=checked.trust_special_tokens)
-        grammar = grammar_of(checked)
-        form = self._prompt.answer_formats.get(
-            tools=tools,
-            is_required=is_required,
-            constraint=grammar,
-            is_json=checked.response_format is not None,
-            variables=checked.template_kwargs,
-        )
-        return self._answer(tokens, checked, grammar, form)
+        tokens, asked, grammar, form = chat_request(self._prompt, messages, checked)
+        return self._answer(tokens, asked, grammar, form)
 
     def _answer(
         self, tokens: Sequence[int], options: GenerationOptions, grammar: str, form: AnswerFormat | None = None

@@ -74,6 +74,7 @@ class Options(TypedDict, total=False):
     now: datetime | None
     reasoning_budget: int | None
     trust_special_tokens: bool
+    continue_final_message: bool
     timeout: float | None
     priority: int
 
@@ -145,6 +146,8 @@ def _check_timeout(name: str, timeout: object) -> float | None:
 def _check_template_kwargs(name: str, variables: object) -> Mapping[str, object] | None:
     if variables is not None and not isinstance(variables, Mapping):
         raise TypeError(f"{name} must be a dict, not {type(variables).__name__}")
+    for key in variables or ():
+        check_text(f"the name {key!r} in {name}", key)
     return variables
 
 
@@ -174,6 +177,12 @@ def _check_tool(where: str, tool: object) -> Mapping[str, Any]:
         raise ValueError(f"{where} must be like {{'type': 'function', 'function': {{'name': ..., 'parameters': ...}}}}")
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise ValueError(f"{where}: the function has no 'name'")
+    check_text(f"{where}: 'name'", function["name"])
+    if function.get("description") is not None:
+        check_text(f"{where}: 'description'", function["description"])
+    parameters = function.get("parameters")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(f"{where}: 'parameters' must be a dict, not {type(parameters).__name__}")
     return tool
 
 
@@ -263,6 +272,7 @@ class GenerationOptions:
     now: datetime | None = _option(None, _check_now, **_LOCAL_CHAT)
     reasoning_budget: int | None = _option(None, _or_none(_integer(0, _MOST)), **_LOCAL_CHAT)
     trust_special_tokens: bool = _option(False, check_flag, **_LOCAL_CHAT)
+    continue_final_message: bool = _option(False, check_flag, **_LOCAL_CHAT)
     timeout: float | None = _option(None, _check_timeout)
     priority: int = _option(0, _integer(-1000, 1000), **_LOCAL)
 
@@ -290,6 +300,9 @@ class GenerationOptions:
         text = next((name for name in ("grammar", "regex") if getattr(options, name) is not None), None)
         if options.tools and text is not None:
             raise ValueError(f"tools and {text} exclude each other: a call has a form of its own")
+        if options.continue_final_message and (options.tools or options.response_format is not None):
+            other = "tools" if options.tools else "response_format"
+            raise ValueError(f"continue_final_message and {other} exclude each other: the answer is a text, and begun")
         if options.top_logprobs is not None and not options.logprobs:
             raise ValueError(f"top_logprobs={options.top_logprobs} needs logprobs=True")
         return options

@@ -1,17 +1,51 @@
-"""Hands a request to the native engine."""
+"""Makes requests of what callers ask for, and hands them to the native engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.options import SAMPLING, GenerationOptions
+from tea_llm.chat.tools import chosen_tools
+from tea_llm.types import Message
 
 if TYPE_CHECKING:
     from tea_llm import _core
     from tea_llm.chat.answer_format import AnswerFormat
+    from tea_llm.chat.prompt import ChatPrompt
 
-__all__ = ["submit"]
+__all__ = ["chat_request", "submit"]
+
+
+def chat_request(
+    prompt: ChatPrompt, messages: Iterable[Message], options: GenerationOptions
+) -> tuple[list[int], GenerationOptions, str, AnswerFormat | None]:
+    """What a chat is for ``submit``: the prompt's tokens, the options, the constraint's GBNF, the answer's form.
+
+    Raises:
+        GrammarError, TemplateError, TypeError, ValueError: as ``LlmBackend.chat``.
+    """
+    tools, is_required = chosen_tools(options.tools, options.tool_choice)
+    continues = options.continue_final_message
+    runs = prompt.render(
+        messages, tools=tools, continue_final_message=continues, now=options.now, extra=options.template_kwargs
+    )
+    tokens = prompt.encode(runs, trusts_contents=options.trust_special_tokens)
+    grammar = grammar_of(options)
+    form = prompt.answer_formats.get(
+        tools=tools,
+        is_required=is_required,
+        constraint="" if continues else grammar,
+        is_json=options.response_format is not None,
+        variables=options.template_kwargs,
+    )
+    if options.reasoning_budget is not None and (continues or form is None or not form.reasoning_end):
+        prompt.warn("reasoning_budget", "reasoning_budget has no effect: these answers have no reasoning")
+    if continues and form is not None:  # the answer has come to its text already
+        return tokens, replace(options, stop=(*options.stop, *form.native.stop)), grammar, None
+    return tokens, options, grammar, form
 
 
 def submit(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from datetime import datetime
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tea_llm.chat.formats import CHAT_FORMATS, format_parts
 from tea_llm.chat.messages import check_messages
-from tea_llm.chat.tools import describe_tools, parsed_arguments
+from tea_llm.chat.tools import describe_tools, text_of
+from tea_llm.chat.traces import check_traces, render_open
 from tea_llm.types import Message
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tea_llm import _core
     from tea_llm.chat.answer_format import AnswerFormats
+    from tea_llm.chat.dialect import Dialect
     from tea_llm.chat.template import ChatTemplate
 
 __all__ = ["ChatPrompt", "Runs"]
+
+logger = logging.getLogger("tea_llm")
 
 Runs = list[tuple[str, bool]]
 """A rendered prompt as ``(text, is_scaffold)``: what the template wrote, and what came from messages."""
@@ -59,6 +64,7 @@ class ChatPrompt:
         self._model = model
         self._control = _ControlTokens(model)
         self._template: ChatTemplate | None = None
+        self._warned: set[str] = set()
         own = model.chat_template.decode("utf-8", "replace")
         self.format: str
         self.source: Literal["argument", "model", "file name", "default"]
@@ -82,6 +88,7 @@ class ChatPrompt:
         tools: Sequence[Mapping[str, object]] | None = None,
         template: str | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         now: datetime | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> Runs:
@@ -90,23 +97,33 @@ class ChatPrompt:
         ``now`` and ``extra`` are as ``ChatTemplate.render`` takes them.
 
         Raises:
-            TemplateError: the template is not valid, or refuses the messages.
+            TemplateError: the template is not valid, refuses the messages or drops one of them.
             TypeError: a message is of a wrong type.
-            ValueError: a message is not valid; ``extra`` without a template.
+            ValueError: a message is not valid; ``extra`` without a template; nothing to continue.
         """
-        checked = check_messages(messages)
-        compiled = self._compile(template) if template is not None else self._compiled()
-        if compiled is not None and compiled.uses_tools:
-            checked = parsed_arguments(checked)
-            return compiled.render(
-                checked, tools=tools or None, add_generation_prompt=add_generation_prompt, now=now, extra=extra
-            )
-        checked = describe_tools(checked, tools or ())
-        if compiled is not None:
-            return compiled.render(checked, add_generation_prompt=add_generation_prompt, now=now, extra=extra)
-        if extra:
+        checked = check_messages(messages, joins_parts=False)
+        dialect = self._dialect if template is None else _dialect(self._compile(template))
+        if dialect is None and extra:
             raise ValueError(f"template_kwargs are for a template, and {self.format!r} is a format without one")
-        return format_parts(checked, self.format, add_generation_prompt=add_generation_prompt)
+        if dialect is not None:
+            self._check_variables(dialect.template, extra or {})
+        now = now or datetime.now()  # the same for all
+
+        def write(messages: Sequence[Mapping[str, Any]], *, asks: bool = False) -> Runs:
+            if dialect is None:
+                return format_parts(describe_tools(messages, tools or ()), self.format, add_generation_prompt=asks)
+            adapted, given = dialect.adapt(messages, tools or ())
+            return dialect.template.render(adapted, tools=given, add_generation_prompt=asks, now=now, extra=extra)
+
+        if continue_final_message:
+            _check_continued(checked[-1])
+            write_all = partial(render_open, render=write)
+        else:
+            write_all = partial(write, asks=add_generation_prompt)
+        runs = write_all(checked)
+        if dialect is not None:
+            check_traces(checked, runs, write_all)
+        return runs
 
     @cached_property
     def answer_formats(self) -> AnswerFormats:
@@ -114,6 +131,18 @@ class ChatPrompt:
         from tea_llm.chat.answer_format import AnswerFormats
 
         return AnswerFormats(self._compiled())
+
+    def warn(self, what: str, message: str) -> None:
+        """Logs a warning, once for each ``what``."""
+        if what not in self._warned:
+            self._warned.add(what)
+            logger.warning("%s", message)
+
+    def _check_variables(self, template: ChatTemplate, extra: Mapping[str, object]) -> None:
+        for name in extra.keys() - template.variables:
+            near = difflib.get_close_matches(str(name), template.variables, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            self.warn(f"variable {name}", f"template_kwargs: the chat template does not use {name!r}{hint}")
 
     def encode(self, runs: Runs, *, trusts_contents: bool = False) -> list[int]:
         """The token ids of a rendered prompt, with BOS once where the model wants one.
@@ -153,12 +182,31 @@ class ChatPrompt:
             self._template = self._compile(self._own)
         return self._template
 
+    @cached_property
+    def _dialect(self) -> Dialect | None:
+        compiled = self._compiled()
+        return None if compiled is None else _dialect(compiled)
+
     def _compile(self, source: str) -> ChatTemplate:
         from tea_llm.chat.template import ChatTemplate  # jinja2: only for those who chat
 
         model = self._model
         texts = {token: text.decode("utf-8", "replace") for token, text, _, _ in model.control_tokens()}
         return ChatTemplate(source, bos_token=texts.get(model.bos, ""), eos_token=texts.get(model.eos, ""))
+
+
+def _dialect(template: ChatTemplate) -> Dialect:
+    from tea_llm.chat.dialect import Dialect
+
+    return Dialect(template)
+
+
+def _check_continued(message: Mapping[str, Any]) -> None:
+    if message["role"] != "assistant" or "tool_calls" in message or not text_of(message["content"]).strip():
+        raise ValueError(
+            "continue_final_message continues the text of an assistant's message, and the last message "
+            f"is of role {message['role']!r}{' and has no text' if message['role'] == 'assistant' else ''}"
+        )
 
 
 def _template_source(given: str | os.PathLike[str]) -> str:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from string import Formatter
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 from markupsafe import Markup
 
-__all__ = ["SafeText", "Text", "concat", "format_text", "runs", "trusted"]
+__all__ = ["SafeText", "Text", "concat", "format_text", "runs", "shown_as", "trusted"]
 
 _RUN = re.compile(rb"\x00+|\x01+")
 _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ('"', "&#34;"))
 
 
+_Class = TypeVar("_Class", bound=type)
+
+
+def shown_as(real: type) -> Callable[[_Class], _Class]:
+    """A class that errors of templates name as the one it stands for."""
+
+    def rename(cls: _Class) -> _Class:
+        cls.__name__, cls.__qualname__, cls.__module__ = real.__name__, real.__qualname__, real.__module__
+        return cls
+
+    return rename
+
+
+@shown_as(str)
 class Text(str):
     """A ``str`` whose characters are each trusted (the template wrote it) or not (it came from outside).
 
@@ -136,6 +150,7 @@ class Text(str):
         return Text(value, self._mask if len(value) == len(self) else None)
 
 
+@shown_as(Markup)
 class SafeText(Markup):
     """What the filter ``safe`` gives: markupsafe's ``Markup``, which escapes what is added to it, with marks.
 

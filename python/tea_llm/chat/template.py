@@ -1,7 +1,8 @@
 """Renders a model's own chat template, and tells the template's text from the text of the messages.
 
 The environment is that of Hugging Face transformers (5.x, ``utils/chat_template_utils.py``), the reference that models
-are published against. Two things are added, neither visible to a template: the compiled code writes the template's own
+are published against. (Where it refuses what llama.cpp renders, a template may go on: ``append``, ``pop``, iterators as
+JSON.) Two things are added, neither visible to a template: the compiled code writes the template's own
 strings as trusted ``Text``, and joins pieces with ``provenance.concat``. All else (messages, tools, what a filter made)
 is untrusted until proven otherwise; see ``provenance.Text``.
 """
@@ -9,7 +10,7 @@ is untrusted until proven otherwise; see ``provenance.Text``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from traceback import walk_tb
 from typing import Any
@@ -26,7 +27,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Namespace
 
 from tea_llm.chat.bounded import bounded
-from tea_llm.chat.provenance import SafeText, Text, concat, format_text, runs, trusted
+from tea_llm.chat.provenance import SafeText, Text, concat, format_text, runs, shown_as, trusted
 from tea_llm.errors import TemplateError
 
 __all__ = ["ChatTemplate"]
@@ -47,7 +48,8 @@ class ChatTemplate:
         eos_token: text of the token that ends an answer; part of the scaffold.
 
     Attributes:
-        uses_tools: whether the template looks at ``tools``.
+        variables: names that the template looks at and does not set itself.
+        uses_tools: whether ``tools`` is one of them.
 
     Raises:
         TemplateError: the source is not valid; the message has Jinja's words and the line.
@@ -65,7 +67,8 @@ class ChatTemplate:
         try:
             environment = _environment()
             self.bounded_source = bounded(source, environment)
-            self.uses_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
+            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+            self.uses_tools = "tools" in self.variables
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
             raise TemplateError(f"chat template, line {error.lineno}: {error.message}") from error
@@ -109,7 +112,7 @@ class ChatTemplate:
             "documents": None,
             **self._tokens,
             **{name: _plain(value, f"extra[{name!r}]") for name, value in (extra or {}).items()},
-            "messages": [_message(message, f"messages[{index}]") for index, message in enumerate(messages)],
+            "messages": _GivenList(_message(message, f"messages[{index}]") for index, message in enumerate(messages)),
             "tools": None if tools is None else _plain(tools, "tools"),
             "add_generation_prompt": add_generation_prompt,
         }
@@ -155,10 +158,19 @@ class _CodeGenerator(CodeGenerator):
         return f"environment.trusted({''.join(map(str, group))!r})"
 
 
+@shown_as(list)
+class _GivenList(list[Any]):
+    """A list of the arguments, which a template cannot change; llama.cpp lets it change its own, and Kimi's does."""
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     code_generator_class = _CodeGenerator
     concat = staticmethod(concat)
     trusted = staticmethod(trusted)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        changes_own = type(obj) is list and attr in ("append", "pop")
+        return changes_own or super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         plain = super().wrap_str_format(value)
@@ -187,6 +199,7 @@ class _Generation(Extension):
         return caller()
 
 
+@shown_as(dict)
 class _Dict:
     """The global ``dict`` without the attributes of the class."""
 
@@ -197,6 +210,7 @@ class _Dict:
         return dict.fromkeys(*args)
 
 
+@shown_as(Namespace)
 class _Namespace(Namespace):
     """The global ``namespace`` without private attributes."""
 
@@ -228,7 +242,16 @@ def _environment() -> _Environment:
 def _tojson(
     x: object, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=_listed
+    )
+
+
+def _listed(value: object) -> list[object]:
+    """What filters like ``map`` give is a list in llama.cpp."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 @pass_eval_context
@@ -244,8 +267,7 @@ def _template_error(error: Exception) -> TemplateError:
     lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
     where = f"chat template, line {lines[-1]}" if lines else "chat template"
     kind = "" if isinstance(error, JinjaError) else f"{type(error).__name__}: "
-    message = str(error).replace(f"{Text.__module__}.{Text.__name__} object", "str object")
-    return TemplateError(f"{where}: {kind}{message}")
+    return TemplateError(f"{where}: {kind}{error}")
 
 
 def _message(message: Mapping[str, object], where: str) -> dict[str, object]:
@@ -274,5 +296,5 @@ def _plain(value: object, where: str) -> object:
     if isinstance(value, Mapping):
         return {_plain(key, where): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return _GivenList(_plain(item, f"{where}[{index}]") for index, item in enumerate(value))
     raise TypeError(f"{where} must be text, a number, a bool, None, a list or a dict, not {type(value).__name__}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tea_llm.types import ToolCall
 
-__all__ = ["chosen_tools", "describe_tools", "find_calls", "in_words", "parsed_arguments"]
+__all__ = ["chosen_tools", "describe_tools", "find_calls", "in_words", "parsed_call", "text_of"]
 
 _TAGGED = re.compile(r"<tool_call>((?:(?!<tool_call>).)*?)(?:</tool_call>|$)", re.DOTALL)
 _FENCED = re.compile(r"^```(?:json)?\s*(.*?)\s*(?:```)?$", re.DOTALL)
@@ -29,26 +29,20 @@ def describe_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mappin
         messages: checked.
         tools: in the OpenAI API's form.
     """
-    described = [in_words(message) for message in messages]
+    described: list[dict[str, Any]] = []
+    for before, message in zip(({}, *messages), messages, strict=False):
+        worded = in_words(message)
+        if message["role"] == before.get("role") == "tool":  # one user's message, as templates want turns to alternate
+            described[-1]["content"] += f"\n{worded['content']}"
+        else:
+            described.append(worded)
     if tools:
         text = _INSTRUCTION + "\n".join(json.dumps(tool["function"]) for tool in tools)
         if described and described[0]["role"] == "system":
-            described[0]["content"] += f"\n\n{text}"
+            described[0]["content"] = f"{text_of(described[0]['content'])}\n\n{text}"
         else:
             described.insert(0, {"role": "system", "content": text})
     return described
-
-
-def parsed_arguments(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages for a template that knows tools: arguments as dicts, no content as an empty one."""
-    return [
-        {
-            **message,
-            "content": message["content"] or "",
-            **({"tool_calls": [_parsed(call) for call in message["tool_calls"]]} if "tool_calls" in message else {}),
-        }
-        for message in messages
-    ]
 
 
 def chosen_tools(
@@ -133,20 +127,25 @@ def in_words(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message with its calls, or what a function gave, as text."""
     content = message["content"] or ""
     if message["role"] == "tool":
-        return {"role": "user", "content": f"The function returned: {content}"}
-    for call in message.get("tool_calls", ()):
-        function = _parsed(call)["function"]
-        content += f"<tool_call>{json.dumps(function)}</tool_call>"
+        return {"role": "user", "content": f"The function returned: {text_of(content)}"}
+    functions = [parsed_call(call)["function"] for call in message.get("tool_calls", ())]
+    calls = [f"<tool_call>{json.dumps(function)}</tool_call>" for function in functions]
     kept = {key: message[key] for key in ("role", "name", "reasoning_content") if key in message}
-    return {**kept, "content": content}
+    return {**kept, "content": "".join([text_of(content), *calls]) if calls else content}
 
 
-def _parsed(call: Mapping[str, Any]) -> dict[str, Any]:
+def parsed_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call with its arguments as a dict; as they are where they are not JSON, which a model's words need not be."""
     function = call["function"]
     arguments = function["arguments"]
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:  # what a model wrote need not be JSON: the template gets it as it is
+        except (ValueError, RecursionError):
             return dict(call)
     return {**call, "function": {"name": function["name"], "arguments": arguments}}
+
+
+def text_of(content: str | Sequence[Mapping[str, str]]) -> str:
+    """A content as one text, as llama.cpp joins parts."""
+    return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
