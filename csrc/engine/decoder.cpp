@@ -238,6 +238,8 @@ bool Decoder::grow(int32_t n_cells) {
         throw;
     } catch (const Error&) {
         // no memory: its message is in the log
+    } catch (const std::bad_alloc&) {
+        // nor for what belongs to it
     }
     batch_ = std::move(old_batch);
     context_ = std::move(old_context);

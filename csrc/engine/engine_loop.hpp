@@ -64,6 +64,7 @@ class EngineLoop {
 
     // pasts.cpp: what finished requests left, also outside of the KV cache
     void park(int32_t n_idle);
+    void keep_outside(int32_t sequence);
     SequencePool::Match fetch(const Task& task);
     void make_room(int32_t n_cells);
     bool load_past(const SavedPast& past);

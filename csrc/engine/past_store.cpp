@@ -14,8 +14,9 @@ void PastStore::put(SavedPast past) {
             take(i);
         }
     }
-    n_bytes_ += past.state.size();
+    const size_t n_new = past.state.size();
     pasts_.push_front(std::move(past));
+    n_bytes_ += n_new;
     while (n_bytes_ > n_most_bytes_) {
         take(pasts_.size() - 1);
     }

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <new>
+#include <string>
 
 #include "engine/engine_loop.hpp"
 
@@ -23,9 +25,19 @@ void EngineLoop::park(int32_t n_idle) {
         const auto n = static_cast<int32_t>(pool_->tokens(sequence).size());
         if (n >= worth_parking && 2 * pool_->n_alone(sequence) >= n &&
             parked_.takes(decoder_->state_size(sequence))) {
-            parked_.put({pool_->tokens(sequence), decoder_->save(sequence)});
+            keep_outside(sequence);
         }
         pool_->drop(sequence);
+    }
+}
+
+// Copies a past out of the KV cache. Where there is no memory for it, it is forgotten: others go on.
+void EngineLoop::keep_outside(int32_t sequence) {
+    try {
+        parked_.put({pool_->tokens(sequence), decoder_->save(sequence)});
+    } catch (const std::bad_alloc&) {
+        runtime::write_log(10, "there was no memory to keep a past of " +
+                                   std::to_string(pool_->tokens(sequence).size()) + " tokens");
     }
 }
 

@@ -53,9 +53,27 @@ Penalties::Penalties(const SamplingOptions& options)
 
 void Penalties::accept(int32_t token, std::string_view piece) {
     history_.push_back(token);
-    if (!has_dry_) {
-        return;
+    if (has_penalties_) {
+        count(token);
     }
+    if (has_dry_) {
+        look_for_breaker(token, piece);
+    }
+}
+
+// The tokens that the penalties look back at change by one at each end.
+void Penalties::count(int32_t token) {
+    ++counts_[token];
+    const size_t begin = begin_of_last(options_.repeat_last_n);
+    if (begin > 0) {
+        const auto left = counts_.find(history_[begin - 1]);
+        if (--left->second == 0) {
+            counts_.erase(left);
+        }
+    }
+}
+
+void Penalties::look_for_breaker(int32_t token, std::string_view piece) {
     // A breaker may end in this token and have begun in one before.
     const size_t n_before = tail_.size();
     tail_ += piece;
@@ -84,11 +102,7 @@ void Penalties::apply(float* logits) const {
 }
 
 void Penalties::apply_penalties(float* logits) const {
-    std::map<int32_t, int32_t> counts;
-    for (size_t i = begin_of_last(options_.repeat_last_n); i < history_.size(); ++i) {
-        ++counts[history_[i]];
-    }
-    for (const auto& [token, count] : counts) {
+    for (const auto& [token, count] : counts_) {
         float& logit = logits[token];
         logit = logit <= 0 ? logit * options_.repeat_penalty : logit / options_.repeat_penalty;
         logit -= static_cast<float>(count) * options_.frequency_penalty + options_.presence_penalty;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/options.hpp"
@@ -23,6 +24,8 @@ class Penalties {
     void apply(float* logits) const;
 
   private:
+    void count(int32_t token);
+    void look_for_breaker(int32_t token, std::string_view piece);
     void apply_penalties(float* logits) const;
     void apply_dry(float* logits) const;
     bool is_breaker(int32_t token) const;
@@ -32,9 +35,10 @@ class Penalties {
     bool has_penalties_;
     bool has_dry_;
     std::vector<int32_t> history_;
-    std::vector<bool> is_breaker_;  // by token, as far as they came up
-    std::string tail_;              // of the text, in which a breaker may have begun
-    size_t n_since_breaker_ = 0;    // tokens
+    std::unordered_map<int32_t, int32_t> counts_;  // of the last repeat_last_n tokens
+    std::vector<bool> is_breaker_;                 // by token, as far as they came up
+    std::string tail_;                             // of the text, in which a breaker may have begun
+    size_t n_since_breaker_ = 0;                   // tokens
 };
 
 }  // namespace tea

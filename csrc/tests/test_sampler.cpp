@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -7,6 +8,7 @@
 
 #include "engine/error.hpp"
 #include "engine/exp.hpp"
+#include "engine/penalties.hpp"
 #include "engine/sampler.hpp"
 #include "tests/check.hpp"
 
@@ -310,6 +312,27 @@ TEST_CASE("tokens come with the probabilities of the definition") {
             CHECK(std::abs(seen[token] - probability) <= 5 * deviation + 2.0 / n_draws);
         }
     }
+}
+
+TEST_CASE("penalties that look back at everything cost no more the longer the text is") {
+    SamplingOptions o;
+    o.repeat_penalty = 1.1F;
+    o.repeat_last_n = -1;
+    const auto cost = [&](int32_t n_tokens) {
+        tea::Penalties penalties(o);
+        std::vector<float> row(64, 1.0F);
+        for (int32_t i = 0; i < n_tokens; ++i) {
+            penalties.accept(i % 64, "x");
+        }
+        const std::clock_t start = std::clock();  // processor time: others may be busy
+        for (int32_t i = 0; i < 200; ++i) {
+            penalties.accept(i % 64, "x");
+            penalties.apply(row.data());
+        }
+        return static_cast<double>(std::clock() - start) + 1;
+    };
+    cost(64);
+    CHECK(cost(64000) < 50 * cost(64));  // counted anew, it is a thousand times
 }
 
 TEST_MAIN

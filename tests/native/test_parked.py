@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tea_llm
+from support.process import run_python
 from support.steps import EXACT, assert_equal, steps, submit
 
 PROMPTS = [random.Random(i).choices(range(10, 200), k=300) for i in range(6)]
@@ -99,3 +101,26 @@ def test_arguments(tiny_model: Callable[..., Path]) -> None:
         tea_llm.load(tiny_model("llama"), cache_ram=-1)
     with pytest.raises(TypeError, match="cache_ram"):
         tea_llm.load(tiny_model("llama"), cache_ram="1G")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS and /proc are Linux's")
+def test_a_past_that_has_no_memory_outside_is_forgotten(tiny_model: Callable[..., Path]) -> None:
+    """Whoever needed its cells runs on."""
+    path = tiny_model(n_embd=256, n_layer=12, n_ctx_train=8192)
+    child = run_python(
+        """
+        import resource, sys, tea_llm
+        options = {"n_ctx": 8192, "n_parallel": 1, "n_threads": 1, "cache_type_k": "f32", "cache_type_v": "f32"}
+        with tea_llm.load(sys.argv[1], cache_ram=2**32, **options) as llm:
+            llm.call([7, 8, 9] * 2000, max_tokens=1)  # 70 MiB
+            size = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
+            resource.setrlimit(resource.RLIMIT_AS, (1024 * size + 8 * 2**20, resource.RLIM_INFINITY))
+            llm.call([5] * 500, max_tokens=1)
+            print(llm.stats().parked_tokens)
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            llm.call([6] * 100, max_tokens=1)
+            print(llm.stats().parked_tokens)
+        """,
+        args=[str(path)],
+    )
+    assert child.stdout.split() == ["0", "500"], child.stderr
