@@ -71,6 +71,14 @@ void register_chat_format(py::module_& module) {
                                   [](const AnswerFormat& self) { return self.description().has_calls; });
     answers.def("read", &AnswerFormat::read, py::arg("text"), py::kw_only(), py::arg("searches") = true,
                 py::call_guard<GilRelease>(), "What is in an answer, or in its beginning.");
+    answers.def_property_readonly("parser", [](const AnswerFormat& self) { return text_of(self.parser()); });
+    answers.def(
+        "with_parser",
+        [](const AnswerFormat& self, const std::string& saved) {
+            const GilRelease released;
+            return self.with_parser(saved);
+        },
+        py::arg("saved"), "The same with a parser made from ``parser``; its grammars are the parser's.");
 
     py::class_<ChatFormat, std::shared_ptr<ChatFormat>> format(
         module, "ChatFormat", "What llama.cpp knows of a chat template. Safe to use from any thread.");

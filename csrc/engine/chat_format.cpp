@@ -322,6 +322,7 @@ struct ChatFormat::Templates {
 struct AnswerFormat::Parser {
     Description description;
     common_chat_parser_params params;
+    std::string saved;  // the parser in params, as llama.cpp writes it
 };
 
 AnswerFormat::AnswerFormat(std::unique_ptr<Parser> parser) : parser_(std::move(parser)) {}
@@ -329,6 +330,21 @@ AnswerFormat::~AnswerFormat() = default;
 
 const AnswerFormat::Description& AnswerFormat::description() const {
     return parser_->description;
+}
+
+const std::string& AnswerFormat::parser() const {
+    return parser_->saved;
+}
+
+std::shared_ptr<AnswerFormat> AnswerFormat::with_parser(const std::string& saved) const {
+    auto made = std::make_unique<Parser>(Parser{parser_->description, parser_->params, saved});
+    guarded(ErrorKind::chat_template, "llama.cpp cannot read the parser", /*is_deep=*/true, [&] {
+        auto& arena = made->params.parser;
+        arena.load(saved);
+        made->description.grammar = gbnf_of(rules_of(arena, /*is_lazy=*/false));
+        made->description.call_grammar = gbnf_of(rules_of(arena, /*is_lazy=*/true));
+    });
+    return std::shared_ptr<AnswerFormat>(new AnswerFormat(std::move(made)));
 }
 
 std::optional<AnswerParts> AnswerFormat::try_read(const std::string& text) const {
@@ -393,6 +409,7 @@ std::shared_ptr<AnswerFormat> ChatFormat::answers(const AnswerOptions& options) 
             parser->params.generation_prompt = description.generation_prompt;
             parser->params.reasoning_format = inputs.reasoning_format;
             parser->params.parser.load(params.parser);
+            parser->saved = params.parser;
             const auto& arena = parser->params.parser;
             if (options.has_schema) {
                 description.grammar = with_answer_rule(params.grammar);

@@ -58,6 +58,13 @@ class AnswerFormat {
     // Takes an answer, or its beginning, apart. searches: where it is stuck, says what is in the part before.
     AnswerParts read(const std::string& text, bool searches = true) const;
 
+    // llama.cpp's parser as JSON: an array of nodes that refer to each other by their index. It knows no schemas.
+    const std::string& parser() const;
+
+    // The same format with a parser made from that one; its grammars are the parser's. Throws
+    // Error{chat_template} for what is not a parser.
+    std::shared_ptr<AnswerFormat> with_parser(const std::string& saved) const;
+
   private:
     friend class ChatFormat;
     struct Parser;

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from tea_llm._native import _core
 from tea_llm.chat.answer_parts import Parts, begun_parts, ended_parts
+from tea_llm.chat.call_grammar import call_form
 from tea_llm.chat.tools import find_calls
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
 from tea_llm.grammar.compose import prefixed, through
-from tea_llm.grammar.schema import schema_to_gbnf
 
 if TYPE_CHECKING:
     from tea_llm.chat.template import ChatTemplate
@@ -215,52 +214,22 @@ def _with_tools(
     describes: bool,
 ) -> AnswerFormat:
     names = frozenset(tool["function"]["name"] for tool in tools)
-    own = None if ask is None or not describes else _asked(ask, tools)
-    has_own = own is not None and own.has_calls
-    if ask is None or own is None or not has_own:
+    form = None if ask is None or not describes else call_form(ask, tools)
+    has_own = form is not None and form.native.has_calls
+    if ask is None or form is None or not has_own:
         ask = _core.ChatFormat(_generic_source(plain), "", "").answers
-        own = _asked(ask, tools)
-        if own is None:
+        form = call_form(ask, tools)
+        if form is None:
             raise GrammarError(f"there is no grammar for calls of {', '.join(sorted(names))} (see the log)")
-    grammar = own.grammar
+    own, grammar = form.native, form.grammar
     if is_required or answer:  # the parser stays the one that takes a text, too
-        called = _asked(ask, tools, is_required=True) or own
+        called = call_form(ask, tools, is_required=True) or form
         is_direct = called.call_grammar and _is_text(own)
         grammar = _beginning(AnswerFormat(own)) + _as_answer(called.call_grammar) if is_direct else called.grammar
-    grammar = _with_schemas(grammar, tools)
     if answer:
         grammar = f"root ::= call-root | text-root\n{prefixed(grammar, 'call-')}\n{prefixed(answer, 'text-')}"
     prefix = own.generation_prompt if grammar else ""
     return AnswerFormat(own, None, grammar, prefix, names, is_lenient=not has_own)
-
-
-def _asked(
-    ask: Callable[..., _core.AnswerFormat], tools: Sequence[Mapping[str, Any]], *, is_required: bool = False
-) -> _core.AnswerFormat | None:
-    """The format of calls; None: llama.cpp finds none."""
-    names = [{"type": "function", "function": {"name": tool["function"]["name"]}} for tool in tools]
-    for definitions in (tools, names):  # what is in parameters may be what it does not take
-        try:
-            return ask(tools=json.dumps(definitions), is_required=is_required)
-        except TemplateError as error:  # noqa: PERF203 - two turns
-            logger.warning("llama.cpp does not take these tools: %s", error)
-    return None
-
-
-def _with_schemas(grammar: str, tools: Sequence[Mapping[str, Any]]) -> str:
-    """The grammar with our own rules for arguments, which hold to all of a schema, where they are written as JSON."""
-    for index, tool in enumerate(tools):
-        name = tool["function"]["name"]
-        rule = re.compile(rf"^((?:[\w-]*-)?tool-{re.sub('[^a-zA-Z0-9-]+', '-', name)}-schema) ::= .*", re.MULTILINE)
-        if len(rule.findall(grammar)) != 1:
-            continue  # another form, or functions whose names llama.cpp does not tell apart
-        try:
-            schema = schema_to_gbnf(tool["function"].get("parameters") or {"type": "object"})
-        except GrammarError as error:
-            logger.warning("The arguments of %s are not held to all of their schema: %s", name, error)
-            continue
-        grammar = rule.sub(rf"\1 ::= arguments-{index}-root", grammar) + prefixed(schema, f"arguments-{index}-") + "\n"
-    return grammar
 
 
 def _native_format(template: ChatTemplate) -> _core.ChatFormat | None:

@@ -1,11 +1,12 @@
-"""The rules of a grammar of JSON texts, named as they are needed."""
+"""The rules of a grammar of JSON texts, named as they are needed, and how values are spelled in them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
-from tea_llm.grammar.characters import in_json, quoted
+from tea_llm.grammar.characters import CharSet, complement, in_json, quoted
 from tea_llm.grammar.language import Language, automaton_rules
 from tea_llm.grammar.numbers import INTEGER, NUMBER
 from tea_llm.grammar.prefixes import one_of
@@ -47,10 +48,22 @@ class NothingError(Exception):
 
 
 class Rules:
-    """Rules by their names. Methods that return text return a rule's name, or a body for one."""
+    """Rules by their names. Methods that return text return a rule's name, or a body for one.
+
+    Attributes:
+        base: rules that every grammar has.
+        any_key: the one of them for a property's name.
+        key_characters: what names are made of that a schema does not list.
+        has_escapes: strings are written as JSON writes them.
+    """
+
+    base: ClassVar[Mapping[str, str]] = _RULES
+    any_key: ClassVar[str] = "string"
+    key_characters: ClassVar[CharSet] = complement(((1, 31), (0x22, 0x22), (0x5C, 0x5C)))
+    has_escapes: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._rules = dict(_RULES)
+        self._rules = dict(self.base)
         self._names: dict[str, str] = {}  # by body
         self._strings: dict[Language, str] = {}  # names of the first rules
 
@@ -75,16 +88,41 @@ class Rules:
         return found[0] if len(found) == 1 else self.named(" | ".join(found))
 
     def string(self, language: Language) -> str | None:
-        """A JSON string of a language; None where the language has no text."""
+        """A string of a language; None where the language has no text."""
         if language not in self._strings:
             prefix = f"s{len(self._strings)}-"
-            rules = automaton_rules(language, in_json, prefix)
+            rules = self.automaton(language, prefix)
             self._strings[language] = f"{prefix}0" if rules else ""
             self._rules.update(rules)
         first = self._strings[language]
-        return self.named(rf'"\"" {first} "\""') if first else None
+        return self.named(self.in_quotes(first)) if first else None
 
     def one_of(self, values: Iterable[object]) -> str:
         """One of some constants."""
-        texts = (json.dumps(value, ensure_ascii=False) for value in values)
-        return one_of(texts, quoted, self.either)
+        return one_of(map(self.constant, values), quoted, self.either)
+
+    # --- spelling
+
+    def automaton(self, language: Language, prefix: str) -> dict[str, str]:
+        """The rules of a string's inside."""
+        return automaton_rules(language, in_json, prefix)
+
+    def in_quotes(self, inside: str) -> str:
+        """A string."""
+        return rf'"\"" {inside} "\""'
+
+    def characters(self, repeats: str) -> str:
+        """Any characters of a string."""
+        return f"char{repeats}"
+
+    def constant(self, value: object) -> str:
+        """The text of a value."""
+        return json.dumps(value, ensure_ascii=False)
+
+    def key(self, name: str) -> str:
+        """The text of a property's name."""
+        return self.constant(name)
+
+    def other_key(self, inside: str) -> str:
+        """A property's name that the schema does not list."""
+        return self.in_quotes(inside)

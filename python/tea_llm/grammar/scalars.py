@@ -54,10 +54,10 @@ def _string(schema: Schema, rules: Rules) -> str:
         patterns.append(FORMATS[schema["format"]])
     if not patterns:
         is_open = low == 0 and high is None
-        return "string" if is_open else rules.named(rf'"\"" char{repeats(low, high)} "\""')
+        return "string" if is_open else rules.named(rules.in_quotes(rules.characters(repeats(low, high))))
     languages = [regex_language(pattern, is_search=True) for pattern in patterns]
     whole = both([*languages, repeated(characters(ANY), low, high)])
-    if [whole] == languages:  # the lengths say nothing that the pattern does not say
+    if [whole] == languages and rules.has_escapes:  # the lengths say nothing that the pattern does not say
         with suppress(NeedsAutomatonError):
             return rules.named(rf'"\"" {regex_in_json(patterns[0])} "\""')
     found = rules.string(whole)

@@ -22,13 +22,19 @@ from tea_llm.grammar.scalars import SCALARS, limits, repeats
 __all__ = ["schema_to_gbnf"]
 
 _CONSTRAINTS = frozenset(name for names in OF_TYPE.values() for name in names)
-_KEY_CHARACTERS = complement(((1, 31), (0x22, 0x22), (0x5C, 0x5C)))
 
 
-def schema_to_gbnf(schema: Schema | bool) -> str:
+def schema_to_gbnf(
+    schema: Schema | bool, document: Schema | bool | None = None, *, spelling: type[Rules] = Rules
+) -> str:
     """A grammar of JSON texts that are valid under the schema (draft 2020-12, and older drafts' tuples).
 
     Unknown keywords are annotations, as the standard says.
+
+    Args:
+        schema: of the texts.
+        document: the schema that its references are resolved in; None: itself.
+        spelling: how the values are written; as JSON by default.
 
     Raises:
         GrammarError: not a schema, or it says what a grammar cannot enforce; the message lists all of that.
@@ -36,7 +42,8 @@ def schema_to_gbnf(schema: Schema | bool) -> str:
     """
     try:
         plain = json.loads(json.dumps(schema, allow_nan=False))
-        compiler, rules, root = _compiled(plain)
+        whole = plain if document is None else json.loads(json.dumps(document, allow_nan=False))
+        compiler, rules, root = _compiled(plain, whole, spelling)
     except ValueError as error:  # json's
         raise GrammarError(f"not a JSON schema: {error}") from None
     except RecursionError:
@@ -48,18 +55,18 @@ def schema_to_gbnf(schema: Schema | bool) -> str:
     return rules.gbnf(root)
 
 
-def _compiled(document: Any) -> tuple[_Compiler, Rules, str]:
-    """A compiler that has read the document, its rules, and the body of the one for the document.
+def _compiled(schema: Any, document: Any, spelling: type[Rules]) -> tuple[_Compiler, Rules, str]:
+    """A compiler that has read the schema, its rules, and the body of the one for the schema.
 
     A reference allows something if its target does where references to the target itself do not count. Those that were
     found to are known the next time, until no more are found.
     """
     known: set[str] = set()
     while True:
-        rules = Rules()
+        rules = spelling()
         compiler = _Compiler(document, rules, known)
         try:
-            root = compiler.value(document, "#")
+            root = compiler.value(schema, "#")
         except NothingError:
             if not compiler.was_wrong_about_a_reference:
                 raise
@@ -280,7 +287,7 @@ class _Compiler:
             value = self.value(item, place) if name in required else self._or_nothing(item, place)
             if not value:
                 continue
-            member = self._rules.named(f'{quoted(json.dumps(name, ensure_ascii=False))} ":" space {value}')
+            member = self._rules.named(f'{quoted(self._rules.key(name))} ":" space {value}')
             members.append((member, name in required))
         other = self._or_nothing(others, f"{where}/additionalProperties")
         if other:
@@ -295,8 +302,12 @@ class _Compiler:
             self._problem(where, "'minProperties' without named properties")
         if others is True and low == 0 and high is None and "propertyNames" not in schema:
             return "object"
-        names = merged({"type": "string"}, self._with_target(schema.get("propertyNames", True)))
-        key = self._or_nothing(names, f"{where}/propertyNames")
+        key = self._rules.any_key
+        if "propertyNames" in schema:
+            if not self._rules.has_escapes:
+                return self._problem(where, "'propertyNames' is not supported in this form")
+            names = merged({"type": "string"}, self._with_target(schema["propertyNames"]))
+            key = self._or_nothing(names, f"{where}/propertyNames")
         value = self._or_nothing(others, f"{where}/additionalProperties")
         if not key or not value:
             if low > 0:
@@ -316,12 +327,13 @@ class _Compiler:
 
     def _other_key(self, names: list[str]) -> str:
         """A key that is none of these, written without escapes."""
-        return self._rules.named(rf'"\"" {self._other_than(names)} "\""')
+        return self._rules.named(self._rules.other_key(self._other_than(names)))
 
     def _other_than(self, names: list[str]) -> str:
         heads = sorted({name[0] for name in names if name})
-        others = complement(char_set((ord(head), ord(head)) for head in heads), _KEY_CHARACTERS)
-        alternatives = [f"{in_text(others)} {in_text(_KEY_CHARACTERS)}*"]
+        characters = self._rules.key_characters
+        others = complement(char_set((ord(head), ord(head)) for head in heads), characters)
+        alternatives = [f"{in_text(others)} {in_text(characters)}*"]
         for head in heads:
             tails = [name[1:] for name in names if name.startswith(head)]
             alternatives.append(f"{quoted(head)} {self._other_than(tails)}")

@@ -1,0 +1,319 @@
+"""Calls of functions, whatever form a model writes them in: names that cannot collide, arguments that fit.
+
+llama.cpp is asked about neutral functions, whose names and parameters occur nowhere else. In the nodes of the parser
+that it gives they are found again: they get the real names, and for the grammar our own rules of their arguments. In
+all forms llama.cpp marks names, arguments and values with the same tags.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tea_llm._native import _core
+from tea_llm.chat.parser_nodes import Nodes
+from tea_llm.errors import GrammarError, TemplateError
+from tea_llm.grammar.characters import in_text, quoted
+from tea_llm.grammar.compose import prefixed
+from tea_llm.grammar.gemma import GemmaRules
+from tea_llm.grammar.language import EMPTY_TEXT, Language, automaton_rules, both, either, except_for, sequence
+from tea_llm.grammar.parameters import Parameter, Parameters
+from tea_llm.grammar.regex import regex_language
+from tea_llm.grammar.rules import Rules
+from tea_llm.grammar.schema import schema_to_gbnf
+from tea_llm.grammar.texts import any_text, text_to_gbnf, without, word
+
+__all__ = ["CallForm", "call_form"]
+
+logger = logging.getLogger("tea_llm")
+
+_PLACEHOLDER = re.compile(r"tea(?:tool|parm)(\d{5})(?:x(\d{5}))?e")
+_NAME_CHARACTER = {
+    "pattern": "[A-Za-z0-9_-]",
+    "ranges": [{"start": ord(first), "end": ord(last)} for first, last in ("AZ", "az", "09", "__", "--")],
+    "negated": False,
+    "min_count": 1,
+    "max_count": 1,
+}
+_VALUES = ("tool-arg-value", "tool-arg-string-value")
+_CONSTRAINT = '((" "? "<|constrain|>" | " ") [A-Za-z0-9_-]+)?'
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """How a model calls some functions.
+
+    Attributes:
+        native: reads answers.
+        grammar: GBNF of all of an answer; empty: there is none.
+        call_grammar: GBNF of its calls alone.
+    """
+
+    native: _core.AnswerFormat
+    grammar: str
+    call_grammar: str
+
+
+def call_form(
+    ask: Callable[..., _core.AnswerFormat], tools: Sequence[Mapping[str, Any]], *, is_required: bool = False
+) -> CallForm | None:
+    """The form of calls; None: llama.cpp finds none.
+
+    Args:
+        ask: gives llama.cpp's format for options of ``ChatFormat.answers``.
+        tools: functions in the OpenAI API's form.
+        is_required: an answer must be a call.
+    """
+    functions = [tool["function"] for tool in tools]
+    signatures = [Parameters(function.get("parameters")) for function in functions]
+    for is_exact in (True, False):
+        neutral = [_neutral(number, signature, is_exact) for number, signature in enumerate(signatures)]
+        try:
+            native = ask(tools=json.dumps(neutral), is_required=is_required)
+        except TemplateError as error:  # some templates know no lists of types
+            logger.log(logging.DEBUG if is_exact else logging.WARNING, "llama.cpp finds no form of calls: %s", error)
+            continue
+        if not native.has_calls:
+            return CallForm(native, "", "")
+        return _Writer(native, [function["name"] for function in functions], signatures).form()
+    return None
+
+
+def _neutral(number: int, signature: Parameters, is_exact: bool) -> dict[str, Any]:
+    """A function with a name and parameters that occur nowhere else, all optional, and of the same types.
+
+    What it must hold is for the grammar: the parser shall read calls that lack something, too.
+    """
+    properties = {
+        _parameter(number, index): {"type": parameter.wire_type(is_exact=is_exact), "description": ""}
+        for index, parameter in enumerate(signature.all)
+    }
+    parameters = {"type": "object", "properties": properties, "required": []}
+    return {"type": "function", "function": {"name": _tool(number), "description": "", "parameters": parameters}}
+
+
+def _tool(number: int) -> str:
+    return f"teatool{number:05}e"
+
+
+def _parameter(number: int, index: int) -> str:
+    return f"teaparm{number:05}x{index:05}e"
+
+
+class _Writer:
+    """Changes a parser of neutral functions into one of the real ones, and writes the rules that its grammar needs."""
+
+    def __init__(self, native: _core.AnswerFormat, names: Sequence[str], signatures: Sequence[Parameters]) -> None:
+        self._native = native
+        self._nodes = Nodes(native.parser)
+        self._names = names
+        self._signatures = signatures
+        self._rules: list[str] = []
+        self._unheld: list[str] = []
+
+    def form(self) -> CallForm:
+        for number, name in enumerate(self._names):
+            self._unheld = []
+            self._tool(number)
+            if self._unheld:
+                problems = "; ".join(self._unheld)
+                logger.warning("The arguments of %s are not held to all of their schema: %s", name, problems)
+        self._rename()
+        is_open = not self._native.grammar and not self._keep_calls_out()
+        self._part_texts()
+        native = self._native.with_parser(self._nodes.saved)
+        rules = "".join(f"{rule.rstrip()}\n" for rule in self._rules)
+        if is_open:
+            logger.warning("Calls of %s are not held to their schemas: this model has no mark for them", self._names)
+        return CallForm(native, "" if is_open else native.grammar + rules, native.call_grammar + rules)
+
+    # --- names
+
+    def _rename(self) -> None:
+        for node in self._nodes:
+            if "literal" in node:
+                node["literal"] = self._real(node["literal"])
+            elif "delimiters" in node:
+                node["delimiters"] = [self._real(one) for one in node["delimiters"]]
+
+    def _real(self, text: str) -> str:
+        return _PLACEHOLDER.sub(self._real_name, text)
+
+    def _real_name(self, match: re.Match[str]) -> str:
+        number, index = int(match[1]), match[2]
+        return self._names[number] if index is None else self._signatures[number].all[int(index)].name
+
+    def _tool(self, number: int) -> None:
+        rules = [index for name, index in self._nodes.rules.items() if name.endswith(f"tool-{_tool(number)}")]
+        if len(rules) != 1:
+            self._unheld.append("the form of its calls is not known")
+            return
+        (rule,) = rules
+        for tag in self._nodes.tagged(rule, "tool-name"):
+            self._end_name(self._nodes.children(tag)[0])
+        for index in self._nodes.inside(rule):
+            if self._nodes[index]["type"] == "repetition" and self._is_constraint(index):
+                self._nodes.wrap(index, "gbnf", grammar=_CONSTRAINT)
+        signature = self._signatures[number]
+        wholes = [tag for tag in self._nodes.tagged(rule, "tool-args") if not self._nodes.tagged(tag, "tool-arg")]
+        kinds = [self._nodes[self._nodes[tag]["child"]] for tag in wholes]
+        if kinds and all(kind["type"] == "schema" for kind in kinds):
+            self._hold_object(f"call-{number}", wholes, signature, Rules)
+        elif kinds and all(kind.get("name") == "gemma4-dict" for kind in kinds):
+            self._hold_object(f"call-{number}", wholes, signature, GemmaRules)
+        elif self._nodes.tagged(rule, "tool-arg"):
+            self._hold_arguments(number, rule, signature)
+        elif signature.all:
+            self._unheld.append("this model's form of arguments is not known")
+
+    def _end_name(self, literal: int) -> None:
+        """Nothing that could be more of a name may follow it: ``get`` is not the beginning of ``get_it``."""
+        name = self._nodes.add("literal", literal=self._nodes[literal]["literal"])
+        more = self._nodes.add("not", child=self._nodes.add("chars", **_NAME_CHARACTER))
+        self._nodes.replace(literal, "sequence", children=[name, more])
+
+    def _is_constraint(self, index: int) -> bool:
+        """gpt-oss may write a word behind a function's name, which llama.cpp takes without a gap."""
+        inner = self._nodes[self._nodes[index]["child"]]
+        kinds = [self._nodes[child] for child in inner.get("children", ())]
+        return bool(kinds) and kinds[0]["type"] == "space" and kinds[-1].get("pattern") == _NAME_CHARACTER["pattern"]
+
+    def _keep_calls_out(self) -> bool:
+        """Keeps calls that are JSON without a mark out of the text before them; False: the form is another one."""
+        texts = [
+            index
+            for index, node in enumerate(self._nodes)
+            if node.get("tag") == "content" and self._nodes[node["child"]].get("delimiters") == ["{"]
+        ]
+        if not texts:
+            return False
+        names = "|".join(map(re.escape, self._names))
+        call = rf'\{{\s*("type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"({names})"'
+        for index in texts:
+            self._hold_text(index, except_for(regex_language(call, is_search=True)))
+        return True
+
+    def _part_texts(self) -> None:
+        """Keeps calls out of texts beside each other, where llama.cpp's grammar may take one for the end of the first
+        and the beginning of the second: they would not be held to anything."""
+        texts = [
+            (index, set(self._nodes[self._nodes[index]["child"]]["delimiters"]))
+            for index, node in enumerate(self._nodes)
+            if node.get("tag") in ("content", "reasoning") and self._nodes[node["child"]]["type"] == "until"
+        ]
+        thoughts = [ends for index, ends in texts if self._nodes[index]["tag"] == "reasoning"]
+        contents = [ends for index, ends in texts if self._nodes[index]["tag"] == "content"]
+        marks = {mark for ends in thoughts for mark in ends if any(mark in others for others in contents)}
+        if not marks:
+            return
+        triggers = [index for index, node in enumerate(self._nodes) if node.get("trigger")]
+        in_calls = {index for trigger in triggers for index in self._nodes.inside(trigger)}
+        for index, ends in texts:
+            if self._nodes[index]["tag"] == "reasoning" and marks & ends:
+                begun = [sequence(any_text(), word(mark[:n])) for mark in marks for n in range(1, len(mark))]
+                self._hold_text(index, both([without(*ends), except_for(either(begun))]))
+            elif not marks & ends:  # behind the calls
+                self._hold_text(index, without(*ends, *marks) if index in in_calls else EMPTY_TEXT)
+
+    def _hold_text(self, tag: int, language: Language) -> None:
+        prefix = f"call-text-{tag}-"
+        rules = automaton_rules(language, in_text, prefix)
+        self._rules += [f"{name} ::= {body}" for name, body in rules.items()]
+        self._nodes[tag]["child"] = self._nodes.add("gbnf", child=self._nodes[tag]["child"], grammar=f"{prefix}0")
+
+    # --- arguments
+
+    def _hold_object(self, prefix: str, tags: Sequence[int], signature: Parameters, spelling: type[Rules]) -> None:
+        """Arguments that are one object."""
+        gbnf = self._attempt(lambda: signature.object_gbnf(spelling))
+        gbnf = gbnf or schema_to_gbnf({"type": "object"}, spelling=spelling)
+        self._rules.append(prefixed(gbnf, f"{prefix}-arguments-"))
+        for tag in tags:
+            child = self._nodes[tag]["child"]
+            self._nodes[tag]["child"] = self._nodes.add("gbnf", child=child, grammar=f"{prefix}-arguments-root")
+
+    def _hold_arguments(self, number: int, rule: int, signature: Parameters) -> None:
+        """Arguments that are written one by one."""
+        container = self._container(rule)
+        prefix = f"call-{number}"
+        written: dict[int, str] = {}
+        for tag in self._nodes.tagged(container, "tool-arg"):
+            index = self._index_of(tag)
+            if index not in written:
+                written[index] = f"{prefix}-{index}"
+                self._hold_argument(written[index], tag, signature.all[index], signature)
+                self._nodes.name(tag, written[index])
+        between = self._nodes.inside(container, until="tool-arg")
+        has_commas = any(self._nodes[index]["type"] == "literal" for index in between)
+        gap = "space " if any(self._nodes[index]["type"] == "space" for index in between) else ""
+        members = [(written[index], parameter) for index, parameter in enumerate(signature.all) if index in written]
+        if has_commas:
+            self._nodes.wrap(container, "repetition", min_count=0, max_count=1)
+            self._list(prefix, members)
+        else:
+            body = " ".join(f"({gap}{name}){'' if one.is_required else '?'}" for name, one in members)
+            self._rules.append(f"{prefix}-arguments ::= {body}")
+        self._nodes.wrap(container, "gbnf", grammar=f"{prefix}-arguments")
+        self._unheld += signature.more
+
+    def _list(self, prefix: str, members: Sequence[tuple[str, Parameter]]) -> None:
+        """Rules of arguments with commas between."""
+        alone: list[str] = [""]
+        rest = ""
+        for place in range(len(members) - 1, -1, -1):
+            name, parameter = members[place]
+            begun = f"{name} {rest}".rstrip()
+            alone = [begun] if parameter.is_required else [begun, *alone]
+            optional = "" if parameter.is_required else "?"
+            self._rules.append(f'{prefix}-from-{place} ::= ("," space {name}){optional} {rest}')
+            rest = f"{prefix}-from-{place}"
+        self._rules.append(f"{prefix}-arguments ::= {' | '.join(alone)}")
+
+    def _hold_argument(self, prefix: str, tag: int, parameter: Parameter, signature: Parameters) -> None:
+        """Puts a rule of its own in the place of an argument's value."""
+        parts = self._nodes[self._nodes[tag]["child"]]["children"]
+        place = next(place for place, part in enumerate(parts) if self._nodes.tagged(part, *_VALUES))
+        tags = {self._nodes[index]["tag"] for index in self._nodes.tagged(parts[place], *_VALUES)}
+        ends = [close for part in parts[place:] for close in self._nodes.tagged(part, "tool-arg-close")]
+        end = self._real(self._nodes.literal(ends[0]))
+        if "tool-arg-string-value" in tags:
+            takes_json = "tool-arg-value" in tags
+            gbnf = self._attempt(
+                lambda: text_to_gbnf(parameter.schema, signature.document, end=end, takes_json=takes_json)
+            )
+            if gbnf is None:
+                return
+        else:
+            gbnf = self._attempt(lambda: schema_to_gbnf(parameter.schema, signature.document))
+            gbnf = gbnf or schema_to_gbnf(True)
+            if "python-or-json-value" in self._nodes.rules:
+                gbnf = gbnf.replace("boolean ::= ", 'boolean ::= "True" | "False" | ').replace(
+                    "\nnull ::= ", '\nnull ::= "None" | '
+                )
+        self._rules.append(prefixed(gbnf, f"{prefix}-value-"))
+        closes = ends[0] in self._nodes.inside(parts[place])
+        grammar = f"{prefix}-value-root" + (f" {quoted(end)}" if closes and end else "")
+        parts[place] = self._nodes.add("gbnf", child=parts[place], grammar=grammar)
+
+    def _container(self, rule: int) -> int:
+        """The node that holds all arguments of a call and nothing else."""
+        here = rule
+        while self._nodes.tagged(here, "tool-name"):
+            here = next(child for child in self._nodes.children(here) if self._nodes.tagged(child, "tool-arg"))
+        return here
+
+    def _index_of(self, tag: int) -> int:
+        """Which parameter an argument is for."""
+        (name,) = self._nodes.tagged(tag, "tool-arg-name")
+        return int(_PLACEHOLDER.findall(self._nodes.literal(name))[0][1])
+
+    def _attempt(self, write: Callable[[], str | None]) -> str | None:
+        try:
+            return write()
+        except GrammarError as error:
+            self._unheld.append(str(error))
+            return None

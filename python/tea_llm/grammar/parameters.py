@@ -1,0 +1,106 @@
+"""The parameters of a function, as its JSON schema has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tea_llm.errors import GrammarError
+from tea_llm.grammar.keywords import KNOWN, TYPES
+from tea_llm.grammar.rules import Rules
+from tea_llm.grammar.schema import schema_to_gbnf
+from tea_llm.grammar.texts import alternatives, kinds_of
+
+__all__ = ["Parameter", "Parameters"]
+
+_HELD = ("type", "properties", "required", "additionalProperties")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One of them.
+
+    Attributes:
+        name: of the parameter.
+        schema: of its values.
+        is_required: each call must have it.
+        kinds: types of its values.
+    """
+
+    name: str
+    schema: Any
+    is_required: bool
+    kinds: frozenset[str]
+
+    def wire_type(self, *, is_exact: bool) -> str | list[str]:
+        """What a description says: whether texts are possible, and whether others are.
+
+        Args:
+            is_exact: say it where both are; else that texts are.
+        """
+        if "string" not in self.kinds:
+            return "object"
+        others = sorted(self.kinds - {"string"})
+        return ["string", *others] if others and is_exact else "string"
+
+
+class Parameters:
+    """All of them.
+
+    Args:
+        document: the schema of a function's arguments; None: there are no parameters.
+
+    Attributes:
+        document: where references are resolved.
+        all: the parameters, in their order.
+        more: what the schema says beyond its parameters.
+    """
+
+    def __init__(self, document: Any) -> None:
+        self.document: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
+        self.more: list[str] = []
+        self.all = self._found()
+
+    def object_gbnf(self, spelling: type[Rules] = Rules) -> str:
+        """A grammar of all arguments as one object.
+
+        Args:
+            spelling: how it is written; as JSON by default.
+
+        Raises:
+            GrammarError: it cannot enforce the schema.
+        """
+        return schema_to_gbnf({"type": "object", **self.document}, spelling=spelling)
+
+    def _found(self) -> list[Parameter]:
+        try:
+            return self._parameters()
+        except (AttributeError, GrammarError, KeyError, RecursionError, TypeError, ValueError) as error:
+            self.more.append(f"not a schema of an object: {error}")
+            return []
+
+    def _parameters(self) -> list[Parameter]:
+        objects = [one for one in alternatives(self.document, self.document) if "object" in kinds_of(one) or not one]
+        if len(objects) > 1:
+            self.more.append("its alternatives are not told apart")
+        properties: dict[str, Any] = {}
+        required = set(objects[0].get("required", ())) if objects else set()
+        for one in objects:
+            others = one.get("additionalProperties", True)
+            named = {**one.get("properties", {})}
+            named.update({name: others for name in one.get("required", ()) if name not in named})
+            properties = {**named, **properties}
+            required &= {*one.get("required", ())}
+            self.more += [f"{key!r} is not supported here" for key in sorted(one.keys() & KNOWN - {*_HELD})]
+        return [
+            Parameter(name, one, name in required, self._kinds(one))
+            for name, one in properties.items()
+            if one is not False
+        ]
+
+    def _kinds(self, schema: Any) -> frozenset[str]:
+        try:
+            return frozenset(kind for one in alternatives(schema, self.document) for kind in kinds_of(one))
+        except GrammarError:
+            return frozenset(TYPES)

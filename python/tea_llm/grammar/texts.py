@@ -1,0 +1,207 @@
+"""Values of a JSON schema written without quotes, as some models write a function's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tea_llm.errors import GrammarError
+from tea_llm.grammar.characters import ANY, complement, in_text, quoted
+from tea_llm.grammar.combine import Schema, is_of, merged, same_json, types_of
+from tea_llm.grammar.compose import prefixed
+from tea_llm.grammar.formats import FORMATS, UNCHECKED_FORMATS
+from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, OF_TYPE
+from tea_llm.grammar.language import (
+    Language,
+    automaton_rules,
+    both,
+    characters,
+    either,
+    except_for,
+    repeated,
+    sequence,
+)
+from tea_llm.grammar.prefixes import one_of
+from tea_llm.grammar.references import resolved
+from tea_llm.grammar.regex import regex_language
+from tea_llm.grammar.rules import NothingError, Rules
+from tea_llm.grammar.scalars import limits, repeats
+from tea_llm.grammar.schema import schema_to_gbnf
+
+__all__ = ["alternatives", "any_text", "kinds_of", "text_to_gbnf", "without", "word"]
+
+_MOST_REFERENCES = 50
+_MOST_ALTERNATIVES = 1000
+_MOST_COUNTED = 1500
+
+
+def text_to_gbnf(schema: Any, document: Schema, *, end: str, takes_json: bool) -> str | None:
+    """A grammar of the texts that stand for a value: strings as they are, others as JSON.
+
+    Args:
+        schema: of the value.
+        document: what its references are resolved in.
+        end: the text behind the value, which no string may hold.
+        takes_json: values that are not strings are possible, too.
+
+    Returns:
+        GBNF; None: any text that does not hold ``end``.
+
+    Raises:
+        GrammarError: a grammar cannot enforce the schema, or it allows nothing.
+    """
+    try:
+        return _text_to_gbnf(schema, document, end.strip() or end, takes_json=takes_json)
+    except NothingError as reason:
+        raise GrammarError(f"the schema allows nothing: {reason}") from None
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        raise GrammarError(f"not a valid schema: {error}") from None
+
+
+def _text_to_gbnf(schema: Any, document: Schema, end: str, *, takes_json: bool) -> str | None:
+    rules = Rules()
+    bodies: list[str] = []
+    constants: list[str] = []
+    languages: list[Language] = []
+    others: list[dict[str, Any]] = []
+    for one in alternatives(schema, document):
+        kinds = kinds_of(one)
+        if "string" in kinds and one.keys() & {"const", "enum"}:
+            constants += [value for value in _constants(one) if isinstance(value, str) and end not in value]
+        elif "string" in kinds and _is_long(one, end):
+            other = in_text(complement(((ord(end[0]), ord(end[0])),)))
+            bodies.append(f"{other}{repeats(*limits(one, 'Length'))}")
+        elif "string" in kinds:
+            languages.append(_strings(one))
+        kinds = [kind for kind in kinds if kind != "string"]
+        if kinds and takes_json:
+            others.append(_of_kinds(one, kinds))
+    if any_text() in languages:
+        return None
+    automaton = automaton_rules(both([either(languages), without(end)]), in_text, "text-")
+    for name, body in automaton.items():
+        rules.define(name, body)
+    bodies += ["text-0"] if automaton else []
+    bodies += [one_of(constants, quoted, rules.either)] if constants else []
+    json_rules = ""
+    if others:
+        json_rules = prefixed(schema_to_gbnf({"anyOf": others}, document), "json-")
+        bodies.append("json-root")
+    if not bodies:
+        raise NothingError("no value can be written as a text")
+    return rules.gbnf(rules.either(bodies)) + json_rules
+
+
+def alternatives(schema: Any, document: Schema) -> list[Schema]:
+    """Schemas without references and combinations, under one of which a value must be valid.
+
+    Raises:
+        GrammarError: there are none without them.
+    """
+    found = list(_alternatives(schema, document, 0))
+    if len(found) > _MOST_ALTERNATIVES:
+        raise GrammarError(f"more than {_MOST_ALTERNATIVES} alternatives")
+    return found
+
+
+def kinds_of(schema: Schema) -> list[str]:
+    """The types of values that one of the ``alternatives`` allows."""
+    if schema.keys() & {"const", "enum"}:
+        return [kind for kind in types_of(schema) if any(is_of(value, kind) for value in _constants(schema))]
+    kinds = types_of(schema)
+    if "type" not in schema and schema.keys() & KNOWN:  # those that it says something of, as in ``schema_to_gbnf``
+        kinds = [kind for kind in kinds if schema.keys() & set(OF_TYPE.get(kind, ()))]
+    return kinds
+
+
+def without(*words: str) -> Language:
+    """Texts that hold none of the words."""
+    return except_for(either(sequence(any_text(), word(one), any_text()) for one in words))
+
+
+def word(text: str) -> Language:
+    """This text alone."""
+    return sequence(*(characters(((ord(character), ord(character)),)) for character in text))
+
+
+def any_text() -> Language:
+    return repeated(characters(ANY))
+
+
+def _alternatives(schema: Any, document: Schema, n_references: int) -> Iterator[Schema]:
+    if schema is False:
+        return
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, Mapping):
+        raise GrammarError(f"{schema!r} is not a schema")
+    schema = {key: value for key, value in schema.items() if key in KNOWN}
+    if n_references > _MOST_REFERENCES:
+        raise GrammarError("a $ref that leads to itself")
+    if "$ref" in schema:
+        target = _mapping(resolved(document, schema.pop("$ref")))
+        yield from _alternatives(merged(target, schema), document, n_references + 1)
+    elif "allOf" in schema:
+        parts = schema.pop("allOf")
+        for part in parts:
+            schema = merged(schema, _target(part, document))
+        yield from _alternatives(schema, document, n_references + 1)
+    else:
+        key = "anyOf" if "anyOf" in schema else "oneOf"
+        if key not in schema:
+            yield schema
+            return
+        for part in schema.pop(key):
+            yield from _alternatives(merged(_target(part, document), schema), document, n_references + 1)
+
+
+def _target(schema: Any, document: Schema) -> Schema:
+    target = _mapping(schema)
+    for _ in range(_MOST_REFERENCES):
+        if "$ref" not in target:
+            return target
+        others = {key: value for key, value in target.items() if key != "$ref"}
+        target = merged(_mapping(resolved(document, target["$ref"])), others)
+    raise GrammarError("a $ref that leads to itself")
+
+
+def _mapping(schema: Any) -> Schema:
+    if isinstance(schema, bool):
+        return {} if schema else {"type": []}
+    if not isinstance(schema, Mapping):
+        raise GrammarError(f"{schema!r} is not a schema")
+    return schema
+
+
+def _constants(schema: Schema) -> list[Any]:
+    values = schema.get("enum", [schema.get("const")])
+    if "const" in schema:
+        values = [value for value in values if same_json(value, schema["const"])]
+    return [value for value in values if any(is_of(value, kind) for kind in types_of(schema))]
+
+
+def _of_kinds(schema: Schema, kinds: list[str]) -> dict[str, Any]:
+    """The same for values of some types only."""
+    if schema.keys() & {"const", "enum"}:
+        return {"enum": [value for value in _constants(schema) if any(is_of(value, kind) for kind in kinds)]}
+    return {**schema, "type": kinds}
+
+
+def _is_long(schema: Schema, end: str) -> bool:
+    """Whether an automaton that counts the characters would be too large."""
+    low, high = limits(schema, "Length")
+    return not schema.keys() & {"pattern", "format"} and max(low, high or 0) * len(end) > _MOST_COUNTED
+
+
+def _strings(schema: Schema) -> Language:
+    """The strings that one of the ``alternatives`` without constants allows."""
+    unknown = sorted(NOT_ENFORCED & schema.keys())
+    if unknown:
+        raise GrammarError(f"{', '.join(map(repr, unknown))} is not supported")
+    patterns = [schema["pattern"]] if "pattern" in schema else []
+    if schema.get("format") is not None and schema["format"] not in UNCHECKED_FORMATS:
+        if schema["format"] not in FORMATS:
+            raise GrammarError(f"the format {schema['format']!r} is not supported")
+        patterns.append(FORMATS[schema["format"]])
+    languages = [regex_language(pattern, is_search=True) for pattern in patterns]
+    return both([*languages, repeated(characters(ANY), *limits(schema, "Length"))])
