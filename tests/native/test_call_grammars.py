@@ -46,14 +46,12 @@ def drawn_call(form: AnswerFormat, chance: random.Random, has: str = "") -> tupl
     """A random answer that is one call (with a certain argument), and the arguments."""
     grammar = AnswerGrammar(form.grammar)
     for _ in range(400):
-        text = grammar.sample(chance, 30)
-        if not text.startswith(form.grammar_prefix):
-            continue
-        calls = form.parse(text[len(form.grammar_prefix) :], is_cut=False).calls
+        text = grammar.drawn(chance, after=form.grammar_prefix)
+        calls = form.parse(text, is_cut=False).calls
         if len(calls) == 1:
             arguments = json.loads(calls[0][2])
             if not has or has in arguments:
-                return text, arguments
+                return form.grammar_prefix + text, arguments
     raise AssertionError("no call among 400 answers")
 
 
@@ -75,3 +73,39 @@ def test_calls_are_held_to_their_schema(template: str) -> None:
         grammar = AnswerGrammar(form.grammar)
         assert grammar.takes(right)
         assert [text for text in wrong if grammar.takes(text)] == []
+
+
+FORMS = [
+    *("Apertus-8B-Instruct", "CohereForAI-c4ai-command-r7b-12-2024-tool_use", "GLM-4.6", "Kimi-K2-Instruct", "Kimi-K3"),
+    *("LFM2.5-8B-A1B", "MiniMax-M2", "MiniMax-M3", "Qwen-Qwen2.5-7B-Instruct", "Qwen3-Coder"),
+    *("deepseek-ai-DeepSeek-V3.2", "google-gemma-2-2b-it", "google-gemma-4-31B-it", "inclusionai-ling-3.0-flash"),
+    *("meetkai-functionary-medium-v3.1", "meetkai-functionary-medium-v3.2", "meta-llama-Llama-3.1-8B-Instruct"),
+    *("mistralai-Ministral-3-14B-Reasoning-2512", "muse-glimmer", "openai-gpt-oss-120b", "openbmb-MiniCPM5-1B"),
+]
+"""Templates of which each has another form of calls."""
+ALIKE = ("get", "get_it", "table", "table_schema", "a-b", "a_b", "a-b-arg-c")
+
+
+@pytest.mark.parametrize("template", FORMS)
+def test_names_are_told_apart(template: str) -> None:
+    """Each function takes one text alone, its name: no call has another one's."""
+    tools = [tool(name, {"type": "object", "properties": {"c": {"const": name}}, "required": ["c"]}) for name in ALIKE]
+    form, chance = form_of(formats_of(template), *tools, is_required=True), random.Random(2)
+    grammar = AnswerGrammar(form.grammar)
+    called = set()
+    for _ in range(80):
+        for _, name, arguments in form.parse(grammar.drawn(chance, after=form.grammar_prefix), is_cut=False).calls:
+            assert json.loads(arguments) == {"c": name}
+            called.add(name)
+    assert called == set(ALIKE)
+
+
+@pytest.mark.parametrize("channel", ["analysis", "commentary"])
+def test_a_name_of_gpt_oss_ends_where_it_ends(channel: str) -> None:
+    tools = [tool("get", {"type": "object"}), tool("get_it", {"type": "object"})]
+    form = form_of(formats_of("openai-gpt-oss-120b"), *tools, is_required=False)
+    for name, names in {"get": ["get"], "get_it": ["get_it"], "get_other": []}.items():
+        for kind in ("", "json", " <|constrain|>json", " json"):
+            text = f"<|channel|>{channel} to=functions.{name}{kind}<|message|>{{}}"
+            called = [call[1] for call in form.parse(text, is_cut=False).calls]
+            assert called == ([] if kind == "json" else names), text

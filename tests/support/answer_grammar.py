@@ -66,10 +66,13 @@ class AnswerGrammar:
         """Whether one of the grammar's texts begins like this."""
         return bool(self._after(text))
 
-    def sample(self, rng: Random, deepest: int = 40) -> str:
-        """A random text."""
+    def drawn(self, rng: Random, after: str = "", deepest: int = 30) -> str:
+        """What follows ``after`` in a random text that begins with it."""
         written: list[str] = []
-        self._write(self._rules["root"], rng, deepest, written)
+        frame = rng.choice(self._after(after))
+        while frame is not None:
+            self._write(frame.node, rng, deepest, written)
+            frame = frame.rest
         return "".join(written)
 
     # --- reading
@@ -106,7 +109,7 @@ class AnswerGrammar:
 
     # --- taking texts
 
-    def _after(self, text: str) -> set[_Frame | None]:
+    def _after(self, text: str) -> list[_Frame | None]:
         """What may follow a text; None: nothing more."""
         now = self._open([self._frame(self._rules["root"], None)])
         for character in text:
@@ -122,7 +125,7 @@ class AnswerGrammar:
             self._frames[key] = _Frame(node, rest)
         return self._frames[key]
 
-    def _open(self, frames: list[_Frame | None]) -> set[_Frame | None]:
+    def _open(self, frames: list[_Frame | None]) -> list[_Frame | None]:
         """The same places, each before one character."""
         found: dict[int, _Frame | None] = {}
         seen: set[int] = set()
@@ -136,7 +139,7 @@ class AnswerGrammar:
                 found[id(frame)] = frame
             else:
                 waiting += self._opened(*frame)
-        return set(found.values())
+        return list(found.values())
 
     def _opened(self, node: _Node, rest: _Frame | None) -> list[_Frame | None]:
         if node.kind == "name":

@@ -208,18 +208,23 @@ class _Writer:
         thoughts = [ends for index, ends in texts if self._nodes[index]["tag"] == "reasoning"]
         contents = [ends for index, ends in texts if self._nodes[index]["tag"] == "content"]
         marks = {mark for ends in thoughts for mark in ends if any(mark in others for others in contents)}
+        scan = self._nodes.rules.get("scan-to-toolcall")  # Gemma 4's texts and thoughts follow each other
+        if scan is not None:
+            marks |= set(self._nodes[self._nodes[scan]["child"]]["delimiters"])
+            self._hold_text(scan, EMPTY_TEXT)
         if not marks:
             return
         triggers = [index for index, node in enumerate(self._nodes) if node.get("trigger")]
         in_calls = {index for trigger in triggers for index in self._nodes.inside(trigger)}
         for index, ends in texts:
-            if self._nodes[index]["tag"] == "reasoning" and marks & ends:
+            if marks & ends and (scan is not None or self._nodes[index]["tag"] == "reasoning"):
                 begun = [sequence(any_text(), word(mark[:n])) for mark in marks for n in range(1, len(mark))]
                 self._hold_text(index, both([without(*ends), except_for(either(begun))]))
-            elif not marks & ends:  # behind the calls
+            elif not marks & ends and self._nodes[index]["tag"] == "content":  # behind the calls
                 self._hold_text(index, without(*ends, *marks) if index in in_calls else EMPTY_TEXT)
 
     def _hold_text(self, tag: int, language: Language) -> None:
+        """Gives a text a language of its own in the grammar."""
         prefix = f"call-text-{tag}-"
         rules = automaton_rules(language, in_text, prefix)
         self._rules += [f"{name} ::= {body}" for name, body in rules.items()]
