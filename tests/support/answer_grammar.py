@@ -240,7 +240,7 @@ def _characters(text: str) -> list[tuple[str, bool]]:
 
 
 def _character(node: _Node, rng: Random) -> str:
-    usable = [one for one in _SAMPLES if node.takes(one)]
+    usable: list[str] = [one for one in _SAMPLES if node.takes(one)]
     if usable and (node.is_negated or rng.random() < 0.8):
         return rng.choice(usable)
     if node.is_negated:
