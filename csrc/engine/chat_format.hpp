@@ -58,7 +58,7 @@ class AnswerFormat {
     // Takes an answer, or its beginning, apart. searches: where it is stuck, says what is in the part before.
     AnswerParts read(const std::string& text, bool searches = true) const;
 
-    // llama.cpp's parser as JSON: an array of nodes that refer to each other by their index. It knows no schemas.
+    // llama.cpp's parser as JSON: nodes that refer to each other by their index. It knows no schemas.
     const std::string& parser() const;
 
     // The same format with a parser made from that one; its grammars are the parser's. Throws
