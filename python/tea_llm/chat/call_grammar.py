@@ -31,7 +31,7 @@ __all__ = ["CallForm", "call_form"]
 
 logger = logging.getLogger("tea_llm")
 
-_PLACEHOLDER = re.compile(r"tea(?:tool|parm)(\d{5})(?:x(\d{5}))?e")
+_PLACEHOLDER = re.compile(r"tea(?:tool|value)(\d{5})(?:x(\d{5}))?e")
 _NAME_CHARACTER = {
     "pattern": "[A-Za-z0-9_-]",
     "ranges": [{"start": ord(first), "end": ord(last)} for first, last in ("AZ", "az", "09", "__", "--")],
@@ -101,7 +101,7 @@ def _tool(number: int) -> str:
 
 
 def _parameter(number: int, index: int) -> str:
-    return f"teaparm{number:05}x{index:05}e"
+    return f"teavalue{number:05}x{index:05}e"
 
 
 class _Writer:
