@@ -1,10 +1,14 @@
 #include "bindings/common.hpp"
 
 #include <array>
+#include <exception>
+#include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "engine/error.hpp"
+#include "engine/runtime.hpp"
 
 namespace tea::bindings {
 
@@ -54,6 +58,20 @@ void set_python_error(const Error& error) {
     py::set_error(type, instance);
 }
 
+// What the engine itself does not expect, in words.
+std::string describe(const std::exception& error) {
+    if (dynamic_cast<const runtime::Aborted*>(&error) != nullptr) {
+        return std::string("llama.cpp gave up: ") + error.what();
+    }
+    if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+        return "there is not enough memory";
+    }
+    if (dynamic_cast<const std::system_error*>(&error) != nullptr) {  // a thread, a pipe
+        return std::string("the system refused what the engine needs (a thread, memory, a file): ") + error.what();
+    }
+    return error.what();
+}
+
 }  // namespace
 
 void register_errors(py::module_& module) {
@@ -64,6 +82,12 @@ void register_errors(py::module_& module) {
             }
         } catch (const Error& error) {
             set_python_error(error);
+        } catch (const py::error_already_set&) {
+            throw;
+        } catch (const py::builtin_exception&) {  // pybind11's own: a wrong type of argument, say
+            throw;
+        } catch (const std::exception& error) {
+            set_python_error(Error(ErrorKind::inference, describe(error)));
         }
     });
     // For the test that every kind arrives as its class.

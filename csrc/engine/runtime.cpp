@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <mutex>
@@ -38,11 +37,19 @@ std::atomic<uint64_t> fork_count{0};
 thread_local bool errors_are_expected = false;
 thread_local LogCapture* current_capture = nullptr;
 thread_local int guard_depth = 0;
-thread_local std::string abort_message;  // empty: no abort was hit on this thread
-// Text of log calls until their newline comes: a line may arrive in pieces.
-thread_local std::string partial_line;
 thread_local int partial_level = 10;
 thread_local bool is_debug = false;
+
+// Static destructors run after those of a thread's own objects, and llama.cpp may log from them: they see that the
+// texts are gone. Only a flag without a destructor can say so.
+thread_local bool texts_are_gone = false;
+struct ThreadTexts {
+    ~ThreadTexts() { texts_are_gone = true; }
+
+    std::string abort_message;  // empty: no abort was hit on this thread
+    std::string partial_line;   // text of log calls until their newline comes: a line may arrive in pieces
+};
+thread_local ThreadTexts texts;
 
 #if defined(__GNUC__)
 // ggml forks a debugger for a backtrace when it aborts, and decides on that in a static initializer:
@@ -101,9 +108,10 @@ void on_log(ggml_log_level level, const char* text, void* /*user_data*/) {
         is_debug = level == GGML_LOG_LEVEL_DEBUG;
         partial_level = python_level(level);
     }
-    if (is_debug) {
-        return;  // thousands of lines for each context
+    if (is_debug || texts_are_gone) {
+        return;  // of debug, thousands of lines for each context
     }
+    std::string& partial_line = texts.partial_line;
     partial_line += text;
     size_t begin = 0;
     for (size_t end; (end = partial_line.find('\n', begin)) != std::string::npos; begin = end + 1) {
@@ -119,12 +127,12 @@ void on_log(ggml_log_level level, const char* text, void* /*user_data*/) {
     partial_line.erase(0, begin);
 }
 
+// On any thread. Where nobody catches it, on llama.cpp's own threads, it ends the process, as ggml_abort() would.
 void on_abort(const char* message) {
-    if (guard_depth > 0) {
-        abort_message = message;
-        throw Aborted(message);
+    if (!texts_are_gone) {
+        texts.abort_message = message;
     }
-    std::fprintf(stderr, "tea-llm: llama.cpp aborts: %s\n", message);
+    throw Aborted(message);
 }
 
 }  // namespace
@@ -191,7 +199,7 @@ std::string LogCapture::last_lines(const std::string& otherwise) const {
 
 AbortGuard::AbortGuard() {
     if (guard_depth++ == 0) {
-        abort_message.clear();
+        texts.abort_message.clear();
     }
 }
 
@@ -200,8 +208,8 @@ AbortGuard::~AbortGuard() {
 }
 
 void AbortGuard::check() const {
-    if (!abort_message.empty()) {
-        throw Aborted(abort_message);
+    if (!texts.abort_message.empty()) {
+        throw Aborted(texts.abort_message);
     }
 }
 
