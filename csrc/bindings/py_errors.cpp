@@ -3,12 +3,14 @@
 #include <array>
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "engine/error.hpp"
 #include "engine/runtime.hpp"
+#include "ggml.h"
 
 namespace tea::bindings {
 
@@ -67,7 +69,8 @@ std::string describe(const std::exception& error) {
         return "there is not enough memory";
     }
     if (dynamic_cast<const std::system_error*>(&error) != nullptr) {  // a thread, a pipe
-        return std::string("the system refused what the engine needs (a thread, memory, a file): ") + error.what();
+        return std::string("the system refused what the engine needs (a thread, memory, a file): ") +
+               error.what();
     }
     return error.what();
 }
@@ -93,6 +96,23 @@ void register_errors(py::module_& module) {
     // For the test that every kind arrives as its class.
     module.def(
         "_raise_error", [](int kind) { throw Error(static_cast<ErrorKind>(kind), "raised on purpose"); },
+        py::arg("kind"));
+    // For the test that what the engine did not expect arrives as an InferenceError.
+    module.def(
+        "_raise_foreign",
+        [](const std::string& kind) {
+            if (kind == "memory") {
+                throw std::bad_alloc();
+            }
+            if (kind == "thread") {
+                throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+            }
+            if (kind == "assert") {
+                runtime::initialize();
+                GGML_ASSERT(kind.empty());
+            }
+            throw std::out_of_range(kind);
+        },
         py::arg("kind"));
     module.def("_error_classes", [] {
         py::list names;

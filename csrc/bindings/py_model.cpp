@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "engine/model.hpp"
@@ -80,7 +81,11 @@ ModelPtr load_model(const ModelOptions& options, const py::object& progress) {
         }
     };
     const Join join{loading};
-    loading.emplace(options);
+    try {
+        loading.emplace(options);
+    } catch (const std::system_error& error) {
+        throw no_thread(ErrorKind::model_load, "to load '" + options.path + "'", error.what());
+    }
     const auto report = [&] {
         if (!progress.is_none()) {
             progress(loading->fraction());

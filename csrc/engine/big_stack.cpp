@@ -1,5 +1,6 @@
 #include "engine/big_stack.hpp"
 
+#include <cstring>
 #include <exception>
 #include <string>
 
@@ -48,8 +49,10 @@ void run_on_big_stack(size_t stack_bytes, const std::function<void()>& work) {
     const int failed = pthread_create(&thread, &attributes, run, &job);
     pthread_attr_destroy(&attributes);
     if (failed != 0) {
-        throw Error(ErrorKind::inference, "no thread with a stack of " + std::to_string(stack_bytes >> 20) +
-                                              " MiB could be started for a long input");
+        throw no_thread(
+            ErrorKind::inference,
+            "with a stack of " + std::to_string(stack_bytes >> 20) + " MiB for a deep or long input",
+            std::strerror(failed));
     }
     pthread_join(thread, nullptr);
 #endif

@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "engine/error.hpp"
 #include "engine/machine.hpp"
+#include "engine/runtime.hpp"
 #include "ggml-backend.h"
 
 namespace tea {
@@ -26,14 +30,42 @@ Function* cpu_function(const char* name) {
     return reinterpret_cast<Function*>(function);
 }
 
+// How many of n threads could compute just now, the calling one among them. ggml_threadpool_new() asserts
+// that all can be started, and does not end those that were: better not to get there.
+int32_t n_startable(int32_t n) {
+    std::mutex gate;
+    std::vector<std::thread> others;
+    {
+        const std::lock_guard closed(gate);  // they must be there at the same time
+        try {
+            others.reserve(static_cast<size_t>(n));
+            while (static_cast<int32_t>(others.size()) + 1 < n) {
+                others.emplace_back([&gate] { const std::lock_guard wait(gate); });
+            }
+        } catch (const std::exception&) {  // no more threads, or no memory
+        }
+    }
+    for (auto& other : others) {
+        other.join();
+    }
+    return static_cast<int32_t>(others.size()) + 1;
+}
+
+// Null: not so many threads could be started.
 ThreadpoolPtr make_threadpool(int32_t n_threads) {
     ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    ThreadpoolPtr pool(
-        cpu_function<ggml_threadpool*(ggml_threadpool_params*)>("ggml_threadpool_new")(&params));
-    if (!pool) {
-        throw Error(ErrorKind::inference, std::to_string(n_threads) + " threads could not be started");
+    auto* make = cpu_function<ggml_threadpool*(ggml_threadpool_params*)>("ggml_threadpool_new");
+    try {
+        return ThreadpoolPtr(make(&params));
+    } catch (const runtime::Aborted&) {  // somebody else took a thread; what was started of the pool sleeps
+        return nullptr;
     }
-    return pool;
+}
+
+void warn_of_fewer(int32_t n_wanted, int32_t n_there) {
+    runtime::write_log(30, std::to_string(n_wanted) +
+                               " threads to compute could not be started (ulimit -u, a " +
+                               "container's pids limit, or memory): " + std::to_string(n_there) + " compute");
 }
 
 }  // namespace
@@ -55,7 +87,19 @@ int32_t ThreadBudget::begin_step() {
     return std::max(1, wanted_.current() / n_computing);
 }
 
-ThreadTeam::ThreadTeam(int32_t n_threads) : size_(n_threads), pool_(make_threadpool(n_threads)) {}
+ThreadTeam::ThreadTeam(int32_t n_threads) : size_(n_startable(n_threads)), pool_(make_threadpool(size_)) {
+    if (!pool_) {
+        size_ = 1;
+        pool_ = make_threadpool(size_);
+    }
+    if (!pool_) {
+        throw Error(ErrorKind::inference, "ggml made no thread pool");
+    }
+    if (size_ < n_threads) {
+        n_refused_ = n_threads;
+        warn_of_fewer(n_threads, size_);
+    }
+}
 
 void ThreadTeam::attach(llama_context* context) const {
     llama_set_n_threads(context, size_, size_);
@@ -63,11 +107,16 @@ void ThreadTeam::attach(llama_context* context) const {
 }
 
 void ThreadTeam::resize(llama_context* context, int32_t n_threads) {
-    if (n_threads == size_) {
+    if (n_threads == size_ || n_threads == n_refused_) {
         return;
     }
     // A pool of that size: in a larger one the others would be woken, and spin, for nothing.
-    ThreadpoolPtr pool = make_threadpool(n_threads);
+    ThreadpoolPtr pool = n_startable(n_threads) == n_threads ? make_threadpool(n_threads) : nullptr;
+    n_refused_ = pool ? 0 : n_threads;
+    if (!pool) {
+        warn_of_fewer(n_threads, size_);
+        return;
+    }
     retired_.push_back(std::move(pool_));
     pool_ = std::move(pool);
     size_ = n_threads;

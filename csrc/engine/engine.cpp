@@ -3,6 +3,7 @@
 #include <exception>
 #include <iterator>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "engine/check.hpp"
@@ -60,8 +61,13 @@ void Engine::wake(Put put) {
         check_open();
     }
     if (!thread_) {  // first: it may not be had
-        thread_ = std::make_unique<std::thread>(
-            [model = model_, config = config_, inbox = inbox_] { EngineLoop(model, config, inbox).run(); });
+        try {
+            thread_ = std::make_unique<std::thread>([model = model_, config = config_, inbox = inbox_] {
+                EngineLoop(model, config, inbox).run();
+            });
+        } catch (const std::system_error& error) {
+            throw no_thread(ErrorKind::inference, "to compute", error.what());
+        }
     }
     {
         const std::lock_guard lock(inbox_->mutex);

@@ -34,4 +34,11 @@ class Error : public std::runtime_error {
     std::string partial;   // timeout only: the text so far
 };
 
+// The system starts no thread for `purpose`. `reason`: its own words.
+inline Error no_thread(ErrorKind kind, const std::string& purpose, const std::string& reason) {
+    return Error(kind,
+                 "no thread could be started " + purpose + " (" + reason +
+                     "): the limit on threads (ulimit -u, a container's pids limit) or on memory is reached");
+}
+
 }  // namespace tea

@@ -72,10 +72,7 @@ GgufValue value_of(const gguf_context* file, int64_t key) {
     }
 }
 
-}  // namespace
-
-GgufFile read_gguf(const std::string& path) {
-    runtime::initialize();
+GgufFile read(const std::string& path) {
     const runtime::LogCapture log;
     ggml_context* tensors = nullptr;
     const gguf_context_ptr file(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, &tensors}));
@@ -98,6 +95,21 @@ GgufFile read_gguf(const std::string& path) {
         content.tensors.push_back(std::move(described));
     }
     return content;
+}
+
+}  // namespace
+
+GgufFile read_gguf(const std::string& path) {
+    runtime::initialize();
+    try {
+        const runtime::AbortGuard guard;
+        auto content = read(path);
+        guard.check();
+        return content;
+    } catch (const runtime::Aborted& abort) {
+        throw Error(ErrorKind::model_load,
+                    path + " cannot be read: llama.cpp gave up on it: " + abort.what());
+    }
 }
 
 }  // namespace tea

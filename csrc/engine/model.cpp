@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <utility>
 
 #include "engine/model_header.hpp"
@@ -138,6 +139,11 @@ std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Prog
         }
         model.reset(llama_model_load_from_file(options.path.c_str(), params));
         guard.check();
+        if (model && llama_vocab_type(llama_model_get_vocab(model.get())) == LLAMA_VOCAB_TYPE_NONE) {
+            refuse(options.path,
+                   "it holds no vocabulary (tokenizer.ggml.model is no_vocab or none): tea-llm cannot turn "
+                   "text into tokens with it");
+        }
         if (model) {
             std::shared_ptr<Model> loaded(new Model(std::move(model), options));
             guard.check();
@@ -146,6 +152,8 @@ std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Prog
     } catch (const runtime::Aborted& abort) {
         (void)model.release();  // in an unknown state: leaked
         refuse(options.path, std::string("llama.cpp gave up on it: ") + abort.what());
+    } catch (const std::bad_alloc&) {
+        refuse(options.path, "there is not enough memory");
     }
     if (state.was_cancelled) {
         throw Error(ErrorKind::cancelled, "loading '" + options.path + "' was cancelled");

@@ -40,8 +40,8 @@ thread_local int guard_depth = 0;
 thread_local int partial_level = 10;
 thread_local bool is_debug = false;
 
-// Static destructors run after those of a thread's own objects, and llama.cpp may log from them: they see that the
-// texts are gone. Only a flag without a destructor can say so.
+// Static destructors run after those of a thread's own objects, and llama.cpp may log from them: they see
+// that the texts are gone. Only a flag without a destructor can say so.
 thread_local bool texts_are_gone = false;
 struct ThreadTexts {
     ~ThreadTexts() { texts_are_gone = true; }
@@ -127,7 +127,8 @@ void on_log(ggml_log_level level, const char* text, void* /*user_data*/) {
     partial_line.erase(0, begin);
 }
 
-// On any thread. Where nobody catches it, on llama.cpp's own threads, it ends the process, as ggml_abort() would.
+// On any thread. Where nobody catches it, on llama.cpp's own threads, it ends the process, as ggml_abort()
+// would.
 void on_abort(const char* message) {
     if (!texts_are_gone) {
         texts.abort_message = message;

@@ -71,9 +71,10 @@ class LogCapture {
 
 // --- abort guard --------------------------------------------------------------------------------
 
-// GGML_ABORT and GGML_ASSERT throw this instead of ending the process, on every thread of ours. What was being
-// computed is in an unknown state: the objects involved must be leaked and never used again. It becomes an Error
-// where one knows what failed, and an InferenceError at the latest on its way into Python (bindings/py_errors.cpp).
+// GGML_ABORT and GGML_ASSERT throw this instead of ending the process, on every thread of ours. What was
+// being computed is in an unknown state: the objects involved must be leaked and never used again. It becomes
+// an Error where one knows what failed, and an InferenceError at the latest on its way into Python
+// (bindings/py_errors.cpp).
 class Aborted : public std::exception {
   public:
     explicit Aborted(std::string message) : message_(std::move(message)) {}
@@ -83,8 +84,8 @@ class Aborted : public std::exception {
     std::string message_;
 };
 
-// llama.cpp may swallow Aborted (it catches std::exception here and there): around such a call, `check()` throws it
-// again.
+// llama.cpp may swallow Aborted (it catches std::exception here and there): around such a call, `check()`
+// throws it again.
 class AbortGuard {
   public:
     AbortGuard();

@@ -16,12 +16,6 @@ namespace {
 constexpr size_t long_text_bytes = 8192;
 constexpr size_t stack_bytes_per_byte = 1024;
 
-void check_has_tokenizer(const Model& model) {
-    if (llama_vocab_type(model.vocab()) == LLAMA_VOCAB_TYPE_NONE) {
-        throw Error(ErrorKind::inference, "this model file holds no tokenizer");
-    }
-}
-
 // llama.cpp asserts that a model which wants BOS or EOS has them.
 bool can_add_special(const llama_vocab* vocab) {
     return (!llama_vocab_get_add_bos(vocab) || llama_vocab_bos(vocab) >= 0) &&
@@ -68,7 +62,6 @@ std::vector<int32_t> encode_here(const Model& model, std::string_view text, bool
 }  // namespace
 
 std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_special, bool parse_special) {
-    check_has_tokenizer(model);
     if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 2) {
         throw Error(ErrorKind::invalid_argument,
                     "a text of " + std::to_string(text.size()) + " bytes is too long to tokenize at once");
@@ -91,7 +84,6 @@ std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_
 }
 
 std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
-    check_has_tokenizer(model);
     check_ids(model, tokens);
     const llama_vocab* vocab = model.vocab();
     auto begin = tokens.begin();

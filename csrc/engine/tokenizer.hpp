@@ -13,7 +13,7 @@ namespace tea::tokenizer {
 
 // `text` is UTF-8. add_special: the tokens the model wants around a text (BOS, EOS), where it wants
 // any. parse_special: the texts of control tokens become those tokens.
-// Throws Error{inference} for a model without a tokenizer.
+// Throws Error{inference} when llama.cpp cannot.
 std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_special, bool parse_special);
 
 // The inverse: bytes, not always valid UTF-8. The tokens and spaces that `encode` adds are left out, all

@@ -55,7 +55,7 @@ class Tokenizer:
         Raises:
             TypeError: ``text`` is not a string.
             ValueError: it holds a lone surrogate.
-            InferenceError: the file holds no tokenizer.
+            InferenceError: llama.cpp cannot tokenize it.
         """
         return self._encode(check_text("text", text), add_special=bool(add_special), parse_special=bool(parse_special))
 

@@ -125,6 +125,12 @@ def _no_tokenizer(path: Path) -> Path:
     return write_tiny_model(path, overrides=dict.fromkeys(names))
 
 
+def _no_vocab(name: str) -> Writer:
+    """Models without text say so: of sound, or of what reads embeddings."""
+    keys = dict.fromkeys(spm_vocab().metadata()) | {"tokenizer.ggml.model": name}
+    return lambda path: write_tiny_model(path, overrides=keys)
+
+
 # Refused by llama.cpp's loader, or it aborts there.
 MALFORMED: dict[str, Writer] = {
     "empty": _raw(b""),
@@ -161,6 +167,8 @@ MALFORMED: dict[str, Writer] = {
     "nextn_too_large": _changed(nextn_predict_layers=5),  # aborts
     "no_tensors": _no_tensors,
     "no_tokenizer": _no_tokenizer,
+    "no_vocab": _no_vocab("no_vocab"),  # aborts when a token is looked at
+    "no_vocab_either": _no_vocab("none"),
     "tokenizer_unknown": _tokenizer(model="runes"),
     "pre_tokenizer_unknown": lambda path: write_tiny_model(path, "qwen2", overrides={"tokenizer.ggml.pre": "runes"}),
     "tokens_missing": _tokenizer(tokens=None),

@@ -65,6 +65,20 @@ def test_every_native_error_becomes_its_class(kind: int, name: str) -> None:
     assert type(caught.value) is expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("memory", "not enough memory"),
+        ("thread", "Resource temporarily unavailable"),
+        ("assert", "GGML_ASSERT"),
+        ("else", "else"),
+    ],
+)
+def test_what_the_engine_did_not_expect_is_an_inference_error(kind: str, message: str) -> None:
+    with pytest.raises(errors.InferenceError, match=message):
+        _core._raise_foreign(kind)
+
+
 def test_no_native_error_kind_is_without_a_class() -> None:
     assert sorted(kind for kind, _ in _core._error_classes()) == list(range(_core._N_ERROR_KINDS))
 
