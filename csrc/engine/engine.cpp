@@ -122,6 +122,12 @@ std::future<std::vector<SavedPast>> Engine::save_pasts() {
 }
 
 std::future<int64_t> Engine::load_pasts(std::vector<SavedPast> pasts) {
+    for (const auto& past : pasts) {
+        if (past.tokens.empty()) {
+            throw Error(ErrorKind::invalid_argument, "a saved past has no tokens");
+        }
+        tokenizer::check_ids(*model_, past.tokens);
+    }
     return command<int64_t>([pasts = std::move(pasts)](EngineLoop& loop) { return loop.load_pasts(pasts); });
 }
 

@@ -18,7 +18,7 @@ int32_t size_of(const std::vector<int32_t>& tokens) {
 }  // namespace
 
 int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t n_most) {
-    const int32_t n = std::min({size_of(a), size_of(b), n_most});
+    const int32_t n = std::max(0, std::min({size_of(a), size_of(b), n_most}));
     return static_cast<int32_t>(std::mismatch(a.begin(), a.begin() + n, b.begin()).first - a.begin());
 }
 

@@ -53,6 +53,15 @@ TEST_CASE("what another one begins with is held once") {
     CHECK(store.n_tokens() == 80);
 }
 
+TEST_CASE("a past or a prompt of no tokens has nothing in common with any") {
+    PastStore store(10000);
+    store.put(past(100, 50));
+    CHECK(store.find({}).n_common == 0);
+    store.put(past(100, 0));
+    CHECK(store.find(past(100, 50).tokens).n_common == 49);
+    CHECK(store.find({}).n_common == 0);
+}
+
 TEST_CASE("nothing is kept without room") {
     PastStore store(0);
     CHECK(!store.takes(1));

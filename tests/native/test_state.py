@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tea_llm
+from support.forged_state import forge
 from support.process import run_python
 from support.steps import EXACT, assert_equal, steps, submit
 from tea_llm import EngineClosedError, LocalLlmBackend, StateFileError
@@ -143,6 +144,39 @@ def test_a_damaged_file_is_refused(llm: LocalLlmBackend, saved: Path) -> None:
         assert llm.stats().cells_idle == before
         saved.write_bytes(whole)
         assert llm.load_state(saved) > 0
+
+
+@pytest.mark.parametrize(
+    "added",
+    [[[0, 0]], [[0, 5]], [[5, 0]], [[-1, 4]], [[2**62, 4]], [[True, True]], [[1.0, 4]], [[1]], [["1", 4]], ["ab"]],
+    ids=str,
+)
+def test_sizes_that_are_not_those_of_the_file(llm: LocalLlmBackend, saved: Path, added: list[object]) -> None:
+    """[[0, 0]], a past of no tokens, was taken once, and the next request ended the process."""
+    saved.write_bytes(
+        forge(saved.read_bytes(), lambda header, body: (header | {"sizes": header["sizes"] + added}, body))
+    )
+    with llm, pytest.raises(StateFileError, match="sizes"):
+        llm.load_state(saved)
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b"{", b"\xff", b"[" * 100_000, b"{}", b'{"sizes": 5}'], ids=str)
+def test_a_header_that_is_not_right(llm: LocalLlmBackend, saved: Path, header: bytes) -> None:
+    saved.write_bytes(forge(saved.read_bytes(), lambda _, body: (header, body)))
+    with llm:
+        with pytest.raises(StateFileError, match="damaged|belongs to another"):
+            llm.load_state(saved)
+        assert llm.call(PROMPT, max_tokens=2, ignore_eos=True).tokens_used == 2
+
+
+def test_tokens_that_the_model_does_not_have(llm: LocalLlmBackend) -> None:
+    with llm:
+        llm.call(PROMPT, max_tokens=2, ignore_eos=True)
+        ((tokens, state),) = llm._engine.save_pasts()
+        for wrong, message in (([], "no tokens"), ([-1, *tokens[1:]], "-1"), ([*tokens[:-1], 10**6], "1000000")):
+            with pytest.raises(ValueError, match=message):
+                llm._engine.load_pasts([(wrong, state)])
+        assert llm._engine.load_pasts([(tokens, state)]) == len(tokens)
 
 
 def test_a_state_that_lies_about_its_length(llm: LocalLlmBackend) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 # An editable install rebuilds the extension at the first import. Children use what their parent has built.
 # scikit-build-core's SKBUILD_EDITABLE_SKIP is no way to say so: it turns the whole import hook off, with which a child
 # finds our .py files and not the extension.
-_USE_AS_BUILT = """\
+USE_AS_BUILT = """\
 import sys
 for _finder in sys.meta_path:
     if hasattr(_finder, "rebuild_flag"):
@@ -46,7 +46,7 @@ def run_python(
     search_path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path)), "PYTHONUTF8": "1"}
     return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", _USE_AS_BUILT + textwrap.dedent(code), *args],
+        [sys.executable, "-X", "faulthandler", "-c", USE_AS_BUILT + textwrap.dedent(code), *args],
         capture_output=True,
         check=False,
         encoding="utf-8",

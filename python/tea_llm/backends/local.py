@@ -297,7 +297,8 @@ class LocalLlmBackend(LlmBackend):
         A model with a sliding window or a recurrent state goes on from where a saved text ended, not from before.
 
         Args:
-            path: of a file that a program of yours wrote: what it holds is not checked beyond its checksum.
+            path: of a file that a program of yours wrote. Sizes, token ids and positions are checked; whether the
+                numbers in it are those that the model would compute cannot be.
 
         Returns:
             how many tokens were taken in: the ones last used first.

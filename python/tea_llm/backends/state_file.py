@@ -89,18 +89,41 @@ def read_state(path: Path, facts: Mapping[str, Any]) -> list[Past]:
     if len(data) < begin + 8 + _N_DIGEST or hashlib.sha256(data[:-_N_DIGEST]).digest() != data[-_N_DIGEST:]:
         raise StateFileError(f"{path} is damaged: its checksum is wrong")
     n_header = int.from_bytes(data[begin : begin + 8], "little")
-    header = json.loads(bytes(data[begin + 8 : begin + 8 + n_header]))
+    header = _header(path, data[begin + 8 : -_N_DIGEST], n_header)
     for name, value in facts.items():
         if header.get(name) != value:
             raise StateFileError(f"{path} belongs to another {name}: {header.get(name)!r}, and not {value!r}")
+    body = data[begin + 8 + n_header : -_N_DIGEST]
+    sizes = _sizes(path, header, len(body))
     pasts = []
-    position = begin + 8 + n_header
-    for n_tokens, n_state in header["sizes"]:
-        tokens = np.frombuffer(data[position : position + 4 * n_tokens], "<i4")
+    position = 0
+    for n_tokens, n_state in sizes:
+        tokens = np.frombuffer(body[position : position + 4 * n_tokens], "<i4")
         position += 4 * n_tokens
-        pasts.append((tokens.tolist(), bytes(data[position : position + n_state])))
+        pasts.append((tokens.tolist(), bytes(body[position : position + n_state])))
         position += n_state
     return pasts
+
+
+def _header(path: Path, data: memoryview, n_header: int) -> dict[str, Any]:
+    """A right checksum does not mean that ``write_state`` wrote the file: nothing in it is taken on trust."""
+    try:
+        header = json.loads(bytes(data[:n_header]))
+    except (ValueError, RecursionError) as error:
+        raise StateFileError(f"{path} is damaged: its header cannot be read") from error
+    if n_header > len(data) or not isinstance(header, dict):
+        raise StateFileError(f"{path} is damaged: its header has the wrong size or is not an object")
+    return header
+
+
+def _sizes(path: Path, header: Mapping[str, Any], n_body: int) -> list[tuple[int, int]]:
+    sizes: Any = header.get("sizes")
+    are_pairs = isinstance(sizes, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and n > 0 for n in pair) for pair in sizes
+    )
+    if not are_pairs or sum(4 * n_tokens + n_state for n_tokens, n_state in sizes) != n_body:
+        raise StateFileError(f"{path} is damaged: the sizes in its header are not those of what follows")
+    return [(n_tokens, n_state) for n_tokens, n_state in sizes]
 
 
 def _pieces(header: bytes, pasts: Sequence[Past]) -> Iterator[bytes]:
