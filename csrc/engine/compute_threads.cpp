@@ -63,9 +63,9 @@ ThreadpoolPtr make_threadpool(int32_t n_threads) {
 }
 
 void warn_of_fewer(int32_t n_wanted, int32_t n_there) {
-    runtime::write_log(30, std::to_string(n_wanted) +
-                               " threads to compute could not be started (ulimit -u, a " +
-                               "container's pids limit, or memory): " + std::to_string(n_there) + " compute");
+    runtime::write_log(30, std::to_string(n_wanted) + " compute threads could not be started, the limit on " +
+                               "threads (ulimit -u, a container's pids limit) or on memory is reached: " +
+                               std::to_string(n_there) + (n_there == 1 ? " computes" : " compute"));
 }
 
 }  // namespace

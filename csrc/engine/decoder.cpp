@@ -266,8 +266,8 @@ bool Decoder::restore(int32_t sequence, int32_t n_tokens, const std::vector<uint
     const runtime::AbortGuard guard;
     const size_t n_read = llama_state_seq_set_data(context_.get(), state.data(), state.size(), sequence);
     guard.check();
-    // llama.cpp does not check positions: the last one must be that of the last token, and where every position is
-    // kept, the first one that of the first.
+    // llama.cpp does not check positions: the last one must be that of the last token, and where every
+    // position is kept, the first one that of the first.
     const bool begins_right = !keeps_everything() || llama_memory_seq_pos_min(memory(), sequence) == 0;
     if (n_read == state.size() && begins_right &&
         llama_memory_seq_pos_max(memory(), sequence) == n_tokens - 1) {

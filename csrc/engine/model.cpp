@@ -95,7 +95,12 @@ ggml_type ggml_type_of(KvType type) {
 std::shared_ptr<const Model> Model::load(const ModelOptions& options, const Progress& progress) {
     runtime::initialize();
     check_options(options, options.tensor_split);
-    return read(options, progress, nullptr);
+    auto model = read(options, progress, nullptr);
+    const std::string problem = model->find_problem();
+    if (!problem.empty()) {
+        refuse(options.path, problem);
+    }
+    return model;
 }
 
 std::shared_ptr<const Model> Model::layout() const {
@@ -139,11 +144,6 @@ std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Prog
         }
         model.reset(llama_model_load_from_file(options.path.c_str(), params));
         guard.check();
-        if (model && llama_vocab_type(llama_model_get_vocab(model.get())) == LLAMA_VOCAB_TYPE_NONE) {
-            refuse(options.path,
-                   "it holds no vocabulary (tokenizer.ggml.model is no_vocab or none): tea-llm cannot turn "
-                   "text into tokens with it");
-        }
         if (model) {
             std::shared_ptr<Model> loaded(new Model(std::move(model), options));
             guard.check();
@@ -159,6 +159,22 @@ std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Prog
         throw Error(ErrorKind::cancelled, "loading '" + options.path + "' was cancelled");
     }
     refuse(options.path, capture.last_lines("llama.cpp gave no reason"));
+}
+
+std::string Model::find_problem() const {
+    if (llama_vocab_type(vocab_) == LLAMA_VOCAB_TYPE_NONE) {
+        return "it holds no vocabulary (tokenizer.ggml.model is no_vocab or none): tea-llm needs one to "
+               "turn text into tokens";
+    }
+    if (llama_model_rope_type(model_.get()) != LLAMA_ROPE_TYPE_NONE) {
+        for (const char* name : {".rope.dimension_count", ".rope.dimension_count_swa"}) {
+            const std::string key = metadata("general.architecture") + name;
+            if (metadata(key) == "0") {
+                return key + " is 0, with which llama.cpp would compute for ever";
+            }
+        }
+    }
+    return {};
 }
 
 Model::Model(llama_model_ptr model, const ModelOptions& options)

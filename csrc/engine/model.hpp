@@ -80,6 +80,7 @@ class Model {
     static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,
                                              const llama_model_kv_override* overrides);
     Model(llama_model_ptr model, const ModelOptions& options);
+    std::string find_problem() const;  // what llama.cpp's loader lets pass, and we must not; else empty
 
     ModelOptions options_;
     llama_model_ptr model_;

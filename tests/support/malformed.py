@@ -164,6 +164,9 @@ MALFORMED: dict[str, Writer] = {
     "rope_scaling_unknown": _changed(rope__scaling__type="sideways"),  # aborts
     "experts_used_only": _changed(expert_used_count=4),  # aborts
     "experts_too_many": _changed(expert_count=100_000, expert_used_count=2),  # aborts
+    "rope_dimension_0": lambda path: write_tiny_model(
+        path, "gemma3", overrides={"gemma3.rope.dimension_count": 0}
+    ),  # computes for ever
     "nextn_too_large": _changed(nextn_predict_layers=5),  # aborts
     "no_tensors": _no_tensors,
     "no_tokenizer": _no_tokenizer,

@@ -29,7 +29,7 @@ for line in sys.stdin:
             told.append("FOREIGN " + step.__name__ + " " + foreign(error))
         else:
             told.append("ok")
-    print("\nTOLD " + " | ".join(told), flush=True)
+    print("\\nTOLD " + " | ".join(told), flush=True)
 """
 
 
