@@ -208,7 +208,8 @@ def _check_api(settings: LlmSettings) -> Check:
         "has_key": bool(endpoint.key),
     }
     key = "with a key" if endpoint.key else "without a key"
-    return Check("API", f"{endpoint.provider}, {endpoint.model} at {endpoint.url}, {key}", None, facts)
+    model = f"{endpoint.model} (the default)" if endpoint.has_default_model else endpoint.model
+    return Check("API", f"{endpoint.provider}, {model} at {endpoint.url}, {key}", None, facts)
 
 
 def _gigabytes(n_bytes: int) -> str:

@@ -18,6 +18,8 @@ __all__ = ["Endpoint", "is_configured", "is_openai", "resolve", "settings_of_env
 OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://localhost:11434/v1"
 AZURE_VERSION = "2024-02-15-preview"
+DEFAULT_MODEL = "gpt-4o-mini"
+"""For provider ``openai`` where no model is named."""
 
 _NOT_OLLAMA = frozenset({*NOT_OPENAI, "logit_bias", "n", "tool_choice"})
 """Its documentation of its OpenAI endpoints lists the last three as not supported: it ignores them."""
@@ -41,6 +43,7 @@ class Endpoint:
         key: the secret in ``headers``; "" when there is none.
         refused_options: options that the provider would ignore, or refuse.
         reports_streamed_usage: whether a stream can be asked for token counts.
+        has_default_model: whether nobody named the model.
     """
 
     provider: str
@@ -51,6 +54,7 @@ class Endpoint:
     key: str = field(repr=False)
     refused_options: frozenset[str]
     reports_streamed_usage: bool
+    has_default_model: bool = False
 
     def adapt(self, body: dict[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
         """The body as this model wants it.
@@ -80,7 +84,7 @@ def resolve(settings: LlmSettings) -> Endpoint:
     where ``AZURE_OPENAI_API_KEY`` and ``AZURE_OPENAI_ENDPOINT`` are, else OpenAI. Settings go before variables.
 
     Raises:
-        ConfigError: no model, no key where one is needed, or a URL that is none.
+        ConfigError: no model (but ``openai`` has a default), no key where one is needed, or an invalid URL.
     """
     provider = _provider(settings)
     if provider == "azure":
@@ -142,17 +146,19 @@ def _provider(settings: LlmSettings) -> str:
 
 
 def _plain(provider: str, url: str, settings: LlmSettings, key: str, refused_options: frozenset[str]) -> Endpoint:
-    if not settings.model:
+    model = settings.model or (DEFAULT_MODEL if provider == "openai" else None)
+    if model is None:
         raise ConfigError(f"model is required for provider {provider!r}: set model in settings.llm")
     return Endpoint(
         provider=provider,
         url=_checked_url(url),
-        model=settings.model,
+        model=model,
         headers={"Authorization": f"Bearer {key or 'ollama'}"} if key or provider == "ollama" else {},
         query={},
         key=key,
         refused_options=refused_options,
         reports_streamed_usage=True,
+        has_default_model=settings.model is None,
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import tea_llm
 from support.openai_server import OpenAiServer
-from tea_llm import ApiLlmBackend, EngineClosedError, LocalLlmBackend
+from tea_llm import ApiLlmBackend, EngineClosedError, LocalLlmBackend, create_llm_backend
 
 HI = [{"role": "user", "content": "Hello"}]
 GREEDY: dict[str, Any] = {"max_tokens": 12, "temperature": 0}
@@ -51,6 +51,16 @@ def test_an_api_without_completions_gets_a_message(local: LocalLlmBackend, caplo
         assert caplog.text.count("has no /completions") == 1
         with pytest.raises(tea_llm.ApiResponseError, match="404"):
             llm.call([1, 2])
+
+
+def test_the_default_model_is_said_once(server: OpenAiServer, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        with create_llm_backend({"llm": {"backend": "api", "api_url": server.url, "api_key": "k"}}) as llm:
+            for _ in range(2):
+                llm.chat(HI, max_tokens=1)
+            assert server.requests[-1].body["model"] == "gpt-4o-mini"
+    said = [record.getMessage() for record in caplog.records if "No model is set" in record.getMessage()]
+    assert said == [f"No model is set: {server.url} is asked for its 'gpt-4o-mini'. Set model in settings.llm"]
 
 
 def test_what_is_sent(server: OpenAiServer) -> None:

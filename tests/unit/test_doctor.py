@@ -89,7 +89,7 @@ def test_an_api_is_enough_and_its_key_is_not_shown() -> None:
 
 
 def test_an_api_that_cannot_be_used_is_a_problem() -> None:
-    checks = by_name(diagnose({"llm": {"api_url": "http://127.0.0.1:9/v1"}}))
+    checks = by_name(diagnose({"llm": {"api_url": "http://127.0.0.1:9/v1", "provider": "ollama"}}))
     assert "model is required" in str(checks["API"].problem)
 
 

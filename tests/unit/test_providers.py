@@ -83,7 +83,6 @@ def test_azure_deployment_and_version(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("llm", "message"),
     [
-        ({"model": None, "api_url": "http://x/v1"}, "model is required for provider 'openai'"),
         ({"model": None, "provider": "ollama"}, "model is required for provider 'ollama'"),
         ({}, "no key for provider 'openai': set OPENAI_API_KEY"),
         ({"provider": "azure"}, "needs AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"),
@@ -111,6 +110,13 @@ def test_whether_there_is_an_api(environment: pytest.MonkeyPatch) -> None:
             for variable, value in variables.items():
                 there.setenv(variable, value)
             assert is_configured(LlmSettings())
+
+
+@pytest.mark.parametrize("llm", [{"api_key": "k"}, {"api_url": "http://x/v1"}, {"provider": "openai", "api_key": "k"}])
+def test_openai_has_a_default_model(llm: dict[str, Any]) -> None:
+    endpoint = resolve(LlmSettings.parse({"llm": llm}))
+    assert (endpoint.model, endpoint.has_default_model) == ("gpt-4o-mini", True)
+    assert not resolve(settings(**llm)).has_default_model
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.options import Options
 from tea_llm.backends.select import get_llm_backend
 from tea_llm.errors import ConfigError
@@ -123,8 +125,16 @@ class Request:
 
 
 def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend:
-    """The process's backend: loaded once, whoever asks."""
-    return get_llm_backend(settings, model_path=model_path)
+    """The process's backend: loaded once, whoever asks.
+
+    Raises:
+        ConfigError: an API is meant and no model is named: The Edge Agent's actions have no default.
+    """
+    backend = get_llm_backend(settings, model_path=model_path)
+    api = backend._api if isinstance(backend, FallbackBackend) else backend
+    if isinstance(api, ApiLlmBackend) and api.has_default_model:
+        raise ConfigError(f"model is required for provider {api.provider!r}: set model in settings.llm")
+    return backend
 
 
 def _settings_of(engine: Engine) -> tuple[dict[str, Any], LlmSettings]:

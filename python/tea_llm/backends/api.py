@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from tea_llm._check import check_int, check_text
@@ -72,7 +73,7 @@ class ApiLlmBackend(LlmBackend):
         settings: as ``LlmSettings.parse``; what they do not say is taken from the provider's environment variables.
 
     Raises:
-        ConfigError: the settings are not valid, or lack a model or a key.
+        ConfigError: the settings are not valid, or lack a key, or a model (provider ``openai`` has a default).
 
     Example:
         >>> settings = {"llm": {"api_url": "http://localhost:8000/v1", "model": "m"}}
@@ -95,6 +96,11 @@ class ApiLlmBackend(LlmBackend):
     def provider(self) -> str:
         """``"openai"``, ``"azure"`` or ``"ollama"``."""
         return self._endpoint.provider
+
+    @property
+    def has_default_model(self) -> bool:
+        """Whether the settings name no model, and provider ``openai`` is asked for ``gpt-4o-mini``."""
+        return self._endpoint.has_default_model
 
     @takes_options
     def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
@@ -230,6 +236,8 @@ class ApiLlmBackend(LlmBackend):
 
     def _start(self, work: Callable[[Any], Coroutine[Any, Any, _T]], argument: object) -> Future[_T]:
         self._check_open()
+        if self._endpoint.has_default_model:
+            _say_default_model(self._endpoint.model, self._endpoint.url)
         return Portal.get().start(work(argument))
 
     def _check_open(self) -> None:
@@ -345,6 +353,12 @@ class ApiLlmBackend(LlmBackend):
         if transport is not None:
             portal.open.discard(transport)
             await transport.close()
+
+
+@lru_cache(maxsize=64)
+def _say_default_model(model: str, url: str) -> None:
+    """Once a server: the cache remembers which."""
+    logger.warning("No model is set: %s is asked for its %r. Set model in settings.llm", url, model)
 
 
 class _Stream:
