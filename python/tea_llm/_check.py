@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_flag", "check_float", "check_int", "check_text"]
+__all__ = ["MOST_CTX", "MOST_SEQUENCES", "MOST_THREADS", "check_flag", "check_float", "check_int", "check_text"]
+
+# The engine's limits: ``load`` raises ValueError beyond them, ``settings.llm`` ConfigError.
+MOST_CTX = 2**31 - 257
+MOST_SEQUENCES = 256
+MOST_THREADS = 512
 
 
 def check_int(name: str, value: object, low: int, high: int) -> int:

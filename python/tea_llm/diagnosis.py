@@ -17,8 +17,8 @@ from typing import Any
 
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm._version import __version__
-from tea_llm.errors import ConfigError, LlmError
-from tea_llm.paths import models_dir, resolve_model_path, search_dirs, searched_places
+from tea_llm.errors import ConfigError, LlmError, ModelNotFoundError
+from tea_llm.paths import missing_models, models_dir, resolve_model_path, search_dirs, searched_places
 from tea_llm.providers import resolve
 from tea_llm.settings import LlmSettings
 
@@ -64,7 +64,7 @@ def diagnose(settings: Mapping[str, Any] | LlmSettings | None = None) -> list[Ch
     api = _check_api(parsed)
     if model.problem is not None and api.facts["is_configured"]:  # one of the two is enough
         model = Check(model.name, model.summary, None, model.facts)
-    return [_check_python(), *_check_native(native), model, api]
+    return [_check_python(), *_check_native(native), *_check_configured(parsed), model, api]
 
 
 def _check_python() -> Check:
@@ -177,8 +177,20 @@ def _check_work(native: dict[str, Any]) -> list[Check]:
     ]
 
 
+def _check_configured(settings: LlmSettings) -> list[Check]:
+    """A model that was asked for by name and is not there; another one answers, or none."""
+    remedy = "correct the path or remove it; until then another model may answer"
+    return [
+        Check("configured model", line, f"{line}: {remedy}", {"strict": settings.strict})
+        for line in missing_models(settings)
+    ]
+
+
 def _check_model(settings: LlmSettings) -> Check:
-    path = resolve_model_path(settings)
+    try:
+        path = resolve_model_path(settings)
+    except ModelNotFoundError:  # strict settings
+        path = None
     files = [
         str(file)
         for directory in search_dirs()

@@ -8,21 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tea_llm._check import check_flag, check_float, check_int
+from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.local import LocalLlmBackend
 from tea_llm.catalog import get_model_config
 from tea_llm.chat.prompt import ChatPrompt
 from tea_llm.errors import ModelLoadError
-from tea_llm.paths import model_not_found, resolve_model_path
+from tea_llm.paths import missing_models, model_not_found, resolve_model_path
 
 __all__ = ["load"]
 
-_MOST_THREADS = 512
-_MOST_SEQUENCES = 256
 _MOST_GUESSES = 64
-_MOST_CTX = 2**31 - 257
 
 
 def load(
@@ -109,9 +106,9 @@ def load(
         "mlock": check_flag("mlock", mlock),
     }
     engine_arguments = {
-        "n_ctx": -1 if n_ctx == "auto" else check_int("n_ctx", n_ctx, 1, _MOST_CTX),
-        "n_parallel": 8 if n_parallel == "auto" else check_int("n_parallel", n_parallel, 1, _MOST_SEQUENCES),
-        "n_threads": -1 if n_threads is None else check_int("n_threads", n_threads, 1, _MOST_THREADS),
+        "n_ctx": -1 if n_ctx == "auto" else check_int("n_ctx", n_ctx, 1, MOST_CTX),
+        "n_parallel": 8 if n_parallel == "auto" else check_int("n_parallel", n_parallel, 1, MOST_SEQUENCES),
+        "n_threads": -1 if n_threads is None else check_int("n_threads", n_threads, 1, MOST_THREADS),
         "cache_type_k": _check_name("cache_type_k", cache_type_k),
         "cache_type_v": _check_name("cache_type_v", cache_type_v),
         "flash_attn": _check_name("flash_attn", {"True": "on", "False": "off"}.get(str(flash_attn), flash_attn)),
@@ -136,7 +133,8 @@ def load(
         forward_native_log()
     family_format = get_model_config(path).chat_format
     prompt = ChatPrompt(native, chat_format=chat_format, chat_template=chat_template, family_format=family_format)
-    return LocalLlmBackend(native, engine, prompt, path, seed=seed)
+    missing = missing_models() if model is None else []
+    return LocalLlmBackend(native, engine, prompt, path, seed=seed, fallback_reason="; ".join(missing) or None)
 
 
 def _check_name(argument: str, value: object) -> str:

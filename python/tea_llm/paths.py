@@ -15,6 +15,7 @@ from tea_llm.settings import LlmSettings
 
 __all__ = [
     "explicit_model_path",
+    "missing_models",
     "model_not_found",
     "models_dir",
     "resolve_model_path",
@@ -55,11 +56,14 @@ def resolve_model_path(
         The path of a file, or None when there is none in any place.
 
     Raises:
-        ModelNotFoundError: ``explicit`` is not a file.
+        ModelNotFoundError: ``explicit`` is not a file, or with ``strict`` one of the second and third.
         ConfigError: the settings are not valid.
     """
     if explicit is not None:
         return explicit_model_path(explicit)
+    missing = missing_models(settings)
+    if missing and LlmSettings.parse(settings).strict:
+        raise ModelNotFoundError(f"{'; '.join(missing)}. With settings.llm.strict no other model is searched for")
     for label, value in _named_paths(settings):
         if not value:
             logger.debug("%s is not set", label)
@@ -69,7 +73,7 @@ def resolve_model_path(
         if problem is None:
             logger.info("Model from %s: %s", label, path)
             return path
-        logger.warning("%s is set, but %s is not a model file: %s", label, path, problem)
+        logger.warning("%s", _no_model(label, path, problem))
     for directory in search_dirs():
         for name in DEFAULT_MODELS:
             if _problem_with(directory / name) is None:
@@ -95,6 +99,26 @@ def searched_places(settings: Mapping[str, Any] | LlmSettings | None = None) -> 
         lines.append("$APPDIR/usr/share/models: APPDIR is not set")
     lines += [_describe_default_dir(directory) for directory in search_dirs()]
     return lines
+
+
+def missing_models(settings: Mapping[str, Any] | LlmSettings | None = None, *, stops: bool = True) -> list[str]:
+    """One line for each file that ``TEA_MODEL_PATH`` or the settings name and that is not there.
+
+    Args:
+        settings: as ``resolve_model_path``.
+        stops: stop where the search does, at the first file that is there.
+
+    Raises:
+        ConfigError: as ``resolve_model_path``.
+    """
+    missing = []
+    for label, value in _named_paths(settings):
+        problem = _problem_with(_expand(value)) if value else None
+        if value and problem is None and stops:
+            break
+        if value and problem:
+            missing.append(_no_model(label, _expand(value), problem))
+    return missing
 
 
 def model_not_found(settings: Mapping[str, Any] | LlmSettings | None = None) -> ModelNotFoundError:
@@ -143,6 +167,10 @@ def _named_paths(settings: Mapping[str, Any] | LlmSettings | None) -> list[tuple
         ("TEA_MODEL_PATH", os.environ.get("TEA_MODEL_PATH")),
         ("settings.llm.model_path", LlmSettings.parse(settings).model_path),
     ]
+
+
+def _no_model(label: str, path: Path, problem: str) -> str:
+    return f"{label} is set, but {path} is not a model file: {problem}"
 
 
 def _expand(text: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from tea_llm._check import check_float, check_int, check_text
+from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int, check_text
 from tea_llm.errors import ConfigError
 
 __all__ = ["LlmSettings", "check_secret"]
@@ -33,6 +33,8 @@ class LlmSettings:
             the local model cannot answer may go to the API, too; ``"never"``: neither. For ``auto`` alone:
             ``local`` never asks an API.
         model_path: of a GGUF file; None: search.
+        strict: whether a ``model_path`` or ``TEA_MODEL_PATH`` without a file is an error; else the search goes on, with
+            a warning and the reason in every result's ``fallback_reason``.
         n_ctx: tokens of the longest request, ``"auto"`` or None: as ``tea_llm.load``.
         n_parallel: requests that run at once.
         n_threads: threads that compute.
@@ -53,6 +55,7 @@ class LlmSettings:
     backend: Literal["local", "api", "auto"] = "auto"
     fallback: Literal["create", "call", "never"] = "create"
     model_path: str | None = None
+    strict: bool = False
     n_ctx: int | Literal["auto"] | None = None
     n_parallel: int | Literal["auto"] | None = None
     n_threads: int | None = None
@@ -73,13 +76,14 @@ class LlmSettings:
         """Checks what stands under ``settings:`` in a workflow.
 
         Args:
-            settings: ``{"llm": {...}}``; other keys than ``llm`` are not looked at. None: all defaults. Strings may
-                hold ``~`` (paths), ``$VAR`` and ``${VAR}``; numbers may be written as strings. ``api_base`` is
-                ``api_url``; ``provider: local`` is ``backend: local``. None and empty texts are the default.
+            settings: ``{"llm": {...}}``; other sections than ``llm`` are not looked at, but without ``llm`` none may
+                read like a setting of it. None: all defaults. Strings may hold ``~`` (paths), ``$VAR`` and ``${VAR}``;
+                numbers may be written as strings. ``api_base`` is ``api_url``; ``provider: local`` is
+                ``backend: local``. None and empty texts are the default.
 
         Raises:
-            ConfigError: an unknown key, a wrong type or value, a variable that is not set; names the key and what is
-                allowed.
+            ConfigError: an unknown key, a wrong type or value, a variable that is not set; names each such key and
+                what is allowed.
 
         Example:
             >>> LlmSettings.parse({"llm": {"backend": "api", "api_url": "http://localhost:8000/v1"}}).provider
@@ -91,12 +95,32 @@ class LlmSettings:
             return cls()
         if not isinstance(settings, Mapping):
             raise ConfigError(f"settings must be a mapping like {{'llm': {{...}}}}, not {type(settings).__name__}")
+        problems = cls.problems(settings)
+        if problems:
+            raise ConfigError("\n".join(problems.values()))
+        return cls._of(settings.get("llm") or {})
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any]) -> dict[Any, str]:
+        """All that ``parse`` would refuse, by the key where it stands; "llm": the whole of it.
+
+        Args:
+            settings: ``{"llm": {...}}``.
+        """
         llm = settings.get("llm")
+        if "llm" not in settings:
+            return {
+                key: f"settings has an unknown key {key!r}: {near}" for key in settings if (near := _misplaced(key))
+            }
         if llm is None:
-            return cls()
+            return {}
         if not isinstance(llm, Mapping):
-            raise ConfigError(f"settings.llm must be a mapping, not {type(llm).__name__}")
-        return cls._of(llm)
+            return {"llm": f"settings.llm must be a mapping, not {type(llm).__name__}"}
+        each = {key: problem for key, value in llm.items() if (problem := cls._problem({key: value}))}
+        if each:
+            return each
+        together = cls._problem(llm)
+        return {"llm": together} if together else {}
 
     @classmethod
     def from_yaml(cls, file: str | os.PathLike[str]) -> LlmSettings:
@@ -130,6 +154,14 @@ class LlmSettings:
         from tea_llm.providers import is_configured
 
         return is_configured(self)
+
+    @classmethod
+    def _problem(cls, llm: Mapping[str, Any]) -> str | None:
+        try:
+            cls._of(llm)
+        except ConfigError as error:
+            return str(error)
+        return None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -177,6 +209,14 @@ def _unknown(key: object) -> str:
     return f"settings.llm has an unknown key {key!r}: {hint}"
 
 
+def _misplaced(key: object) -> str | None:
+    """Where a key beside ``llm`` belongs, if it reads like one of its settings or like ``llm`` itself."""
+    near = difflib.get_close_matches(str(key).lower(), [*_CHECKS, *_ALIASES, "llm"], n=1, cutoff=0.75)
+    if not near:
+        return None
+    return "did you mean 'llm'?" if near == ["llm"] else f"did you mean {{'llm': {{{near[0]!r}: ...}}}}?"
+
+
 def _checked(name: str, value: object, check: Callable[[str, object], object]) -> object:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -220,13 +260,17 @@ def _one_of(*allowed: str) -> Callable[[str, object], str]:
     return check
 
 
-def _integer(low: int, *, has_auto: bool = False) -> Callable[[str, object], int | str]:
+def _flag(name: str, value: object) -> bool:
+    return check_flag(name, {"true": True, "false": False}.get(str(value).lower(), value))
+
+
+def _integer(low: int, high: int = _MOST, *, has_auto: bool = False) -> Callable[[str, object], int | str]:
     def check(name: str, value: object) -> int | str:
         if has_auto and value == "auto":
             return "auto"
         if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
             value = int(value)
-        return check_int(name, value, low, _MOST)
+        return check_int(name, value, low, high)
 
     return check
 
@@ -253,9 +297,10 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "backend": _one_of("auto", "local", "api"),
     "fallback": _one_of("create", "call", "never"),
     "model_path": _text,
-    "n_ctx": _integer(1, has_auto=True),
-    "n_parallel": _integer(1, has_auto=True),
-    "n_threads": _integer(1),
+    "strict": _flag,
+    "n_ctx": _integer(1, MOST_CTX, has_auto=True),
+    "n_parallel": _integer(1, MOST_SEQUENCES, has_auto=True),
+    "n_threads": _integer(1, MOST_THREADS),
     "n_gpu_layers": _integer(-1, has_auto=True),
     "chat_format": _one_of("chatml", "gemma", "plain"),
     "provider": _provider,

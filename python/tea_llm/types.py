@@ -272,7 +272,8 @@ class LlmCallResult(_Parsed):
         choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls``,
             ``reasoning``, ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and
             ``timings`` those of all. Else empty.
-        fallback_reason: why an API answered where a local model was wanted; None: it answered as asked.
+        fallback_reason: why an API answered where a local model was wanted, or another local model than the one that
+            ``TEA_MODEL_PATH`` or the settings name, which is not there; None: it answered as asked.
         refusal: the text in which an API's model refused to answer, which is in ``content``, too; None: it did not.
     """
 
@@ -362,6 +363,8 @@ class ModelInfo:
         kernels: the CPU features llama.cpp's kernels use.
         pooling: how the file says that a text's vector is made of its tokens': ``"mean"``, ``"cls"``, ``"last"``,
             ``"rank"``; ``"none"``: it does not say, and ``embed`` takes the mean.
+        fallback_reason: why this model was loaded instead of the one that ``TEA_MODEL_PATH`` or the settings name;
+            None: it was wanted.
     """
 
     path: str
@@ -378,6 +381,7 @@ class ModelInfo:
     chat_format_source: str
     kernels: str
     pooling: str
+    fallback_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

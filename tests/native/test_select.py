@@ -110,9 +110,57 @@ def test_auto_goes_to_the_api_and_says_why(
         assert result.backend == "api"
         reason = "ModelLoadError: " if broken else "no local model was found"
         assert (result.fallback_reason or "").startswith(reason)
+        assert broken or f"{path} is not a model file" in (result.fallback_reason or "")
         assert f"The API is used instead of a local model: {reason}" in caplog.text
         assert llm.stream_chat(HI, lambda text: None, **GREEDY).fallback_reason == result.fallback_reason
         assert asyncio.run(llm.achat(HI, **GREEDY)).fallback_reason == result.fallback_reason
+
+
+def test_another_model_than_the_one_that_was_named_says_so(
+    model: Path, home: Path, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = home / ".cache/tea/models"
+    cache.mkdir(parents=True)
+    shutil.copy(model, cache / tea_llm.DEFAULT_MODELS[-1])
+    gone = home / "gone.gguf"
+    reason = f"settings.llm.model_path is set, but {gone} is not a model file: no such file"
+    fine = get_llm_backend(settings())
+    for llm in (
+        get_llm_backend(settings(gone)),
+        get_llm_backend(settings(gone, fallback="call", api_url=server.url, model="m")),
+    ):
+        assert llm.call("Hello", **GREEDY).fallback_reason == reason
+        assert llm.stream_chat(HI, lambda text: None, **GREEDY).fallback_reason == reason
+        assert asyncio.run(llm.achat(HI, **GREEDY)).fallback_reason == reason
+    one = get_llm_backend(settings(gone))
+    assert isinstance(one, LocalLlmBackend)
+    assert isinstance(fine, LocalLlmBackend)
+    assert one.info.fallback_reason == reason
+    assert one._engine is fine._engine  # loaded once
+    assert (fine.info.fallback_reason, fine.call("Hello", **GREEDY).fallback_reason) == (None, None)
+    close_all()
+    for closed in (one, fine):
+        with pytest.raises(EngineClosedError):
+            closed.call("Hello")
+    monkeypatch.setenv("TEA_MODEL_PATH", str(gone))
+    with tea_llm.load(n_ctx=256, n_threads=1) as loaded:
+        assert "TEA_MODEL_PATH is set, but" in (loaded.info.fallback_reason or "")
+        assert loaded.call("Hello", **GREEDY).fallback_reason == loaded.info.fallback_reason
+    with tea_llm.load(model, n_ctx=256, n_threads=1) as loaded:
+        assert loaded.info.fallback_reason is None
+
+
+@pytest.mark.parametrize("backend", ["auto", "local"])
+def test_strict_settings_take_no_other_model(home: Path, model: Path, server: OpenAiServer, backend: str) -> None:
+    cache = home / ".cache/tea/models"
+    cache.mkdir(parents=True)
+    shutil.copy(model, cache / tea_llm.DEFAULT_MODELS[-1])
+    asked = settings(home / "gone.gguf", strict=True, backend=backend, api_url=server.url, model="m")
+    with pytest.raises(ModelNotFoundError, match="gone.gguf is not a model file"):
+        create_llm_backend(asked)
+    assert not is_local_llm_available(asked)
+    with create_llm_backend(settings(model, strict=True, backend=backend)) as llm:
+        assert llm.call("Hello", **GREEDY).fallback_reason is None
 
 
 def test_auto_without_anything_names_both_ways(home: Path) -> None:

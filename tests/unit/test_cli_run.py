@@ -96,6 +96,80 @@ def test_a_streams_text_is_printed_once(
         assert "three" in json.dumps(json.loads(out))
 
 
+COMMANDS = [command.name or command.callback.__name__ for command in cli.build_app().registered_commands]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_warns_of_a_missing_model(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEA_MODEL_PATH", "/nowhere/gone.gguf")
+    assert cli.main([command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "tea-llm: TEA_MODEL_PATH is set, but /nowhere/gone.gguf is not a model file: no such file\n"
+    assert "Usage" in out
+
+
+def test_a_warning_is_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TEA_MODEL_PATH", "/nowhere/gone.gguf")
+    assert cli.main(["models"]) == 0  # which searches, too
+    assert capsys.readouterr().err.count("gone.gguf") == 1
+
+
+WRONG = """
+settings:
+  llm:
+    backend: remote
+    n_ctx: lots
+nodes:
+  - name: a
+    action: llm.call
+    params:
+      prompt: "{{ state.q }}"
+      temperature: hot
+      max_tokens: -3
+      backend: remote
+      stop: ["{{ state.q }}", 5]
+      top_p: "{{ state.p }}"
+"""
+
+
+def test_validate_says_all_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(WRONG)
+    assert cli.main(["validate", str(bad)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix(f"{bad}:").partition(": ")[0] for line in lines] == ["4", "5", "11", "12", "13"]
+    for line, text in zip(
+        lines, ["backend='remote'", "n_ctx", "temperature", "max_tokens=-3", "'remote'"], strict=True
+    ):
+        assert text in line
+
+
+def test_validate_looks_for_model_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone.gguf"
+    file = tmp_path / "workflow.yaml"
+    file.write_text(
+        f"settings:\n  llm:\n    n_ctx: 512\n    model_path: {gone}\n"
+        f"nodes:\n- {{name: a, action: llm.call, params: {{prompt: x, model_path: {gone}}}}}\n"
+    )
+    monkeypatch.delenv("TEA_MODEL_PATH", raising=False)
+    assert cli.main(["validate", str(file)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{file}:4: settings.llm.model_path is set, but {gone} is not a model file")
+    assert lines[1].startswith(f"{file}:6: node 'a', params.model_path: no model file at {gone}")
+    gone.write_bytes(b"GGUF")
+    assert cli.main(["validate", str(file)]) == 0
+    monkeypatch.setenv("TEA_MODEL_PATH", str(tmp_path / "other.gguf"))
+    assert cli.main(["validate", str(file)]) == 1
+    assert "TEA_MODEL_PATH is set, but" in capsys.readouterr().out
+
+
 def test_validate(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate", file]) == 0
     assert capsys.readouterr().out == f"{file}: ok\n"

@@ -79,6 +79,17 @@ def test_a_model_is_enough(home: Path) -> None:
     assert checks["model"].facts["path"] == str(path)
 
 
+def test_a_configured_model_that_is_missing_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another model or an API would answer; and nobody would notice."""
+    put_model(home)
+    monkeypatch.setenv("TEA_MODEL_PATH", str(home / "gone.gguf"))
+    for strict in (False, True):
+        llm = {"api_url": "http://127.0.0.1:9/v1", "model": "m", "strict": strict}
+        check = by_name(diagnose({"llm": llm}))["configured model"]
+        assert check.summary.startswith("TEA_MODEL_PATH is set, but")
+        assert "gone.gguf is not a model file: no such file: correct the path" in str(check.problem)
+
+
 def test_an_api_is_enough_and_its_key_is_not_shown() -> None:
     checks = diagnose({"llm": {"api_url": "http://127.0.0.1:9/v1", "api_key": KEY, "model": "m"}})
     assert not [check for check in checks if check.problem]

@@ -10,7 +10,7 @@ import pytest
 
 from tea_llm.catalog import DEFAULT_MODELS
 from tea_llm.errors import ConfigError, ModelNotFoundError
-from tea_llm.paths import model_not_found, models_dir, resolve_model_path, search_dirs, searched_places
+from tea_llm.paths import missing_models, model_not_found, models_dir, resolve_model_path, search_dirs, searched_places
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,28 @@ def test_order_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     explicit = touch(tmp_path / "explicit.gguf")
     assert resolve_model_path(settings(str(configured)), explicit=str(explicit)) == explicit
     assert resolve_model_path(settings(str(configured)), explicit=explicit) == explicit
+
+
+def test_a_named_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search goes on, as the story has it, but those who ask hear of it; ``strict`` settings are an error."""
+    cached = touch(models_dir() / DEFAULT_MODELS[0])
+    assert missing_models() == missing_models(settings(str(touch(tmp_path / "there.gguf")))) == []
+    gone = tmp_path / "gone.gguf"
+    line = f"settings.llm.model_path is set, but {gone} is not a model file: no such file"
+    assert missing_models(settings(gone)) == [line]
+    assert resolve_model_path(settings(gone)) == cached
+    strict = {"llm": {"model_path": gone, "strict": True}}
+    with pytest.raises(ModelNotFoundError, match=r"gone.gguf is not a model file: no such file. With .*strict"):
+        resolve_model_path(strict)
+    monkeypatch.setenv("TEA_MODEL_PATH", str(tmp_path))
+    from_environment = f"TEA_MODEL_PATH is set, but {tmp_path} is not a model file: it is a directory"
+    assert missing_models(settings(gone)) == [from_environment, line]
+    with pytest.raises(ModelNotFoundError, match="TEA_MODEL_PATH is set"):
+        resolve_model_path({"llm": {"strict": True}})
+    monkeypatch.setenv("TEA_MODEL_PATH", str(cached))
+    assert missing_models(settings(gone)) == []  # the search does not come to it
+    assert missing_models(settings(gone), stops=False) == [line]
+    assert resolve_model_path(strict) == cached
 
 
 def test_default_names_in_order() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import tea_llm
 from tea_llm import ConfigError, LlmSettings
+from tea_llm._check import MOST_CTX
 from tea_llm.providers import resolve
 
 KEY = "sk-very-secret"
@@ -44,6 +46,7 @@ def test_nothing_set_is_all_defaults(nothing: Any) -> None:
             {"n_ctx": 4096, "n_gpu_layers": -1, "timeout": 2.5},
         ),
         ({"n_ctx": "auto", "n_parallel": 4}, {"n_ctx": "auto", "n_parallel": 4}),
+        ({"strict": "True"}, {"strict": True}),
         ({"model_path": Path("~/x.gguf")}, {"model_path": "~/x.gguf"}),
         ({"api_base": "http://a/v1"}, {"api_url": "http://a/v1"}),
         ({"api_base": "http://a/v1", "api_url": "http://b/v1"}, {"api_url": "http://b/v1"}),
@@ -70,6 +73,10 @@ def test_values_are_normal_afterwards(llm: dict[str, Any], expected: dict[str, A
         ({"n_ctx": 0}, r"settings\.llm\.n_ctx=0 is out of range"),
         ({"n_ctx": 4096.5}, r"settings\.llm\.n_ctx must be an integer, not float"),
         ({"n_threads": True}, r"settings\.llm\.n_threads must be an integer, not bool"),
+        ({"n_parallel": 300}, r"settings\.llm\.n_parallel=300 is out of range: allowed are 1 to 256"),
+        ({"n_threads": 513}, r"settings\.llm\.n_threads=513 is out of range: allowed are 1 to 512"),
+        ({"n_ctx": 2**31 - 1}, r"settings\.llm\.n_ctx=2147483647 is out of range"),
+        ({"strict": "maybe"}, r"settings\.llm\.strict must be True or False, not str"),
         ({"timeout": "soon"}, r"settings\.llm\.timeout must be a number, not 'soon'"),
         ({"timeout": 0}, r"settings\.llm\.timeout=0\.0 is out of range"),
         ({"model": 5}, r"settings\.llm\.model must be a string, not int"),
@@ -83,6 +90,45 @@ def test_values_are_normal_afterwards(llm: dict[str, Any], expected: dict[str, A
 def test_what_cannot_be_meant_names_key_and_remedy(llm: dict[Any, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LlmSettings.parse({"llm": llm})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_path": "x"}, r"unknown key 'model_path': did you mean {'llm': {'model_path': \.\.\.}}\?"),
+        ({"modle_path": "x"}, r"did you mean {'llm': {'model_path'"),
+        ({"api_base": "x"}, r"did you mean {'llm': {'api_base'"),
+        ({"LLM": {"n_ctx": 5}}, r"unknown key 'LLM': did you mean 'llm'\?"),
+    ],
+)
+def test_a_setting_outside_of_llm_is_not_ignored(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LlmSettings.parse(settings)
+
+
+def test_sections_of_other_programs_are_theirs() -> None:
+    for section in ("other", "memory", "ltm", "imports", "nodes", "name"):
+        assert LlmSettings.parse({section: 1}) == LlmSettings.parse({section: 1, "llm": {}}) == LlmSettings()
+    assert LlmSettings.parse({"timeout": 5, "llm": {"n_ctx": 5}}).n_ctx == 5
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    wrong = {"backend": "remote", "n_ctx": 0, "bakend": 1, "api_key": "${TEA_TEST_NOT_SET}", "n_threads": 2}
+    assert list(LlmSettings.problems({"llm": wrong})) == ["backend", "n_ctx", "bakend", "api_key"]
+    with pytest.raises(ConfigError) as caught:
+        LlmSettings.parse({"llm": wrong})
+    for name in ("backend='remote'", "n_ctx=0", "'bakend'", "TEA_TEST_NOT_SET"):
+        assert name in str(caught.value)
+    assert list(LlmSettings.problems({"llm": {"provider": "local", "backend": "api"}})) == ["llm"]
+
+
+@pytest.mark.parametrize(("name", "most"), [("n_ctx", MOST_CTX), ("n_parallel", 256), ("n_threads", 512)])
+def test_limits_are_those_of_load(name: str, most: int) -> None:
+    assert getattr(parse(**{name: most}), name) == most
+    with pytest.raises(ConfigError, match=f"settings.llm.{name}={most + 1}"):
+        parse(**{name: most + 1})
+    with pytest.raises(ValueError, match=f"{name}={most + 1}"):
+        tea_llm.load("none.gguf", **{name: most + 1})  # type: ignore[arg-type]
 
 
 def test_a_constructor_checks_too() -> None:

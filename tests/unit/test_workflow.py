@@ -82,7 +82,7 @@ ANSWER = "nodes:\n  - {name: a, action: llm.chat, params: {prompt: '{{ state.q }
         ("nodes:\n- {name: a, on_error: ignore}", 2, "on_error='ignore' is not"),
         (
             "settings:\n  llm:\n    bakend: local\nnodes:\n- {name: a}",
-            2,
+            3,
             "unknown key 'bakend': did you mean 'backend'",
         ),
         ("state_schema: {x: lst}\nnodes:\n- {name: a}", 1, "state_schema.x: 'lst' is not one of list, str"),

@@ -6,22 +6,22 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.fallback import FallbackBackend
-from tea_llm.backends.options import Options
+from tea_llm.backends.options import OPTIONS as GENERATION_OPTIONS
 from tea_llm.backends.select import get_llm_backend
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings
 
-__all__ = ["FOREIGN", "OPTIONS", "SETTINGS", "ActionError", "Engine", "Request", "open_backend"]
+__all__ = ["FOREIGN", "OPTIONS", "SETTINGS", "ActionError", "Engine", "Request", "open_backend", "parameter_problem"]
 
 Engine = Any
 """The host's engine object, of which any attribute may be missing; or None."""
 
-OPTIONS = frozenset(get_type_hints(Options))
+OPTIONS = frozenset(GENERATION_OPTIONS)
 """Parameters that go with a request."""
 
 _API_LIMITS = frozenset({"timeout", "max_retries"})
@@ -122,6 +122,19 @@ class Request:
             return backend  # type: ignore[no-any-return]
         settings = self.settings if max_retries is None else {**self.settings, "max_retries": max_retries}
         return open_backend({"llm": settings}, self.model_path)
+
+
+def parameter_problem(name: str, value: object) -> str | None:
+    """What is wrong with the value of an option or a setting that a file gives; None: nothing, or it is neither."""
+    try:
+        given = _converted(name, value)
+        if name in OPTIONS:
+            GENERATION_OPTIONS[name].check(name, given)
+    except (ActionError, TypeError, ValueError) as error:
+        return str(error)
+    if name in SETTINGS:
+        return next(iter(LlmSettings.problems({"llm": {name: given}}).values()), None)
+    return None
 
 
 def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend:

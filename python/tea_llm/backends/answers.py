@@ -32,6 +32,7 @@ class LocalAnswer:
         form: of the answers; None: they are plain text.
         options: of the call.
         owner: what must not be closed while somebody holds the answer.
+        fallback_reason: of the result.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class LocalAnswer:
         *,
         options: GenerationOptions,
         owner: object,
+        fallback_reason: str | None = None,
     ) -> None:
         self._owner = owner
+        self._fallback_reason = fallback_reason
         self._requests = requests
         self._options = options
         self._model = model
@@ -169,6 +172,7 @@ class LocalAnswer:
             reasoning=choices[0].reasoning,
             logprobs=choices[0].logprobs,
             backend="local",
+            fallback_reason=self._fallback_reason,
         )
         if len(choices) > 1:
             whole = replace(whole, choices=choices)

@@ -243,6 +243,10 @@ class _Choice(Generic[_Stream]):
         self._is_cancelled = True
         self.stream.cancel()
 
+    def explained(self, result: LlmCallResult) -> LlmCallResult:
+        """The result with the reason why the API gave it; a local model's own reason stays."""
+        return result if self.reason is None else replace(result, fallback_reason=self.reason)
+
     def fall_back(self, error: InferenceError) -> None:
         """Goes on with the API. Raises the error again when text was delivered, or the API is what failed."""
         if self.has_text or self.reason is not None:
@@ -272,7 +276,7 @@ class _Answer(_Choice[TextStream]):
         except InferenceError as error:
             self.fall_back(error)
             result = self.stream.result
-        return replace(result, fallback_reason=self.reason)
+        return self.explained(result)
 
 
 class _AsyncAnswer(_Choice[AsyncTextStream]):
@@ -292,7 +296,7 @@ class _AsyncAnswer(_Choice[AsyncTextStream]):
         except InferenceError as error:
             self.fall_back(error)
             result = await self.stream.result()
-        return replace(result, fallback_reason=self.reason)
+        return self.explained(result)
 
 
 def _again(messages: Iterable[Message]) -> Iterable[Message]:

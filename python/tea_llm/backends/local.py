@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import os
 import random
 import re
@@ -52,7 +53,14 @@ class LocalLlmBackend(LlmBackend):
     """
 
     def __init__(
-        self, model: _core.Model, engine: _core.Engine, prompt: ChatPrompt, path: Path, *, seed: int | None
+        self,
+        model: _core.Model,
+        engine: _core.Engine,
+        prompt: ChatPrompt,
+        path: Path,
+        *,
+        seed: int | None,
+        fallback_reason: str | None = None,
     ) -> None:
         from tea_llm.backends import state_file
 
@@ -60,6 +68,7 @@ class LocalLlmBackend(LlmBackend):
         self._engine = engine
         self._prompt = prompt
         self._path = path
+        self._fallback_reason = fallback_reason
         self._identity = state_file.identity(path)
         self._fingerprint: str | None = None
         self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
@@ -228,6 +237,7 @@ class LocalLlmBackend(LlmBackend):
             chat_format_source=self._prompt.source,
             kernels=_core.system_info(),
             pooling=model.pooling,
+            fallback_reason=self._fallback_reason,
         )
 
     def stats(self) -> EngineStats:
@@ -334,6 +344,17 @@ class LocalLlmBackend(LlmBackend):
         self._embedder.close()
         forward_native_log()
 
+    def with_reason(self, reason: str) -> LocalLlmBackend:
+        """The same loaded model, whose results and ``info`` say why it answers instead of another one.
+
+        Args:
+            reason: their ``fallback_reason``.
+        """
+        same = copy.copy(self)
+        same._fallback_reason = reason
+        _open_backends.add(same)
+        return same
+
     def __repr__(self) -> str:
         state = " closed" if self._model is None else ""
         return f"<LocalLlmBackend {self._path.name!r} n_ctx={self._engine.n_ctx}{state}>"
@@ -373,7 +394,9 @@ class LocalLlmBackend(LlmBackend):
     ) -> LocalAnswer:
         seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
         requests = submit(self._engine, tokens, options, seed=seed, grammar=grammar, form=form)
-        return LocalAnswer(requests, self._name, form, options=options, owner=self)
+        return LocalAnswer(
+            requests, self._name, form, options=options, owner=self, fallback_reason=self._fallback_reason
+        )
 
     def _submit_score(self, tokens: list[int], timeout: float | None) -> _core.Request:
         limit = GenerationOptions.checked({"timeout": timeout}).timeout or 0.0

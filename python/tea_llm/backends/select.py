@@ -14,9 +14,9 @@ from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
-from tea_llm.errors import ConfigError, InferenceError, ModelLoadError
+from tea_llm.errors import ConfigError, InferenceError, ModelLoadError, ModelNotFoundError
 from tea_llm.loading import load
-from tea_llm.paths import model_not_found, resolve_model_path
+from tea_llm.paths import missing_models, model_not_found, resolve_model_path
 from tea_llm.settings import LlmSettings
 
 __all__ = ["close_all", "create_llm_backend", "get_llm_backend", "is_local_llm_available"]
@@ -47,7 +47,8 @@ def create_llm_backend(
 
     Raises:
         ConfigError: the settings are not valid, or ``auto`` finds neither a model nor an API.
-        ModelNotFoundError: ``model_path`` is not a file, or ``local`` finds none.
+        ModelNotFoundError: ``model_path`` is not a file, ``local`` finds none, or with ``strict`` a file that the
+            settings or ``TEA_MODEL_PATH`` name is missing.
         ModelLoadError: the model cannot be loaded, and there is no API to go to.
     """
     return _create(LlmSettings.parse(settings), model_path, _load)
@@ -62,7 +63,10 @@ def is_local_llm_available(settings: Mapping[str, Any] | LlmSettings | None = No
     Raises:
         ConfigError: the settings are not valid.
     """
-    return IS_NATIVE and resolve_model_path(LlmSettings.parse(settings)) is not None
+    try:
+        return IS_NATIVE and resolve_model_path(LlmSettings.parse(settings)) is not None
+    except ModelNotFoundError:  # strict settings
+        return False
 
 
 class _Cache:
@@ -154,10 +158,11 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
     if settings.backend == "api":
         return ApiLlmBackend(settings)
     path = resolve_model_path(settings, explicit=model_path)
+    missing = "; ".join(missing_models(settings)) if model_path is None else ""
     if settings.backend == "local":
         if path is None:
             raise model_not_found(settings)
-        return _local(settings, path, load_model)
+        return _local(settings, path, load_model, missing)
     has_api = settings.is_api_configured() and settings.fallback != "never"
     if path is None and not has_api:
         other = (
@@ -166,10 +171,10 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
             else "Nor is an API configured: set OPENAI_API_KEY, or api_url and model in settings.llm"
         )
         raise ConfigError(f"{model_not_found(settings)}\n{other}")
-    reason = "no local model was found"
+    reason = "no local model was found" + (f": {missing}" if missing else "")
     if path is not None:
         try:
-            return _local(settings, path, load_model)
+            return _local(settings, path, load_model, missing)
         except (InferenceError, ModelLoadError) as error:
             if not has_api:
                 raise
@@ -178,13 +183,22 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
     return FallbackBackend(None, ApiLlmBackend(settings), reason=reason)
 
 
-def _local(settings: LlmSettings, path: Path, load_model: _Loader) -> LlmBackend:
-    """The local model, and where it is wanted an API for what it cannot answer."""
+def _local(settings: LlmSettings, path: Path, load_model: _Loader, missing: str) -> LlmBackend:
+    """The local model, and where it is wanted an API for what it cannot answer.
+
+    Args:
+        settings: of the backend.
+        path: of the model.
+        load_model: loads it, or has it.
+        missing: which other model was wanted; "": none.
+    """
     wants_api = settings.backend == "auto" and settings.fallback == "call" and settings.is_api_configured()
     api = ApiLlmBackend(settings) if wants_api else None
     names = ("n_ctx", "n_parallel", "n_threads", "n_gpu_layers", "chat_format")
     arguments = {name: value for name in names if (value := getattr(settings, name)) not in (None, "auto")}
     local = load_model(path, arguments)
+    if missing:
+        local = local.with_reason(missing)  # others may share it who wanted this one
     return local if api is None else FallbackBackend(local, api)
 
 

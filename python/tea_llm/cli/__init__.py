@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tea_llm.cli._terminal import complain, log_to_stderr, say, usable_streams
 from tea_llm.errors import LlmError
+from tea_llm.paths import missing_models
 
 if TYPE_CHECKING:
     import typer
@@ -74,11 +75,13 @@ def build_app() -> typer.Typer:
 
     @app.callback()
     def tea_llm(
-        version: bool = typer.Option(
+        _version: bool = typer.Option(
             False, "--version", callback=print_version, is_eager=True, help="Print the version."
         ),
     ) -> None:
         """A local LLM on this machine's own processor."""
+        for line in missing_models():
+            logging.getLogger("tea_llm").warning("%s", line)
 
     app.command()(chat)
     app.command()(embed)

@@ -97,10 +97,19 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 
 
 def log_to_stderr() -> logging.Handler:
-    """Shows the package's warnings as the command's own; of llama.cpp's lines only errors."""
+    """Shows the package's warnings as the command's own, each once; of llama.cpp's lines only errors."""
     handler = _Handler(logging.WARNING)
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        is_known = text in said
+        said.add(text)
+        return not is_known
+
     handler.setFormatter(logging.Formatter("tea-llm: %(message)s"))
     handler.addFilter(lambda record: record.name != "tea_llm.llama" or record.levelno >= logging.ERROR)
+    handler.addFilter(is_new)
     logging.getLogger("tea_llm").addHandler(handler)
     return handler
 

@@ -14,11 +14,11 @@ __all__ = ["validate"]
 
 def validate(files: Annotated[list[Path], typer.Argument(help="Workflows, YAML files.")]) -> None:
     """Check workflows without running them, and show every problem."""
-    from tea_llm.workflow import WorkflowError, load
+    from tea_llm.workflow import WorkflowError, check
 
     def problems_of(file: Path) -> str:
         try:
-            load(file, allow_code=True)
+            check(file)
         except WorkflowError as error:
             return str(error)
         return ""

@@ -10,6 +10,6 @@ if any(importlib.util.find_spec(name) is None for name in ("langgraph", "yaml"))
     raise ConfigError('workflows need more packages: pip install "tea-llm[workflow]"')
 
 from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
-from tea_llm.workflow.runner import Workflow, load, loads
+from tea_llm.workflow.runner import Workflow, check, load, loads
 
-__all__ = ["Problem", "Workflow", "WorkflowError", "WorkflowRunError", "load", "loads"]
+__all__ = ["Problem", "Workflow", "WorkflowError", "WorkflowRunError", "check", "load", "loads"]

@@ -9,12 +9,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tea_llm.actions import ACTIONS
-from tea_llm.errors import ConfigError
+from tea_llm.actions._request import parameter_problem
+from tea_llm.errors import ModelNotFoundError
+from tea_llm.paths import explicit_model_path, missing_models
 from tea_llm.settings import LlmSettings
 from tea_llm.workflow.document import Map, read
 from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
 from tea_llm.workflow.model import END, START, Code, Edge, Node, Plan, branch_of
-from tea_llm.workflow.templates import Renderer, TemplateSyntaxError, compile_condition, compile_value, constant
+from tea_llm.workflow.templates import (
+    Renderer,
+    TemplateSyntaxError,
+    compile_condition,
+    compile_value,
+    constant,
+    is_constant,
+)
 
 __all__ = ["plan_of"]
 
@@ -29,7 +38,9 @@ _CONDITIONS = frozenset({"condition", "if", "when"})
 _TYPES: dict[str, type] = {"list": list, "str": str, "int": int, "float": float, "bool": bool, "dict": dict}
 
 
-def plan_of(text: str, source: str, *, allow_code: bool, extra_actions: Iterable[str] = ()) -> Plan:
+def plan_of(
+    text: str, source: str, *, allow_code: bool, extra_actions: Iterable[str] = (), looks_for_files: bool = False
+) -> Plan:
     """Reads and checks a workflow.
 
     Args:
@@ -37,19 +48,23 @@ def plan_of(text: str, source: str, *, allow_code: bool, extra_actions: Iterable
         source: the file's name, for errors.
         allow_code: whether ``run`` blocks may be there.
         extra_actions: names of actions that the caller brings along.
+        looks_for_files: whether a model file that is named must be there.
 
     Raises:
         WorkflowError: all that is wrong with it.
     """
-    return _Reader(read(text, source), source, allow_code, frozenset(extra_actions)).plan()
+    return _Reader(read(text, source), source, allow_code, frozenset(extra_actions), looks_for_files).plan()
 
 
 class _Reader:
-    def __init__(self, document: Map, source: str, allow_code: bool, extra_actions: frozenset[str]) -> None:
+    def __init__(
+        self, document: Map, source: str, allow_code: bool, extra_actions: frozenset[str], looks_for_files: bool
+    ) -> None:
         self._document = document
         self._source = source
         self._allow_code = allow_code
         self._extra_actions = extra_actions
+        self._looks_for_files = looks_for_files
         self._problems: list[Problem] = []
         self._nodes: dict[str, Node] = {}
 
@@ -104,10 +119,16 @@ class _Reader:
 
     def _settings(self) -> Map:
         settings = self._mapping("settings")
-        try:
-            LlmSettings.parse(settings)
-        except ConfigError as error:
-            self._report(settings.line_of("llm"), str(error))
+        llm = settings.get("llm")
+        problems = LlmSettings.problems(settings)
+        for key, message in problems.items():
+            place = llm if isinstance(llm, Map) and key in llm else settings
+            self._report(place.line_of(key), message)
+        if self._looks_for_files and not problems:
+            parsed = LlmSettings.parse(settings)
+            for message in missing_models(parsed, stops=False) if parsed.backend != "api" else ():
+                place = llm if isinstance(llm, Map) and message.startswith("settings") else Map()
+                self._report(place.line_of("model_path"), message)
         return settings
 
     def _schema(self) -> dict[str, type]:
@@ -183,15 +204,28 @@ class _Reader:
             self._report(given.line_of(key), f"node {name!r}: {key} must be a mapping, not {_kind(params)}")
             return constant({})
         known = ACTIONS.get(_plain_name(action))
-        for param in params if known else ():
+        for param, value in params.items() if known else ():
             if known and param not in known.parameters:
                 near = _near(param, known.parameters)
                 self._report(params.line_of(param), f"node {name!r}: {action} has no parameter {param!r}{near}")
+            elif value is not None and is_constant(value) and (param, action) != ("tools", "llm.tools"):
+                problem = parameter_problem(param, value) or self._file_problem(param, value)
+                if problem:
+                    self._report(params.line_of(param), f"node {name!r}, {key}.{param}: {problem}")
         renderers = {
             param: self._compiled(value, params.line_of_text(param), f"{key}.{param}", name)
             for param, value in params.items()
         }
         return lambda variables: {param: render(variables) for param, render in renderers.items()}
+
+    def _file_problem(self, param: str, value: object) -> str | None:
+        if not self._looks_for_files or param != "model_path":
+            return None
+        try:
+            explicit_model_path(str(value))
+        except ModelNotFoundError as error:
+            return str(error)
+        return None
 
     def _output(self, name: str, given: Map) -> tuple[str | None, dict[str, Renderer] | None]:
         key = "outputs" if "outputs" in given else "output"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tea_llm.backends.base import LlmBackend
 
-__all__ = ["Workflow", "load", "loads"]
+__all__ = ["Workflow", "check", "load", "loads"]
 
 _MAX_STEPS = 100
 
@@ -180,14 +180,9 @@ def load(
     Raises:
         WorkflowError: every problem of the file, with its line.
     """
-    source = os.fspath(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkflowError(source, [Problem(1, str(error))]) from error
     return loads(
-        text,
-        source=source,
+        _text_of(path),
+        source=os.fspath(path),
         allow_code=allow_code,
         actions=actions,
         model_path=model_path,
@@ -195,6 +190,25 @@ def load(
         llm=llm,
         on_token=on_token,
     )
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """What ``tea-llm validate`` does: as ``load`` with code allowed, and model files that are named must be there.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        WorkflowError: every problem of the file, with its line.
+    """
+    plan_of(_text_of(path), os.fspath(path), allow_code=True, looks_for_files=True)
+
+
+def _text_of(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkflowError(os.fspath(path), [Problem(1, str(error))]) from error
 
 
 def loads(

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["Renderer", "TemplateSyntaxError", "compile_condition", "compile_value", "constant"]
+__all__ = ["Renderer", "TemplateSyntaxError", "compile_condition", "compile_value", "constant", "is_constant"]
 
 Renderer = Callable[[Mapping[str, Any]], Any]
 """Gives a value from the variables of a template. What it raises is a ``jinja2.TemplateError``, or the value's own."""
@@ -62,6 +62,15 @@ def compile_value(value: Any, names: Collection[str]) -> Renderer:
     return constant(value)
 
 
+def is_constant(value: Any) -> bool:
+    """Whether a value of a file holds no template: it will be what it is."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in ("{{", "{%", "{#"))
+    if isinstance(value, Mapping):
+        return all(map(is_constant, value.values()))
+    return not isinstance(value, list) or all(map(is_constant, value))
+
+
 def compile_condition(source: str, names: Collection[str]) -> Renderer:
     """A renderer for a condition, with braces or without, that gives True or False.
 
@@ -86,7 +95,7 @@ def _check_names(source: str, names: Collection[str]) -> None:
 
 
 def _compile_text(source: str, names: Collection[str]) -> Renderer:
-    if not any(mark in source for mark in ("{{", "{%", "{#")):
+    if is_constant(source):
         return constant(source)
     _check_names(source, names)
     expression = _lone_expression(source)
