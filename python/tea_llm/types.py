@@ -80,11 +80,13 @@ class ToolCall:
         id: names this call in the ``tool_call_id`` of the message that answers it.
         name: of the function.
         arguments: by parameter name.
+        problems: why the arguments do not fit the function's parameters; empty: they do. The log has them, too.
     """
 
     id: str
     name: str
     arguments: dict[str, Any]
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

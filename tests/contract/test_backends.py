@@ -355,6 +355,22 @@ def test_a_form_ends_the_answer_and_not_a_hundred_tokens(llm: LlmBackend) -> Non
     assert llm.chat(HI, ignore_eos=True).tokens_used == 100  # free text
 
 
+def test_what_is_wrong_with_a_call_is_said(llm: LlmBackend, caplog: pytest.LogCaptureFixture) -> None:
+    number = {"enum": [1, 2], "not": {"type": "integer"}}  # no grammar enforces "not"
+    parameters = {"type": "object", "properties": {"n": number}, "required": ["n"]}
+    tools = [{"type": "function", "function": {"name": "count", "parameters": parameters}}]
+    options: dict[str, Any] = {"tools": tools, "tool_choice": "required", "temperature": 0, "max_tokens": 300}
+    with llm.stream_chat(HI, **options) as stream:
+        chunks = list(stream)
+    for call in (*stream.result.tool_calls, *chunks[-1].tool_calls):
+        assert call.arguments["n"] in (1, 2)
+        assert call.problems == (f"n: {call.arguments['n']} is what is not allowed",)
+    warnings = [record for record in caplog.records if "does not fit its parameters: n: " in record.getMessage()]
+    assert len(warnings) >= len(stream.result.tool_calls) > 0
+    number.pop("not")
+    assert [call.problems for call in llm.chat(HI, **options).tool_calls] == [()] * len(stream.result.tool_calls)
+
+
 def test_calls_are_streamed(llm: LlmBackend) -> None:
     parameters = {"type": "object", "properties": {"n": {"enum": [1, 2, 3]}}, "required": ["n"]}
     tools = [{"type": "function", "function": {"name": "count", "parameters": parameters}}]

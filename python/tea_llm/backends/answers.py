@@ -14,6 +14,7 @@ from tea_llm._native import _core
 from tea_llm.backends.options import GenerationOptions
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.chat.answer_reader import AnswerReader, CallIds
+from tea_llm.chat.checked_calls import with_problems
 from tea_llm.errors import LlmError
 from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, TokenLogprob, ToolCall, Usage
 
@@ -56,6 +57,7 @@ class LocalAnswer:
         self._read: deque[StreamChunk] = deque()
         self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
         self._mailbox: _core.Mailbox | None = None
+        self._is_checked = False  # the log knows the problems of calls
 
     def wait(self) -> LlmCallResult:
         """The result, when all of it is there. Ctrl-C ends the requests."""
@@ -176,6 +178,8 @@ class LocalAnswer:
         )
         if len(choices) > 1:
             whole = replace(whole, choices=choices)
+        whole = with_problems(whole, self._options.tools, is_logged=self._is_checked)
+        self._is_checked = True
         form = self._options.response_format
         return whole if form is None else form.read(whole)
 

@@ -16,6 +16,7 @@ from tea_llm.backends.options import LOCAL_ONLY, GenerationOptions, split_params
 from tea_llm.backends.portal import Future, Portal
 from tea_llm.backends.protocol import Answer, completion_body, parse_answer, raw_body, wire_messages
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.chat.checked_calls import with_problems
 from tea_llm.errors import (
     ApiError,
     ApiResponseError,
@@ -57,9 +58,11 @@ class _Request:
     given: Mapping[str, object]  # the caller's options
     prompt: str | list[int] | None = None
     form: ResponseFormat | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
 
     def read(self, result: LlmCallResult) -> LlmCallResult:
-        """The result, with what its form makes of it."""
+        """The result, with what its form makes of it, and the problems of its calls."""
+        result = with_problems(result, self.tools)
         return result if self.form is None else self.form.read(result)
 
 
@@ -223,8 +226,9 @@ class ApiLlmBackend(LlmBackend):
     def _chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _Request:
         checked = self._checked(options)
         body = completion_body(self._endpoint.model, checked, options) | {"messages": wire_messages(messages)}
-        form = checked.response_format
-        return _Request(self._endpoint.adapt(body, options), checked.timeout or self._timeout, options, form=form)
+        timeout = checked.timeout or self._timeout
+        body = self._endpoint.adapt(body, options)
+        return _Request(body, timeout, options, form=checked.response_format, tools=checked.tools)
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)

@@ -235,7 +235,7 @@ class _Writer:
     def _hold_object(self, prefix: str, tags: Sequence[int], signature: Parameters, spelling: type[Rules]) -> None:
         """Arguments that are one object."""
         gbnf = self._attempt(lambda: signature.object_gbnf(spelling))
-        gbnf = gbnf or schema_to_gbnf({"type": "object"}, spelling=spelling)
+        gbnf = gbnf or signature.loose_gbnf(spelling)
         self._rules.append(prefixed(gbnf, f"{prefix}-arguments-"))
         for tag in tags:
             child = self._nodes[tag]["child"]

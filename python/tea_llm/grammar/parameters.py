@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tea_llm.errors import GrammarError
-from tea_llm.grammar.keywords import KNOWN, TYPES
+from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, TYPES
 from tea_llm.grammar.rules import Rules
 from tea_llm.grammar.schema import schema_to_gbnf
 from tea_llm.grammar.texts import alternatives, kinds_of
@@ -72,6 +73,23 @@ class Parameters:
             GrammarError: it cannot enforce the schema.
         """
         return schema_to_gbnf({"type": "object", **self.document}, spelling=spelling)
+
+    def loose_gbnf(self, spelling: type[Rules] = Rules) -> str:
+        """As ``object_gbnf``, of a schema that says less: what a grammar can enforce."""
+        properties = {parameter.name: self._loose(parameter.schema, spelling) for parameter in self.all}
+        required = [parameter.name for parameter in self.all if parameter.is_required]
+        schema = {"type": "object", "properties": properties, "required": required}
+        return schema_to_gbnf(schema, self.document, spelling=spelling)
+
+    def _loose(self, schema: Any, spelling: type[Rules]) -> Any:
+        less = schema
+        if isinstance(schema, Mapping):
+            less = {key: value for key, value in schema.items() if key not in NOT_ENFORCED}
+        for one in (schema, less):
+            with suppress(GrammarError):
+                schema_to_gbnf(one, self.document, spelling=spelling)
+                return one
+        return True
 
     def _found(self) -> list[Parameter]:
         try:
