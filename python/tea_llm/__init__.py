@@ -133,8 +133,19 @@ _LATER = {
 """Imported when it is asked for: asyncio, which most of it needs, takes longer to import than all the rest."""
 
 
+_MODULES = frozenset({"actions", "hub", "testing", "workflow"})
+"""Public modules, for ``import tea_llm; tea_llm.hub.pull(...)``."""
+
+
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"tea_llm.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_LATER[name]), name)
     return value
+
+
+def __dir__() -> list[str]:
+    # Without the modules: help() imports what it finds here, and workflows need packages that may not be there.
+    return sorted({*globals(), *_LATER})

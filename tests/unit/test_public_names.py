@@ -11,6 +11,7 @@ from typing import get_type_hints
 import pytest
 
 import tea_llm
+from support.process import run_python
 from tea_llm import _core, errors, types
 from tea_llm.backends.options import OPTIONS, GenerationOptions, Options
 
@@ -25,6 +26,27 @@ def test_all_is_sorted_and_there() -> None:
     assert tea_llm.__all__ == sorted(set(tea_llm.__all__))
     for name in tea_llm.__all__:
         assert hasattr(tea_llm, name), name
+
+
+@pytest.mark.parametrize("name", ["actions", "hub", "testing", "workflow"])
+def test_a_public_module_is_there_without_its_own_import(name: str) -> None:
+    child = run_python(f"import tea_llm; print(tea_llm.{name}.__name__, 'asyncio' in dir(tea_llm))")
+    assert (child.stdout.split(), child.stderr) == ([f"tea_llm.{name}", "False"], "")
+
+
+def test_names_that_are_imported_later_are_listed() -> None:
+    child = run_python("""
+        import sys
+        import tea_llm
+        assert set(tea_llm.__all__) <= set(dir(tea_llm))
+        assert "tea_llm.backends.select" not in sys.modules
+        import pydoc
+        page = pydoc.plain(pydoc.render_doc(tea_llm))
+        for name in ("create_llm_backend", "quantize", "ApiLlmBackend", "load"):
+            assert name + "(" in page or "class " + name in page, name
+        print("all there")
+    """)
+    assert (child.stdout, child.stderr) == ("all there\n", "")
 
 
 def test_every_error_is_public_drawn_and_an_llm_error() -> None:

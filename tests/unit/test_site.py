@@ -12,6 +12,7 @@ import yaml
 
 import tea_llm
 from support.cli_page import PAGE, cli_page
+from support.prose import code_in, problem_with
 from tea_llm.backends.options import Options
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,40 @@ def test_every_public_name_is_in_the_reference() -> None:
         value = getattr(tea_llm, name)
         is_error = isinstance(value, type) and issubclass(value, Exception)
         assert is_error or f"tea_llm.{name}" in shown, name
+
+
+PROSE = [ROOT / "README.md", *(page for page in sorted(DOCS.glob("*.md")) if page.name != "architecture.md")]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_code_in_the_text_names_what_there_is(page: Path) -> None:
+    problems = {code: problem for code in code_in(page.read_text()) if (problem := problem_with(code))}
+    assert problems == {}
+
+
+def test_code_in_the_text_is_looked_at() -> None:
+    assert sum(problem_with(code) is None for page in PROSE for code in code_in(page.read_text())) > 500
+    assert list(code_in("a `b` c\n```python\n`d`\n```\n`e.f`")) == ["b", "e.f"]
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("tea_llm.hub.pul('x')", "has no 'pul'"),
+        ("llm.info.kernel", "llm.info has no 'kernel'"),
+        ("stats().thread", "has no 'thread'"),
+        ("result.usage.cached", "has no 'cached'"),
+        ("load(n_ctxx=1)", "load does not take n_ctxx"),
+        ("llm.chat(messages, topk=1)", "does not take topk"),
+        ("embed(text, normalise=True)", "does not take normalise"),
+        ("AnwserCutError", "there is no AnwserCutError"),
+        ("GenerationTimeoutError.partly", "has no 'partly'"),
+        ("unload()", "there is no function 'unload'"),
+        ("await flow.brun(state)", "has no 'brun'"),
+    ],
+)
+def test_a_name_that_is_wrong_is_found(code: str, problem: str) -> None:
+    assert problem in str(problem_with(code))
 
 
 def test_the_page_of_the_command_line_is_the_commands_own() -> None:
