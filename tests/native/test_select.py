@@ -170,6 +170,12 @@ def test_auto_without_anything_names_both_ways(home: Path) -> None:
     assert "OPENAI_API_KEY" in str(caught.value)
 
 
+def test_auto_with_a_key_alone_asks_for_the_default_model(home: Path, server: OpenAiServer) -> None:
+    with create_llm_backend({"llm": {"api_key": "k", "api_url": server.url}}) as llm:
+        assert llm.chat(HI, **GREEDY).backend == "api"
+    assert server.requests[-1].body["model"] == "gpt-4o-mini"
+
+
 def test_never_is_never(home: Path, server: OpenAiServer) -> None:
     with pytest.raises(ConfigError, match="no model file found"):
         create_llm_backend(settings(fallback="never", api_url=server.url, model="m"))
@@ -198,6 +204,13 @@ def test_a_request_goes_to_the_api_only_where_that_is_wanted(model: Path, server
         ):
             assert result.backend == "api"
             assert (result.fallback_reason or "").startswith("ContextOverflowError: ")
+        for ask in (  # the API has no grammars: it is the local model's failure that is told
+            lambda: llm.call(text, grammar='root ::= "x"'),
+            lambda: list(llm.stream(text, grammar='root ::= "x"')),
+            lambda: asyncio.run(llm.acall(text, grammar='root ::= "x"')),
+        ):
+            with pytest.raises(ContextOverflowError):
+                ask()
         tokens = [5] * 300
         with pytest.raises(ContextOverflowError):  # ids of one vocabulary mean nothing to another model
             llm.call(tokens)

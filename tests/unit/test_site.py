@@ -13,7 +13,7 @@ import yaml
 import tea_llm
 from support.cli_page import PAGE, cli_page
 from support.prose import code_in, problem_with
-from tea_llm.backends.options import Options
+from tea_llm.backends.options import SAMPLING, Options
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -78,6 +78,11 @@ def test_a_name_that_is_wrong_is_found(code: str, problem: str) -> None:
 
 def test_the_page_of_the_command_line_is_the_commands_own() -> None:
     assert PAGE.read_text(encoding="utf-8") == cli_page(), "python tests/support/cli_page.py writes it anew"
+
+
+def test_the_page_of_sampling_names_every_option_of_it() -> None:
+    named = set(re.findall(r"`(\w+)`", (DOCS / "sampling.md").read_text()))
+    assert {*SAMPLING, "logit_bias", "seed"} <= named
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
@@ -158,26 +159,28 @@ class FallbackBackend(LlmBackend):
     def _result(
         self, ask: Callable[[LlmBackend, Options], LlmCallResult], options: Options, *, is_text: bool = True
     ) -> LlmCallResult:
-        reason = self._reason
+        reason, failure = self._reason, None
         for_api = _ApiOptions(options, had_local=self._local is not None)
         if self._local is not None:
             try:
                 return ask(self._local, options)
             except InferenceError as error:
-                reason = _reason_to_fall_back(error, is_text=is_text)
-        return replace(ask(self._api, for_api.now()), fallback_reason=reason)
+                reason, failure = _reason_to_fall_back(error, is_text=is_text), error
+        with _in_place_of(failure):
+            return replace(ask(self._api, for_api.now()), fallback_reason=reason)
 
     async def _aresult(
         self, ask: Callable[[LlmBackend, Options], Awaitable[LlmCallResult]], options: Options, *, is_text: bool = True
     ) -> LlmCallResult:
-        reason = self._reason
+        reason, failure = self._reason, None
         for_api = _ApiOptions(options, had_local=self._local is not None)
         if self._local is not None:
             try:
                 return await ask(self._local, options)
             except InferenceError as error:
-                reason = _reason_to_fall_back(error, is_text=is_text)
-        return replace(await ask(self._api, for_api.now()), fallback_reason=reason)
+                reason, failure = _reason_to_fall_back(error, is_text=is_text), error
+        with _in_place_of(failure):
+            return replace(await ask(self._api, for_api.now()), fallback_reason=reason)
 
 
 class _ApiOptions:
@@ -230,14 +233,15 @@ class _Choice(Generic[_Stream]):
         self.reason: str | None = owner._reason
         self.has_text = False
         self.stream: _Stream
-        if owner._local is not None:
-            try:
-                self.stream = ask(owner._local, options)
-                self.reason = None
-                return
-            except InferenceError as error:
-                self.reason = _reason_to_fall_back(error, is_text=is_text)
-        self.stream = ask(owner._api, self._for_api.now())
+        if owner._local is None:
+            self.stream = self._ask_api(None)
+            return
+        try:
+            self.stream = ask(owner._local, options)
+            self.reason = None
+        except InferenceError as error:
+            self.reason = _reason_to_fall_back(error, is_text=is_text)
+            self.stream = self._ask_api(error)
 
     def cancel(self) -> None:
         self._is_cancelled = True
@@ -247,6 +251,10 @@ class _Choice(Generic[_Stream]):
         """The result with the reason why the API gave it; a local model's own reason stays."""
         return result if self.reason is None else replace(result, fallback_reason=self.reason)
 
+    def _ask_api(self, failure: InferenceError | None) -> _Stream:
+        with _in_place_of(failure):
+            return self._ask(self._owner._api, self._for_api.now())
+
     def fall_back(self, error: InferenceError) -> None:
         """Goes on with the API. Raises the error again when text was delivered, or the API is what failed."""
         if self.has_text or self.reason is not None:
@@ -254,7 +262,7 @@ class _Choice(Generic[_Stream]):
         if self._is_cancelled:
             raise GenerationCancelledError("the request was cancelled") from error
         self.reason = _reason_to_fall_back(error, is_text=self._is_text)
-        self.stream = self._ask(self._owner._api, self._for_api.now())
+        self.stream = self._ask_api(error)
         if self._is_cancelled:  # meanwhile
             self.stream.cancel()
 
@@ -297,6 +305,17 @@ class _AsyncAnswer(_Choice[AsyncTextStream]):
             self.fall_back(error)
             result = await self.stream.result()
         return self.explained(result)
+
+
+@contextmanager
+def _in_place_of(failure: InferenceError | None) -> Iterator[None]:
+    """Asks the API. Where it cannot take the options (a grammar, say), the local model's failure is what is raised."""
+    try:
+        yield
+    except ValueError as refusal:
+        if failure is None:
+            raise
+        raise failure from refusal
 
 
 def _again(messages: Iterable[Message]) -> Iterable[Message]:

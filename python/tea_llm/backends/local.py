@@ -344,7 +344,7 @@ class LocalLlmBackend(LlmBackend):
         self._embedder.close()
         forward_native_log()
 
-    def with_reason(self, reason: str) -> LocalLlmBackend:
+    def _with_reason(self, reason: str) -> LocalLlmBackend:
         """The same loaded model, whose results and ``info`` say why it answers instead of another one.
 
         Args:

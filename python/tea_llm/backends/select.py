@@ -198,7 +198,7 @@ def _local(settings: LlmSettings, path: Path, load_model: _Loader, missing: str)
     arguments = {name: value for name in names if (value := getattr(settings, name)) not in (None, "auto")}
     local = load_model(path, arguments)
     if missing:
-        local = local.with_reason(missing)  # others may share it who wanted this one
+        local = local._with_reason(missing)  # others may share it who wanted this one
     return local if api is None else FallbackBackend(local, api)
 
 
