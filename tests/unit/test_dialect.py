@@ -13,6 +13,7 @@ import pytest
 
 from support.templates import NAMES, NOW, Messages, attempt, chat, compiled, source_of
 from tea_llm import TemplateError
+from tea_llm.chat.functions import FunctionTool
 from tea_llm.chat.prompt import ChatPrompt
 
 SMOL_VLM = (  # HuggingFaceTB/SmolVLM-Instruct
@@ -107,11 +108,31 @@ def test_description_and_parameters_of_a_tool_are_optional(name: str, more: dict
         assert all(text in got for text in [*texts, *(message["content"] for message in talk)])
 
 
+@files
+def test_descriptions_of_a_tools_parameters_are_optional(name: str) -> None:
+    def tool9name(place: str, days: list[int], top: int | None = None) -> None:
+        pass
+
+    got = render(source_of(name), chat("user: hi9"), [FunctionTool(tool9name).definition])
+    assert all(text in got for text in ("tool9name", "place", "days", "top", "hi9"))
+
+
+@pytest.mark.parametrize("properties", [None, [], [1], {"a": True}, {"a": None}])
+@pytest.mark.parametrize("name", ["ByteDance-Seed-OSS", "CohereForAI-c4ai-command-r-plus-tool_use"])
+def test_schemas_that_are_none_are_the_templates_matter(name: str, properties: object) -> None:
+    given = [tool(parameters={"type": "object", "properties": properties})]
+    got = attempt(lambda: render(source_of(name), chat("user: hi"), given))
+    assert isinstance(got, (str, TemplateError))
+
+
 def test_tools_are_completed_as_llama_server_does() -> None:
     got = render("{{ tools | tojson }}{{ messages[0].content }}", chat("user: hi"), [tool(strict=True)])
     parameters = {"type": "object", "properties": {}}
     function = {"name": "tool9name", "description": "", "strict": True, "parameters": parameters}
     assert json.loads(got.removesuffix("hi")) == [{"type": "function", "function": function}]
+    given = [tool(description="d", parameters={"type": "object"})]
+    got = render("{{ tools | tojson }}{{ messages[0].content }}", chat("user: hi"), given)
+    assert json.loads(got.removesuffix("hi")) == given
 
 
 @files

@@ -54,7 +54,7 @@ class Dialect:
             adapted = [self._called(message) for message in messages]
             if any(len(message.get("tool_calls", ())) > 1 for message in adapted) and not self._takes_several_calls:
                 adapted = _one_by_one(adapted)
-            given = [_complete(tool) for tool in tools] or self._no_tools
+            given = [self._complete(tool) for tool in tools] or self._no_tools
         else:
             adapted = describe_tools(messages, tools)
         for message in adapted:
@@ -73,6 +73,19 @@ class Dialect:
             put = _json_call if self._wants_json else parsed_call
             message["tool_calls"] = list(map(put, message["tool_calls"]))
         return message
+
+    def _complete(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        """A tool with a description and parameters, and with those of its parameters if the template wants them."""
+        function = {key: value for key, value in tool["function"].items() if value is not None}
+        parameters = function.get("parameters") or _NO_PARAMETERS
+        properties = parameters.get("properties", {})
+        if parameters.get("type") == "object" and isinstance(properties, Mapping) and self._wants_full_schemas:
+            described = {
+                name: {"description": "", **schema} if isinstance(schema, Mapping) else schema
+                for name, schema in properties.items()
+            }
+            parameters = {**parameters, "properties": described}
+        return {**tool, "function": {"name": "", "description": "", **function, "parameters": parameters}}
 
     def _content(self, message: Mapping[str, Any]) -> str | list[dict[str, str]]:
         """The content as a text or as parts, whichever the template takes; as it is given where it takes both."""
@@ -99,6 +112,12 @@ class Dialect:
     @cached_property
     def _takes_developer(self) -> bool:
         return self.takes_text("developer") or self.takes_parts("developer")
+
+    @cached_property
+    def _wants_full_schemas(self) -> bool:
+        """Whether the template fails with an object without ``properties`` or a property without a description."""
+        sparse = ({"type": "object"}, {"type": "object", "properties": {"a": {"type": "string"}}})
+        return not all(self._rendered([_USER], [_tool(parameters)]) for parameters in sparse)
 
     @cached_property
     def _wants_json(self) -> bool:
@@ -134,8 +153,7 @@ class Dialect:
         calls = [_call(index, given) for index, given in enumerate(arguments)]
         asked = {"role": "assistant", "content": text, "tool_calls": calls}
         given = [{"role": "tool", "tool_call_id": call["id"], "name": "probe", "content": "7"} for call in calls]
-        tool = _complete({"type": "function", "function": {"name": "probe"}})
-        return self._rendered([_USER, asked, *given, _ANSWER, _USER], [tool])
+        return self._rendered([_USER, asked, *given, _ANSWER, _USER], [_tool(_NO_PARAMETERS)])
 
     def _rendered(self, messages: Messages, tools: Sequence[Mapping[str, Any]] | None = ()) -> str:
         """The prompt; empty where the template fails."""
@@ -145,15 +163,6 @@ class Dialect:
             return self.template.render_text(messages, tools=tools)
         except TemplateError:
             return ""
-
-
-def _complete(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool with a description and parameters, which may be left out and templates do not expect to be."""
-    given = {key: value for key, value in tool["function"].items() if value is not None}
-    parameters = given.get("parameters") or _NO_PARAMETERS
-    if parameters.get("type") == "object":
-        parameters = {**_NO_PARAMETERS, **parameters}
-    return {**tool, "function": {"name": given["name"], "description": "", **given, "parameters": parameters}}
 
 
 def _json_call(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,6 +205,10 @@ def _merged(messages: Messages) -> Messages:
         first = {**rest[0], "content": f"{text_of(first['content'])}\n{text_of(rest[0]['content'])}"}
         rest = rest[1:]
     return [{**first, "role": "user"} if first["role"] == "system" else first, *rest]
+
+
+def _tool(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "probe", "description": "", "parameters": parameters}}
 
 
 def _call(index: int, arguments: object) -> dict[str, Any]:
