@@ -190,10 +190,11 @@ class _Parsed:
         @property
         def parsed(self):
             if isinstance(self._parsed, _CutOff):
-                reason = {"length": "max_tokens or the context is used up"}.get(self.finish_reason, self.finish_reason)
+                is_limit = self.finish_reason == "length"
+                reason = "max_tokens or the context is used up, raise one of them" if is_limit else self.finish_reason
                 raise AnswerCutError(
-                    f"the answer was cut off ({reason}) before it was a whole value: it ends with "
-                    f"{self.content[-40:]!r}. Raise or leave out max_tokens",
+                    f"the answer was cut off before it was a whole value ({reason}): it ends with "
+                    f"{self.content[-40:]!r}",
                     self.content,
                 )
             return self._parsed

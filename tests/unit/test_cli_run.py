@@ -134,6 +134,10 @@ nodes:
       backend: remote
       stop: ["{{ state.q }}", 5]
       top_p: "{{ state.p }}"
+      max_retries: -1
+  - name: b
+    action: llm.embed
+    params: {text: x, truncate: middle}
 """
 
 
@@ -142,10 +146,18 @@ def test_validate_says_all_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureF
     bad.write_text(WRONG)
     assert cli.main(["validate", str(bad)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line.removeprefix(f"{bad}:").partition(": ")[0] for line in lines] == ["4", "5", "11", "12", "13"]
-    for line, text in zip(
-        lines, ["backend='remote'", "n_ctx", "temperature", "max_tokens=-3", "'remote'"], strict=True
-    ):
+    wrong = {
+        4: "backend='remote'",
+        5: "n_ctx must be an integer",
+        11: "temperature must be a number",
+        12: "max_tokens=-3",
+        13: "'remote'",
+        16: "max_retries=-1",
+        19: "truncate='middle'",
+    }
+    assert len(lines) == len(wrong)
+    for line, (number, text) in zip(lines, wrong.items(), strict=True):
+        assert line.startswith(f"{bad}:{number}: ")
         assert text in line
 
 

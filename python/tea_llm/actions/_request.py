@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tea_llm._check import check_float
 from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.options import OPTIONS as GENERATION_OPTIONS
 from tea_llm.backends.select import get_llm_backend
+from tea_llm.backends.vectors import EmbedOptions
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings
 
@@ -40,6 +42,9 @@ _INTEGERS = frozenset({"max_tokens", "seed", "top_k", "max_retries", "max_tool_r
 _NUMBERS = frozenset(
     {"base_delay", "frequency_penalty", "max_delay", "min_p", "presence_penalty", "temperature", "timeout", "top_p"}
 )
+
+_AMOUNTS = frozenset({"base_delay", "max_delay", "max_retries", "max_tool_rounds"})
+_EMBED_OPTIONS = frozenset({"dimensions", "normalize", "truncate"})
 
 
 class ActionError(Exception):
@@ -125,11 +130,15 @@ class Request:
 
 
 def parameter_problem(name: str, value: object) -> str | None:
-    """What is wrong with the value of an option or a setting that a file gives; None: nothing, or it is neither."""
+    """What is wrong with a parameter's value that a file gives; None: nothing, or it can be anything."""
     try:
         given = _converted(name, value)
         if name in OPTIONS:
             GENERATION_OPTIONS[name].check(name, given)
+        elif name in _EMBED_OPTIONS:
+            EmbedOptions.checked({name: given})
+        elif name in _AMOUNTS:
+            check_float(name, given, 0, 1e9)
     except (ActionError, TypeError, ValueError) as error:
         return str(error)
     if name in SETTINGS:
