@@ -30,6 +30,7 @@ def _no_model_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds a model that only this machine's environment names."""
     monkeypatch.delenv("TEA_MODEL_PATH", raising=False)
     monkeypatch.delenv("APPDIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
 
 @pytest.fixture

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 
-__all__ = ["MOST_CTX", "MOST_SEQUENCES", "MOST_THREADS", "check_flag", "check_float", "check_int", "check_text"]
+__all__ = [
+    "MOST_CTX",
+    "MOST_SEQUENCES",
+    "MOST_THREADS",
+    "check_flag",
+    "check_float",
+    "check_int",
+    "check_path",
+    "check_text",
+]
 
 # The engine's limits: ``load`` raises ValueError beyond them, ``settings.llm`` ConfigError.
 MOST_CTX = 2**31 - 257
@@ -51,3 +61,12 @@ def check_text(name: str, value: object) -> str:
             "which no text can hold"
         ) from None
     return value
+
+
+def check_path(name: str, value: object) -> str:
+    """``value``, a string or a path, as a string."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        hint = "; os.fsdecode() makes a string of bytes" if isinstance(path, bytes) else ""
+        raise TypeError(f"{name} must be a string or a pathlib.Path, not {type(path).__name__} ({value!r}){hint}")
+    return path

@@ -18,7 +18,7 @@ from typing import Any
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm._version import __version__
 from tea_llm.errors import ConfigError, LlmError, ModelNotFoundError
-from tea_llm.paths import missing_models, models_dir, resolve_model_path, search_dirs, searched_places
+from tea_llm.paths import found_models, missing_models, models_dir, resolve_model_path, searched_places
 from tea_llm.providers import resolve
 from tea_llm.settings import LlmSettings
 
@@ -191,13 +191,7 @@ def _check_model(settings: LlmSettings) -> Check:
         path = resolve_model_path(settings)
     except ModelNotFoundError:  # strict settings
         path = None
-    files = [
-        str(file)
-        for directory in search_dirs()
-        if directory.is_dir()
-        for file in sorted(directory.glob("*.gguf"))
-        if file.is_file()
-    ]
+    files = [str(file) for file in found_models()]
     facts = {"path": None if path is None else str(path), "searched": searched_places(settings), "files": files}
     if path is None:
         problem = "no model file and no API: tea-llm pull smollm2-135m gets the small default model"

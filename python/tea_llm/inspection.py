@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +14,13 @@ from typing import Any
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.errors import LlmError, ModelNotFoundError
-from tea_llm.paths import explicit_model_path
+from tea_llm.paths import explicit_model_path, model_files
 
 __all__ = ["MemoryEstimate", "ModelFile", "inspect_model"]
 
 logger = logging.getLogger("tea_llm")
 
 _CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _EMBEDDING_ARCHITECTURES = ("bert", "nomic-bert", "jina-bert", "modern-bert", "neo-bert", "eurobert")
 
 
@@ -115,9 +113,8 @@ def inspect_model(
     for name, number in (("n_ctx", n_ctx), ("n_parallel", n_parallel)):
         if number < 1:
             raise ValueError(f"{name}={number} must be 1 or more")
-    files = _parts(explicit_model_path(path))
     try:
-        contents = [_core.read_gguf(os.fsencode(file)) for file in files]
+        files, contents = _parts(explicit_model_path(path))
     finally:
         forward_native_log()
     metadata = contents[0][0]
@@ -149,16 +146,15 @@ def inspect_model(
     return replace(bare, uses=uses, memory=memory)
 
 
-def _parts(first: Path) -> list[Path]:
-    match = _PART.search(first.name)
-    if match is None:
-        return [first]
-    stem = first.name[: match.start()]
-    files = [first.with_name(f"{stem}-{i:05d}-of-{match[2]}.gguf") for i in range(1, int(match[2]) + 1)]
+def _parts(given: Path) -> tuple[list[Path], list[Any]]:
+    """A model's files, and what is in each. (Any of several may be given.)"""
+    content = _core.read_gguf(os.fsencode(given))
+    n_files = content[0].get("split.count", 1)
+    files = model_files(given, n_files if isinstance(n_files, int) else 1)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise ModelNotFoundError(f"{first} is one of {len(files)} parts, and {', '.join(missing)} is not beside it")
-    return files
+        raise ModelNotFoundError(f"{given} is one of {len(files)} parts, and {', '.join(missing)} is not beside it")
+    return files, [content if file == given else _core.read_gguf(os.fsencode(file)) for file in files]
 
 
 def _uses(model: ModelFile) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tea_llm._native import _core
 from tea_llm.backends.local import LocalLlmBackend
 from tea_llm.catalog import get_model_config
 from tea_llm.chat.prompt import ChatPrompt
-from tea_llm.errors import ModelLoadError
+from tea_llm.errors import ModelLoadError, ModelNotFoundError
 from tea_llm.paths import missing_models, model_not_found, resolve_model_path
 
 __all__ = ["load"]
@@ -134,7 +134,10 @@ def load(
     family_format = get_model_config(path).chat_format
     prompt = ChatPrompt(native, chat_format=chat_format, chat_template=chat_template, family_format=family_format)
     missing = missing_models() if model is None else []
-    return LocalLlmBackend(native, engine, prompt, path, seed=seed, fallback_reason="; ".join(missing) or None)
+    try:
+        return LocalLlmBackend(native, engine, prompt, path, seed=seed, fallback_reason="; ".join(missing) or None)
+    except FileNotFoundError as error:
+        raise ModelNotFoundError(f"{error.filename} was removed while it was loaded") from error
 
 
 def _check_name(argument: str, value: object) -> str:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tea_llm._check import check_path
 from tea_llm.catalog import DEFAULT_MODELS
 from tea_llm.errors import ModelNotFoundError
 from tea_llm.settings import LlmSettings
 
 __all__ = [
+    "absolute",
+    "cache_dirs",
     "explicit_model_path",
+    "found_models",
     "missing_models",
+    "model_files",
     "model_not_found",
     "models_dir",
     "resolve_model_path",
@@ -27,15 +33,35 @@ logger = logging.getLogger("tea_llm")
 
 
 def models_dir() -> Path:
-    """Where pulled models are kept: ``~/.cache/tea/models``. It need not exist."""
-    return _expand("~/.cache/tea/models")
+    """Where models are pulled into: the first of ``cache_dirs()``."""
+    return cache_dirs()[0]
+
+
+def cache_dirs() -> list[Path]:
+    """Where pulled models are looked for: ``$XDG_CACHE_HOME/tea/models`` where that is set, ``~/.cache/tea/models``.
+
+    They need not exist. A relative ``XDG_CACHE_HOME`` counts as not set, as its specification says.
+    """
+    xdg = Path(os.environ.get("XDG_CACHE_HOME") or ".")
+    dirs = [xdg / "tea" / "models"] if xdg.is_absolute() else []
+    return list(dict.fromkeys([*dirs, _expand("~/.cache/tea/models")]))
 
 
 def search_dirs() -> list[Path]:
     """The directories that are searched for ``DEFAULT_MODELS``, in order. They need not exist."""
     appdir = os.environ.get("APPDIR")
     bundled = [Path(appdir, "usr", "share", "models")] if appdir else []
-    return [*bundled, models_dir()]
+    return [*bundled, *cache_dirs()]
+
+
+def found_models() -> list[Path]:
+    """The model files in the directories that are searched, in the order of the search."""
+    return [
+        directory / name
+        for directory in search_dirs()
+        for name in _gguf_names(directory)
+        if _problem_with(directory / name) is None
+    ]
 
 
 def resolve_model_path(
@@ -44,16 +70,16 @@ def resolve_model_path(
     """The model file to load; the first that is there wins.
 
     The order is ``explicit``, the environment's ``TEA_MODEL_PATH``, ``settings["llm"]["model_path"]``,
-    ``$APPDIR/usr/share/models`` and ``~/.cache/tea/models``; in the last two the names of ``DEFAULT_MODELS``
-    in order. ``~``, ``$VAR`` and ``${VAR}`` are expanded. A missing file of the second and third is a logged
-    warning. Links are kept as they are.
+    ``$APPDIR/usr/share/models`` and the directories of ``cache_dirs()``; in the last ones the names of
+    ``DEFAULT_MODELS`` in order. ``~``, ``$VAR`` and ``${VAR}`` are expanded. A missing file of the second and third is
+    a logged warning. Links are kept as they are.
 
     Args:
         settings: as ``LlmSettings.parse``; None: nothing set.
         explicit: the path that the caller asked for; None: search.
 
     Returns:
-        The path of a file, or None when there is none in any place.
+        The absolute path of a file, or None when there is none in any place.
 
     Raises:
         ModelNotFoundError: ``explicit`` is not a file, or with ``strict`` one of the second and third.
@@ -72,12 +98,12 @@ def resolve_model_path(
         problem = _problem_with(path)
         if problem is None:
             logger.info("Model from %s: %s", label, path)
-            return path
+            return absolute(path)
         logger.warning("%s", _no_model(label, path, problem))
     for directory in search_dirs():
         for name in DEFAULT_MODELS:
             if _problem_with(directory / name) is None:
-                kind = "cached" if directory == models_dir() else "bundled"
+                kind = "cached" if directory in cache_dirs() else "bundled"
                 logger.info("Found %s model: %s", kind, directory / name)
                 return directory / name
         logger.debug("No default model in %s", directory)
@@ -138,12 +164,13 @@ def model_not_found(settings: Mapping[str, Any] | LlmSettings | None = None) -> 
 
 
 def explicit_model_path(path: str | os.PathLike[str]) -> Path:
-    """``path`` as that of a file that is there; ``~`` and variables are expanded if it is not there as written.
+    """The absolute path of a file that is there; ``~`` and variables are expanded if it is not there as written.
 
     Raises:
         ModelNotFoundError: it is not a file.
+        TypeError: it is not a text or a path.
     """
-    given = os.fspath(path)
+    given = check_path("the model's path", path)
     if not given:
         raise ModelNotFoundError("the model path is empty")
     file = Path(given)
@@ -152,13 +179,35 @@ def explicit_model_path(path: str | os.PathLike[str]) -> Path:
         file = _expand(given)
         problem = _problem_with(file)
     if problem is None:
-        return file
+        return absolute(file)
     if not _is_dir(file):
         raise ModelNotFoundError(f"no model file at {file}: {problem}")
     found = _gguf_names(file)
     if not found:
         raise ModelNotFoundError(f"{file} is a directory without .gguf files: give the path of a model file")
     raise ModelNotFoundError(f"{file} is a directory: give the path of a file in it. It holds {_some(found)}")
+
+
+def model_files(first: Path, n_files: int) -> list[Path]:
+    """The files of a model, of which the first is given.
+
+    Args:
+        first: ``NAME-00001-of-0000N.gguf`` where it is one of several, any name otherwise.
+        n_files: what the file itself says (``split.count``): a whole model may have such a name, too.
+    """
+    match = re.fullmatch(r"(.*)-\d{5}-of-(\d{5})(\.gguf)", first.name, re.IGNORECASE | re.DOTALL)
+    if match is None or n_files <= 1 or int(match[2]) != n_files:
+        return [first]
+    stem, suffix = match[1], match[3]
+    return [first.with_name(f"{stem}-{index:05}-of-{n_files:05}{suffix}") for index in range(1, n_files + 1)]
+
+
+def absolute(path: str | Path) -> Path:
+    """The path of the same file after a ``chdir``, too; links are kept."""
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:  # the working directory was removed
+        return Path(path)
 
 
 def _named_paths(settings: Mapping[str, Any] | LlmSettings | None) -> list[tuple[str, str | None]]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tea_llm import errors
-from tea_llm._check import check_flag, check_int
+from tea_llm._check import check_flag, check_int, check_path
 from tea_llm._files import replacing_by_name
 from tea_llm._native import _core
 from tea_llm.paths import resolve_model_path
@@ -88,7 +88,7 @@ def quantize(
         raise ValueError(f"there is no file type {type!r}: {', '.join(types)}")
     threads = _core.usable_cores() if n_threads is None else check_int("n_threads", n_threads, 1, _MOST_THREADS)
     options = {"type": type, "n_threads": threads, "requantizes": check_flag("allow_requantize", allow_requantize)}
-    path, target = resolve_model_path(explicit=source) or Path(source), Path(target)
+    path, target = resolve_model_path(explicit=source) or Path(source), Path(check_path("target", target))
     if target.exists() and target.samefile(path):
         raise ValueError(f"{target} is the source itself")
     with replacing_by_name(target) as unfinished:

@@ -12,7 +12,7 @@ import pytest
 
 import tea_llm
 from support.malformed import MALFORMED
-from support.tiny_gguf import ARCHS, HYBRIDS
+from support.tiny_gguf import ARCHS, HYBRIDS, write_tiny_model
 from tea_llm import cli
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
 from tea_llm.inspection import inspect_model
@@ -68,12 +68,17 @@ def test_malformed_files_raise_or_are_described(kind: str, tmp_path: Path) -> No
 
 
 def test_parts_must_all_be_there(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
-    path = tmp_path / "model-00001-of-00002.gguf"
-    path.write_bytes(tiny_model("llama").read_bytes())
+    whole = inspect_model(tiny_model("llama"))
+    first = write_tiny_model(tmp_path / "model.gguf", tensors_a_file=20)
+    second = tmp_path / "model-00002-of-00002.gguf"
+    for part in (first, second):
+        described = inspect_model(part)
+        assert (described.n_files, described.n_params, described.types) == (2, whole.n_params, whole.types)
+        assert described.path == first
+        assert described.architecture == "llama"
+    second.rename(tmp_path / "elsewhere.gguf")
     with pytest.raises(ModelNotFoundError, match=r"model-00002-of-00002\.gguf is not beside it"):
-        inspect_model(path)
-    (tmp_path / "model-00002-of-00002.gguf").write_bytes(path.read_bytes())
-    assert inspect_model(path).n_files == 2
+        inspect_model(first)
 
 
 def test_bad_arguments(tiny_model: Callable[..., Path]) -> None:

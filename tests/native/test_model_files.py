@@ -11,7 +11,8 @@ import pytest
 
 import tea_llm
 from support.tiny_gguf import Tensors, write_tiny_model
-from tea_llm import LocalLlmBackend, ModelLoadError, ModelNotFoundError
+from tea_llm import LocalLlmBackend, ModelLoadError, ModelNotFoundError, StateFileError
+from tea_llm.inspection import inspect_model
 
 
 @pytest.fixture
@@ -51,6 +52,48 @@ def test_a_missing_part_is_named(parts: list[Path]) -> None:
 def test_a_renamed_first_part(parts: list[Path]) -> None:
     with pytest.raises(ModelLoadError, match=r"it is the first of 3 parts, and its name does not end"):
         load(parts[0].rename(parts[0].with_name("mine.gguf")))
+
+
+def test_a_whole_model_may_be_named_like_a_part(tmp_path: Path, tiny_model: Callable[..., Path]) -> None:
+    path = tmp_path / "x-00001-of-00003.gguf"
+    shutil.copy(tiny_model(), path)
+    with load(path) as llm:
+        llm.call("Hello", max_tokens=2)
+        assert llm.save_state(tmp_path / "state") == llm.load_state(tmp_path / "state") > 0
+        assert llm.info.name == "x-00001-of-00003"
+    assert inspect_model(path).n_files == 1
+    assert tea_llm.quantize(path, tmp_path / "q.gguf", "q8_0", n_threads=1).is_file()
+
+
+def test_a_state_is_saved_after_a_change_of_directory(
+    tmp_path: Path, tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(tiny_model(), tmp_path / "m.gguf")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with load(Path("m.gguf")) as llm:
+        assert llm.info.path == str(tmp_path / "m.gguf")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        llm.call("Hello", max_tokens=2)
+        assert llm.save_state("state") > 0
+        (tmp_path / "m.gguf").unlink()
+        with pytest.raises(StateFileError, match=r"m\.gguf, which was loaded, is not there any more"):
+            llm.save_state("state")
+
+
+def test_a_file_that_is_removed_while_it_is_loaded(tmp_path: Path, tiny_model: Callable[..., Path]) -> None:
+    path = tmp_path / "m.gguf"
+    shutil.copy(tiny_model(), path)
+    with pytest.raises(ModelNotFoundError, match=r"m\.gguf was removed while it was loaded"):
+        tea_llm.load(path, n_threads=1, progress=lambda _: path.unlink(missing_ok=True))
+
+
+def test_a_template_file_that_is_missing(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    for given in ("no.jinja", tmp_path / "no.jinja"):
+        with pytest.raises(ValueError, match="is neither a Jinja template nor a file"):
+            tea_llm.load(tiny_model(), chat_template=given)
+    with pytest.raises(TypeError, match="chat_template must be a string or"):
+        tea_llm.load(tiny_model(), chat_template=b"no.jinja")  # type: ignore[arg-type]
 
 
 def test_a_poisoned_later_part(tmp_path: Path) -> None:

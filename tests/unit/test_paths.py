@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tea_llm import Tokenizer
+from tea_llm.backends.select import get_llm_backend
 from tea_llm.catalog import DEFAULT_MODELS
 from tea_llm.errors import ConfigError, ModelNotFoundError
-from tea_llm.paths import missing_models, model_not_found, models_dir, resolve_model_path, search_dirs, searched_places
+from tea_llm.inspection import inspect_model
+from tea_llm.paths import (
+    cache_dirs,
+    found_models,
+    missing_models,
+    model_files,
+    model_not_found,
+    models_dir,
+    resolve_model_path,
+    search_dirs,
+    searched_places,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +115,59 @@ def test_models_dir_is_in_the_home_directory(home: Path, tmp_path: Path, monkeyp
     assert search_dirs() == [models_dir()]
     monkeypatch.setenv("APPDIR", str(tmp_path))
     assert search_dirs() == [tmp_path / "usr/share/models", models_dir()]
+
+
+def test_xdg_cache_home_comes_before_the_home_directory(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = touch(home / ".cache/tea/models" / DEFAULT_MODELS[0])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert models_dir() == tmp_path / "xdg/tea/models"
+    assert cache_dirs() == search_dirs() == [models_dir(), home / ".cache/tea/models"]
+    assert resolve_model_path() == old
+    new = touch(models_dir() / DEFAULT_MODELS[-1])
+    assert resolve_model_path() == new
+    assert found_models() == [new, old]
+    assert str(models_dir()) in str(model_not_found())
+    for ignored in ("", "relative/cache", str(home / ".cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        assert cache_dirs() == [home / ".cache/tea/models"]
+
+
+def test_what_is_found_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "real/m.gguf")
+    (tmp_path / "link.GGUF").symlink_to("real/m.gguf")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model_path(explicit="link.GGUF") == tmp_path / "link.GGUF"
+    assert resolve_model_path(settings("link.GGUF")) == tmp_path / "link.GGUF"
+    monkeypatch.setenv("TEA_MODEL_PATH", "link.GGUF")
+    assert resolve_model_path() == tmp_path / "link.GGUF"
+
+
+def test_a_working_directory_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ModelNotFoundError, match="m.gguf: no such file"):
+        resolve_model_path(explicit="m.gguf")
+    with pytest.raises(ModelNotFoundError, match="m.gguf: no such file"):
+        get_llm_backend({"llm": {"model_path": "n.gguf"}}, model_path="m.gguf")
+
+
+@pytest.mark.parametrize("take", [lambda path: resolve_model_path(explicit=path), Tokenizer, inspect_model])
+@pytest.mark.parametrize("path", [b"m.gguf", 5, None.__class__])
+def test_a_path_is_text(take: Callable[[Any], object], path: object) -> None:
+    with pytest.raises(TypeError, match=r"the model's path must be a string or a pathlib\.Path, not ") as caught:
+        take(path)
+    assert ("os.fsdecode" in str(caught.value)) == isinstance(path, bytes)
+
+
+def test_files_of_a_model_in_parts() -> None:
+    first = Path("/m/x-00001-of-00002.GGUF")
+    assert [file.name for file in model_files(first, 2)] == ["x-00001-of-00002.GGUF", "x-00002-of-00002.GGUF"]
+    assert model_files(first.with_name("x-00002-of-00002.GGUF"), 2) == model_files(first, 2)
+    assert model_files(first, 1) == model_files(first, 0) == model_files(first, 99_999) == [first]
+    assert model_files(Path("x.gguf"), 2) == [Path("x.gguf")]
 
 
 @pytest.mark.parametrize("form", ["~/m.gguf", "$HOME/m.gguf", "${HOME}/m.gguf", "$TEA_TEST_DIR/m.gguf"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from tea_llm._check import check_text
+from tea_llm._check import check_path, check_text
 from tea_llm._log import forward_native_log
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm.backends.answers import LocalAnswer
@@ -24,6 +24,7 @@ from tea_llm.backends.options import GenerationOptions, split_params, takes_opti
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.submission import chat_request, submit
 from tea_llm.errors import EngineClosedError, StateFileError
+from tea_llm.paths import model_files
 from tea_llm.tokenizer import check_tokens, decode, encoder_of
 from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
 
@@ -69,9 +70,10 @@ class LocalLlmBackend(LlmBackend):
         self._prompt = prompt
         self._path = path
         self._fallback_reason = fallback_reason
-        self._identity = state_file.identity(path)
+        self._files = model_files(path, int(n) if (n := model.metadata("split.count")).isdigit() else 1)
+        self._identity = state_file.identity(self._files)
         self._fingerprint: str | None = None
-        self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem)  # of a model in several files
+        self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem) if len(self._files) > 1 else path.stem
         self._encode = encoder_of(model)
         self._embedder = LocalEmbedder(model, self._name, self._encode, prompt.encode, engine)
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
@@ -297,8 +299,9 @@ class LocalLlmBackend(LlmBackend):
         """
         from tea_llm.backends.state_file import write_state
 
+        target = Path(check_path("path", path))
         pasts = self._engine.save_pasts()
-        write_state(Path(path), pasts, self._facts())
+        write_state(target, pasts, self._facts())
         return sum(len(tokens) for tokens, _ in pasts)
 
     def load_state(self, path: str | os.PathLike[str]) -> int:
@@ -321,7 +324,7 @@ class LocalLlmBackend(LlmBackend):
         from tea_llm.backends.state_file import read_state
 
         self._open_model()
-        pasts = read_state(Path(path), self._facts())
+        pasts = read_state(Path(check_path("path", path)), self._facts())
         try:
             return self._engine.load_pasts(pasts)
         except ValueError as error:
@@ -331,10 +334,14 @@ class LocalLlmBackend(LlmBackend):
         """What must be the same for a saved state to mean the same."""
         from tea_llm.backends import state_file
 
-        if state_file.identity(self._path) != self._identity:
+        try:
+            identity = state_file.identity(self._files)
+        except FileNotFoundError as error:
+            raise StateFileError(f"{error.filename}, which was loaded, is not there any more") from error
+        if identity != self._identity:
             raise StateFileError(f"{self._path} is not the file any more that was loaded")
         if self._fingerprint is None:
-            self._fingerprint = state_file.fingerprint(self._path)
+            self._fingerprint = state_file.fingerprint(self._files)
         return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tea_llm._check import check_path
 from tea_llm._native import IS_NATIVE
 from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
@@ -16,7 +17,7 @@ from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
 from tea_llm.errors import ConfigError, InferenceError, ModelLoadError, ModelNotFoundError
 from tea_llm.loading import load
-from tea_llm.paths import missing_models, model_not_found, resolve_model_path
+from tea_llm.paths import absolute, missing_models, model_not_found, resolve_model_path
 from tea_llm.settings import LlmSettings
 
 __all__ = ["close_all", "create_llm_backend", "get_llm_backend", "is_local_llm_available"]
@@ -26,7 +27,7 @@ logger = logging.getLogger("tea_llm")
 _Backend = TypeVar("_Backend", bound=LlmBackend)
 
 _VARIABLES = (
-    *("TEA_MODEL_PATH", "APPDIR", "HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_VERSION"),
+    *("TEA_MODEL_PATH", "APPDIR", "HOME", "XDG_CACHE_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_VERSION"),
     *("OLLAMA_API_BASE", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT"),
 )
 """What decides between backends besides the settings."""
@@ -86,13 +87,12 @@ class _Cache:
         self._n_cleared = 0
 
     def get(self, settings: LlmSettings, model_path: str | None) -> LlmBackend:
-        paths = [Path(path).absolute() for path in (settings.model_path, model_path) if path]
+        paths = [absolute(path) for path in (settings.model_path, model_path) if path]
         key = (settings, model_path, *paths, *map(os.environ.get, _VARIABLES))
         # What one of another clear() is made of is shared: it is dropped, and not closed.
         return self._once(key, lambda: _create(settings, model_path, self._load), discard=None)
 
     def _load(self, path: Path, arguments: dict[str, Any]) -> LocalLlmBackend:
-        path = path.absolute()
         return self._once((path, *sorted(arguments.items())), lambda: _load(path, arguments), LocalLlmBackend.close)
 
     def _once(
@@ -143,7 +143,8 @@ def get_llm_backend(
     Raises:
         LlmError: as ``create_llm_backend``; the next call tries again.
     """
-    return _cache.get(LlmSettings.parse(settings), None if model_path is None else os.fspath(model_path))
+    path = None if model_path is None else check_path("model_path", model_path)
+    return _cache.get(LlmSettings.parse(settings), path)
 
 
 def close_all() -> None:
@@ -175,7 +176,7 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
     if path is not None:
         try:
             return _local(settings, path, load_model, missing)
-        except (InferenceError, ModelLoadError) as error:
+        except (InferenceError, ModelLoadError, ModelNotFoundError) as error:
             if not has_api:
                 raise
             reason = f"{type(error).__name__}: {error}"

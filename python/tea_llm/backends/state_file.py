@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,16 +29,16 @@ _SAMPLE_SIZE = 1 << 16
 _HEAD_SIZE = 1 << 20
 
 
-def identity(model: Path) -> list[tuple[int, int, int, int]]:
+def identity(files: Sequence[Path]) -> list[tuple[int, int, int, int]]:
     """What changes when one of a model's files is replaced or written to."""
-    stats = [part.stat() for part in _parts(model)]
+    stats = [part.stat() for part in files]
     return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in stats]
 
 
-def fingerprint(model: Path) -> str:
+def fingerprint(files: Sequence[Path]) -> str:
     """What tells a model's files from others: their sizes, their beginnings, and samples from all over them."""
     digest = hashlib.sha256()
-    for part in _parts(model):
+    for part in files:
         size = part.stat().st_size
         digest.update(f"{size}\n".encode())
         with part.open("rb") as file:
@@ -133,12 +132,3 @@ def _pieces(header: bytes, pasts: Sequence[Past]) -> Iterator[bytes]:
     for tokens, state in pasts:
         yield np.array(tokens, "<i4").tobytes()
         yield state
-
-
-def _parts(model: Path) -> list[Path]:
-    """The files of a model whose first one is given."""
-    match = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", model.name)
-    if match is None:
-        return [model]
-    stem, n_parts = match.groups()
-    return [model.with_name(f"{stem}-{index:05}-of-{n_parts}.gguf") for index in range(1, int(n_parts) + 1)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tea_llm._check import check_int
+from tea_llm._check import check_int, check_path
 from tea_llm._files import replacing
 from tea_llm.chat.messages import check_message
 from tea_llm.types import LlmCallResult, Message
@@ -97,7 +97,7 @@ class Conversation:
             OSError: it cannot be written; an older one is as it was.
         """
         document = json.dumps({"messages": self._messages}, ensure_ascii=False, indent=1) + "\n"
-        with replacing(Path(path)) as file:
+        with replacing(Path(check_path("path", path))) as file:
             file.write(document.encode())
 
     @classmethod
@@ -108,7 +108,7 @@ class Conversation:
             OSError: the file cannot be read.
             TypeError, ValueError: it is not a conversation.
         """
-        document = json.loads(Path(path).read_text("utf-8"))
+        document = json.loads(Path(check_path("path", path)).read_text("utf-8"))
         messages = document.get("messages") if isinstance(document, Mapping) else None
         if not isinstance(messages, list):
             raise ValueError(f"{os.fspath(path)} holds no conversation: it has no list 'messages'")

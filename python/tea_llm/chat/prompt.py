@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tea_llm._check import check_path
 from tea_llm.chat.formats import CHAT_FORMATS, format_parts
 from tea_llm.chat.messages import check_messages
 from tea_llm.chat.tools import describe_tools, text_of
@@ -211,15 +212,14 @@ def _check_continued(message: Mapping[str, Any]) -> None:
 
 def _template_source(given: str | os.PathLike[str]) -> str:
     """The Jinja source: ``given`` itself, or what is in the file it names."""
-    if isinstance(given, os.PathLike):
-        return Path(given).read_text(encoding="utf-8")
-    looks_like_path = "{" not in given and "\n" not in given
-    if looks_like_path:
-        path = Path(given).expanduser()
-        if not path.is_file():
-            raise ValueError(f"chat_template={given!r} is neither a Jinja template nor a file")
-        return path.read_text(encoding="utf-8")
-    return given
+    text = check_path("chat_template", given)
+    is_path = isinstance(given, os.PathLike) or ("{" not in text and "\n" not in text)
+    if not is_path:
+        return text
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f"chat_template={given!r} is neither a Jinja template nor a file")
+    return path.read_text(encoding="utf-8")
 
 
 class _Match:

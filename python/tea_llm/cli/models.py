@@ -12,10 +12,10 @@ __all__ = ["model_file", "models"]
 def models() -> None:
     """List the model files that are here, and the models that can be pulled."""
     from tea_llm.catalog import KNOWN_MODELS
-    from tea_llm.paths import models_dir, resolve_model_path
+    from tea_llm.paths import found_models, models_dir, resolve_model_path
 
     default = resolve_model_path()
-    files = _model_files(default)
+    files = list(dict.fromkeys([*([] if default is None else [default]), *found_models()]))
     if files:
         say("Here (* is used when no path is given):")
         print_table([("*" if file == default else " ", file.name, _size(file), str(file.parent)) for file in files])
@@ -24,7 +24,7 @@ def models() -> None:
     say("\nFor 'tea-llm pull NAME':")
     rows: list[tuple[object, ...]] = []
     for model in KNOWN_MODELS.values():
-        is_here = models_dir() / model.file_name in files
+        is_here = model.file_name in [file.name for file in files]
         size = "" if model.size_bytes is None else f"{model.size_bytes / 1e6:.1f} MB"
         rows.append((" ", model.name, size, model.licence, "is here" if is_here else ""))
     print_table(rows)
@@ -46,17 +46,6 @@ def model_file(name: str) -> str | Path:
             if (directory / file_name).is_file() and not Path(name).is_file():
                 return directory / file_name
     return name
-
-
-def _model_files(default: Path | None) -> list[Path]:
-    """Model files in the order of the search, each once: TEA_MODEL_PATH's may be anywhere."""
-    from tea_llm.paths import search_dirs
-
-    files = [] if default is None else [default]
-    for directory in search_dirs():
-        if directory.is_dir():
-            files += sorted(path for path in directory.iterdir() if path.suffix.lower() == ".gguf" and path.is_file())
-    return list(dict.fromkeys(files))
 
 
 def _size(file: Path) -> str:

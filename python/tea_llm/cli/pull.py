@@ -22,7 +22,7 @@ def pull(
     ),
     sha256: str | None = typer.Option(None, help="What the file must have.", show_default=False),
 ) -> None:
-    """Get a model into ~/.cache/tea/models and print its path. Does nothing when it is there."""
+    """Get a model into ~/.cache/tea/models (or $XDG_CACHE_HOME/tea/models) and print its path."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from tea_llm import hub

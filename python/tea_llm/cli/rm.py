@@ -16,23 +16,34 @@ def rm(
     name: str = typer.Argument(help="A model that 'tea-llm models' lists as here.", show_default=False),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
 ) -> None:
-    """Remove a model from ~/.cache/tea/models, and what is left of unfinished downloads of it."""
+    """Remove a model that was pulled, and what is left of unfinished downloads of it."""
     from tea_llm.catalog import KNOWN_MODELS, find_model
     from tea_llm.errors import ModelNotFoundError
-    from tea_llm.paths import models_dir
+    from tea_llm.paths import cache_dirs
 
-    directory = models_dir()
-    names = {word.lower() for model in KNOWN_MODELS.values() for word in (model.name, *model.aliases)}
-    file_name = find_model(name).file_name if name.lower() in names else name
+    known = {word.lower() for model in KNOWN_MODELS.values() for word in (model.name, *model.aliases)}
+    file_name = find_model(name).file_name if name.lower() in known else name
     if Path(file_name).name != file_name:
-        raise ValueError(f"{name!r} is a path: rm removes models of {directory} only, by their names")
-    files = [directory / file_name, directory / f".{file_name}.part", directory / f".{file_name}.part.json"]
-    there = [file for file in files if file.is_file()]
-    if not there or not file_name.lower().endswith(".gguf"):
-        raise ModelNotFoundError(f"no model {name!r} in {directory}: 'tea-llm models' lists what is there")
-    n_bytes = sum(file.stat().st_size for file in there)
+        raise ValueError(f"{name!r} is a path: rm removes models of {_either(cache_dirs())} only, by their names")
+    is_model = file_name.lower().endswith(".gguf")
+    targets = {directory / file_name: _files_of(directory / file_name) for directory in cache_dirs() if is_model}
+    files = [file for there in targets.values() for file in there]
+    if not files:
+        raise ModelNotFoundError(f"no model {name!r} in {_either(cache_dirs())}: 'tea-llm models' lists what is there")
+    n_bytes = sum(file.stat().st_size for file in files)
+    names_shown = shown(", ".join(str(target) for target, there in targets.items() if there), one_line=True)
     if not yes:
-        typer.confirm(shown(f"Remove {directory / file_name} ({n_bytes / 1e6:.1f} MB)?", one_line=True), abort=True)
-    for file in there:
+        typer.confirm(f"Remove {names_shown} ({n_bytes / 1e6:.1f} MB)?", abort=True)
+    for file in files:
         file.unlink()
-    say(f"removed {directory / file_name}", one_line=True)
+    say(f"removed {names_shown}")
+
+
+def _files_of(target: Path) -> list[Path]:
+    """A model file and what is kept beside it, as far as it is there."""
+    beside = [f".{target.name}.part", f".{target.name}.part.json"]
+    return [file for file in (target, *map(target.with_name, beside)) if file.is_file()]
+
+
+def _either(directories: list[Path]) -> str:
+    return " or ".join(map(str, directories))

