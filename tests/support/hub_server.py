@@ -28,6 +28,7 @@ class Hub:
         takes_ranges: whether it knows ``Range``.
         is_gated: whether the repository wants a token.
         is_slow: give a block now and then.
+        redirects: where paths have moved to.
     """
 
     url: str = ""
@@ -38,6 +39,7 @@ class Hub:
     takes_ranges: bool = True
     is_gated: bool = False
     is_slow: bool = False
+    redirects: dict[str, str] = field(default_factory=dict)
     n_bytes_sent: int = 0
     ranges: list[str | None] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
@@ -78,6 +80,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             path = unquote(urlsplit(self.path).path).lstrip("/")
             if self.command == "GET" and hub.statuses:
                 self.give(hub.statuses.pop(0), {}, b"no")
+            elif path in hub.redirects:
+                self.give(302, {"Location": hub.redirects[path]}, b"")
             elif path.startswith("api/models/"):
                 self.answer_api(path.removeprefix("api/models/"))
             elif "/resolve/" in path:

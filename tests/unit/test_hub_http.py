@@ -45,7 +45,8 @@ def server() -> Iterator[Hub]:
 
 
 def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
+    """What is in it besides receipts."""
+    return sorted(path.name for path in directory.iterdir() if not path.name.endswith(".pulled.json"))
 
 
 def pull_in_child(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -202,6 +203,65 @@ class TestUrl:
         assert hub.pull(f"{server.url}/tiny.gguf").read_bytes() == CONTENT
         assert server.ranges[-1] == f"bytes={done}-"
 
+    def test_redirects_that_go_round_or_nowhere(self, server: Hub, tmp_path: Path) -> None:
+        server.redirects = {"a/x.gguf": "/b/x.gguf", "b/x.gguf": "/a/x.gguf", "c/x.gguf": "ftp://host/x.gguf"}
+        server.redirects["d/x.gguf"] = "http://[::1"
+        for where, words in (("a", "redirects"), ("c", "ftp"), ("d", "Invalid port")):
+            with pytest.raises(ModelNotFoundError, match=rf"/{where}/x\.gguf does not answer \(.*{words}"):
+                hub.pull(f"{server.url}/{where}/x.gguf", directory=tmp_path)
+        server.redirects = {"a/x.gguf": "/tiny.gguf"}
+        assert hub.pull(f"{server.url}/a/x.gguf", directory=tmp_path).read_bytes() == CONTENT
+
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("HTTP_PROXY", "socks5://127.0.0.1:1", "socksio"),
+            ("ALL_PROXY", f"ftp://me:{TOKEN}@127.0.0.1:1", "Unknown scheme for proxy"),
+            ("HTTP_PROXY", f"http://me:{TOKEN}@[::1", "Invalid port"),
+            ("SSL_CERT_FILE", "/no/such/file", "No such file"),
+            ("SSL_CERT_FILE", __file__, "no certificate"),
+        ],
+    )
+    def test_an_environment_that_cannot_be_used(
+        self, server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ModelNotFoundError, match=f"cannot be used: .*{words}.*They are HTTPS_PROXY") as caught:
+            hub.pull(f"{server.url}/tiny.gguf", directory=tmp_path)
+        llm = tea_llm.ApiLlmBackend({"llm": {"api_url": server.url, "api_key": "k", "model": "m"}})
+        with llm, pytest.raises(tea_llm.ApiConnectionError, match=f"cannot be used: .*{words}") as api_caught:
+            llm.call("x")
+        assert TOKEN not in f"{caught.value!r} {api_caught.value!r}"
+
+    def test_without_a_network_what_came_before_will_do(
+        self, server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        url = f"{server.url}/tiny.gguf"
+        path = hub.pull(url, directory=tmp_path)
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        assert hub.pull(url, directory=tmp_path) == path
+        assert "tiny.gguf does not answer" in caplog.text
+        assert f"{path} is what came from there before" in caplog.text
+        assert hub.pull(url, directory=tmp_path, sha256=SHA256) == path
+        for other in (f"{url}?v=2", url.replace("tiny", "other")):
+            with pytest.raises(ModelNotFoundError, match="does not answer"):
+                hub.pull(other, directory=tmp_path)
+        with pytest.raises(ModelNotFoundError, match="does not answer"):
+            hub.pull(url, directory=tmp_path, sha256="0" * 64)
+        path.write_bytes(CONTENT + b"!")
+        with pytest.raises(ModelNotFoundError, match="does not answer"):
+            hub.pull(url, directory=tmp_path)
+
+    def test_a_file_in_either_cache_is_there(
+        self, server: Hub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        old = home / ".cache/tea/models/tiny.gguf"
+        old.parent.mkdir(parents=True)
+        old.write_bytes(CONTENT)
+        assert hub.pull(f"{server.url}/tiny.gguf", sha256=SHA256) == old
+        assert hub.pull(f"{server.url}/tiny.gguf") == tmp_path / "xdg/tea/models/tiny.gguf"
+
     def test_file_urls(self, tmp_path: Path) -> None:
         (tmp_path / "a b.gguf").write_bytes(CONTENT)
         path = hub.pull(f"{(tmp_path / 'a b.gguf').as_uri()}", directory=tmp_path / "m", sha256=SHA256)
@@ -236,6 +296,19 @@ class TestHuggingFace:
         assert child.returncode == 1
         assert f"has sha256 {SHA256}, not 0000" in child.stderr
         assert (home / ".cache/tea/models/tiny.gguf").read_bytes() == CONTENT
+
+    def test_offline(self, server: Hub, home: Path) -> None:
+        for name in (f"hf:{REPO}:Q4_K_M", f"hf:{REPO}/tiny.gguf"):
+            path = pull_in_child(name, HF_ENDPOINT=server.url).stdout
+            child = pull_in_child(name, HF_ENDPOINT="http://127.0.0.1:9")
+            assert (child.returncode, child.stdout) == (0, path), child.stderr
+            assert "the hub does not answer" in child.stderr
+            assert "is what came from there before" in child.stderr
+        child = pull_in_child(name, "--sha256", SHA256, HF_ENDPOINT="http://127.0.0.1:9")
+        assert (child.returncode, child.stdout, child.stderr) == (0, path, "")
+        child = pull_in_child(f"hf:{REPO}:q8_0", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+        assert child.returncode == 1
+        assert "the hub does not answer" in child.stderr
 
     @pytest.mark.parametrize(
         ("name", "words"),

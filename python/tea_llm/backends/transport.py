@@ -19,6 +19,7 @@ import httpx
 from httpx_sse import EventSource, SSEError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from tea_llm._network import network_settings
 from tea_llm._version import __version__
 from tea_llm.backends.protocol import error_in
 from tea_llm.errors import (
@@ -54,11 +55,12 @@ class Transport:
     def __init__(self, endpoint: Endpoint, *, max_retries: int) -> None:
         self._endpoint = endpoint
         self._max_retries = max_retries
-        self._client = httpx.AsyncClient(
-            headers={**endpoint.headers, "User-Agent": f"tea-llm/{__version__}"},
-            params=dict(endpoint.query),
-            timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the request's own limit is over all of it
-        )
+        with network_settings(lambda text: ApiConnectionError(endpoint.redact(text), **self._facts())):
+            self._client = httpx.AsyncClient(
+                headers={**endpoint.headers, "User-Agent": f"tea-llm/{__version__}"},
+                params=dict(endpoint.query),
+                timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the request's own limit is over all of it
+            )
 
     async def post(self, path: str, body: dict[str, Any]) -> object:
         """The decoded answer to a request.

@@ -8,6 +8,7 @@ import typer
 
 from tea_llm._shown import shown
 from tea_llm.cli._terminal import say
+from tea_llm.hub import receipts
 
 __all__ = ["rm"]
 
@@ -42,7 +43,8 @@ def rm(
 def _files_of(target: Path) -> list[Path]:
     """A model file and what is kept beside it, as far as it is there."""
     beside = [f".{target.name}.part", f".{target.name}.part.json"]
-    return [file for file in (target, *map(target.with_name, beside)) if file.is_file()]
+    files = [target, *map(target.with_name, beside), receipts.path_of(target)]
+    return [file for file in files if file.is_file()]
 
 
 def _either(directories: list[Path]) -> str:

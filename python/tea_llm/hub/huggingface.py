@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from tea_llm._shown import without_secrets
 from tea_llm.catalog import HubSource
 from tea_llm.errors import LlmError, ModelNotFoundError
-from tea_llm.hub.sources import Wanted
+from tea_llm.hub.sources import UnreachableError, Wanted
 
 __all__ = ["locate"]
 
@@ -94,4 +94,4 @@ def _errors(wanted: Wanted, source: HubSource) -> Iterator[None]:
         raise ModelNotFoundError(f"{where} has no file {source.file}") from error
     except Exception as error:
         said = f"{type(error).__name__}: {without_secrets(error)}"
-        raise ModelNotFoundError(f"{wanted.name}: the hub does not answer ({said})") from error
+        raise UnreachableError(f"{wanted.name}: the hub does not answer ({said})") from error

