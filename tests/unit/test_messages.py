@@ -41,9 +41,13 @@ def test_a_dumped_answer_of_openais_package_can_be_sent_back() -> None:
     answer = {"role": "assistant", "content": "Ho"}
     assert check_messages([{**answer, **DUMPED}]) == [answer]
     assert check_messages([{**answer, **DUMPED, "annotations": None, "name": None}]) == [answer]
-    assert check_messages([{**answer, **DUMPED, "content": None, "refusal": "No."}])[0]["content"] == "No."
+    for content in (None, ""):
+        assert check_messages([{**answer, **DUMPED, "content": content, "refusal": "No."}])[0]["content"] == "No."
     assert check_messages([{**answer, **DUMPED, "content": None}])[0]["content"] == ""
     call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    reasoned = {**answer, "reasoning_content": "Hm."}
+    assert check_messages([{**answer, **DUMPED, "reasoning": "Hm.", "reasoning_content": None}]) == [reasoned]
+    assert check_messages([{**answer, **DUMPED, "reasoning": None, "token_ids": None}]) == [answer]
     called = {**answer, **DUMPED, "content": None, "tool_calls": [call]}
     assert check_messages([called]) == [{"role": "assistant", "content": None, "tool_calls": [call]}]
 

@@ -12,8 +12,8 @@ from tea_llm.types import ChatMessage, Message
 __all__ = ["check_message", "check_messages"]
 
 _KEYS = ("role", "content", "reasoning_content", "name", "tool_calls", "tool_call_id")
-_ANSWER_KEYS = ("refusal", "annotations", "audio", "function_call")
-"""More keys of an answer as OpenAI's package dumps it."""
+_ANSWER_KEYS = ("refusal", "annotations", "audio", "function_call", "reasoning")
+"""More keys of an answer as OpenAI's package dumps it; some servers call reasoning so."""
 
 
 def check_messages(messages: Iterable[Message], *, joins_parts: bool = True) -> list[dict[str, Any]]:
@@ -61,8 +61,8 @@ def check_message(item: object, index: int, *, joins_parts: bool = True) -> dict
         item = {"role": item.role, "content": item.content}
     if not isinstance(item, Mapping):
         raise TypeError(f"{where} must be a dict or a ChatMessage, not {type(item).__name__}")
-    for key in item:
-        if key not in _KEYS and key not in _ANSWER_KEYS:
+    for key, value in item.items():
+        if key not in _KEYS and key not in _ANSWER_KEYS and value is not None:
             raise ValueError(f"{where} has an unknown key {key!r}: allowed are {', '.join(_KEYS)}")
     for key in ("role", "content"):
         if key not in item and not (key == "content" and item.get("tool_calls")):
@@ -71,6 +71,8 @@ def check_message(item: object, index: int, *, joins_parts: bool = True) -> dict
     checked["content"] = _check_content(item, where, joins_parts)
     for key in _KEYS[2:]:
         value = item.get(key)
+        if value is None and key == "reasoning_content":
+            value = item.get("reasoning")
         if value is not None:
             checked[key] = _check_calls(value, where) if key == "tool_calls" else check_text(f"{where}: {key!r}", value)
     if not checked.get("tool_calls"):
@@ -84,8 +86,8 @@ def _check_content(item: Mapping[str, object], where: str, joins_parts: bool) ->
         if item.get(key) is not None:
             raise ValueError(f"{where}: {key!r} is not supported: give 'content', and calls in 'tool_calls'")
     content = item.get("content")
-    if content is None and item["role"] == "assistant":
-        content = item.get("refusal")
+    if not content and item["role"] == "assistant":
+        content = item.get("refusal") or content
         if content is None:
             return None if item.get("tool_calls") else ""
     if isinstance(content, (list, tuple)):
