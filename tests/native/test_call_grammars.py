@@ -109,3 +109,52 @@ def test_a_name_of_gpt_oss_ends_where_it_ends(channel: str) -> None:
             text = f"<|channel|>{channel} to=functions.{name}{kind}<|message|>{{}}"
             called = [call[1] for call in form.parse(text, is_cut=False).calls]
             assert called == ([] if kind == "json" else names), text
+
+
+NESTED = {
+    "$defs": {
+        "Place": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "pattern": "^[a-z]{1,5}$"},
+                "inside": {"$ref": "#/$defs/Place"},
+                "kinds": {"type": "array", "items": {"enum": ["hill", 7, None]}, "maxItems": 2},
+            },
+            "required": ["name"],
+            "additionalProperties": False,
+        }
+    },
+    "type": "object",
+    "properties": {
+        "place": {"$ref": "#/$defs/Place"},
+        "day": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 31}, {"type": "null"}]},
+        "exact": {"type": "boolean"},
+        "note": {"type": "string", "minLength": 2, "maxLength": 9},
+        "long": {"type": "string", "minLength": 1, "maxLength": 900},
+        "code": {"type": "string", "format": "date"},
+    },
+    "required": ["place", "note"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("template", FORMS)
+def test_what_a_grammar_writes_is_valid(template: str, caplog: pytest.LogCaptureFixture) -> None:
+    form, chance = form_of(formats_of(template), tool("f", NESTED), is_required=True), random.Random(3)
+    assert "not held" not in caplog.text
+    grammar = AnswerGrammar(form.grammar)
+    for _ in range(12):
+        text = grammar.drawn(chance, after=form.grammar_prefix)
+        calls = form.parse(text, is_cut=False).calls
+        assert calls, text
+        for _, _, arguments in calls:
+            jsonschema.validate(json.loads(arguments), NESTED)
+
+
+def test_what_a_form_cannot_hold_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "not": {"const": "x"}}}, "minProperties": 1}
+    form = form_of(formats_of("Qwen3-Coder"), tool("f", parameters), is_required=True)
+    assert form.tools == {"f"}
+    assert "The arguments of f are not held to all of their schema" in caplog.text
+    assert "'not' is not supported" in caplog.text
+    assert "'minProperties' is not supported" in caplog.text

@@ -280,7 +280,13 @@ def _beginning(form: AnswerFormat) -> str:
     begin = f"{quoted(prompt)} " if prompt else ""
     if not end:
         return f"root ::= {begin}{_core.ANSWER_RULE}\n"
-    reasoning = "thought space" if form.is_reasoning else f"(space {quoted(start)} thought space)?"
+    thought, read = f"{start}{_PROBE}{end}", form.native.read
+    if form.is_reasoning:
+        reasoning = "thought space"
+    elif read(f"\n{thought}").reasoning:
+        reasoning = f"(space {quoted(start)} thought space)?"
+    else:
+        reasoning = f"({quoted(start)} thought space)?" if read(thought).reasoning else ""
     return (
         f'root ::= {begin}{reasoning} {_core.ANSWER_RULE}\nspace ::= | " " | "\\n" "\\n"?\n{through("thought", end)}\n'
     )

@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from tea_llm._native import _core
+from tea_llm.chat.call_texts import CallTexts
 from tea_llm.chat.parser_nodes import Nodes
 from tea_llm.errors import GrammarError, TemplateError
-from tea_llm.grammar.characters import in_text, quoted
+from tea_llm.grammar.characters import quoted
 from tea_llm.grammar.compose import prefixed
+from tea_llm.grammar.elements import Elements, shape_of
 from tea_llm.grammar.gemma import GemmaRules
-from tea_llm.grammar.language import EMPTY_TEXT, Language, automaton_rules, both, either, except_for, sequence
 from tea_llm.grammar.parameters import Parameter, Parameters
-from tea_llm.grammar.regex import regex_language
 from tea_llm.grammar.rules import Rules
 from tea_llm.grammar.schema import schema_to_gbnf
-from tea_llm.grammar.texts import any_text, text_to_gbnf, without, word
+from tea_llm.grammar.texts import text_to_gbnf
 
 __all__ = ["CallForm", "call_form"]
 
 logger = logging.getLogger("tea_llm")
 
-_PLACEHOLDER = re.compile(r"tea(?:tool|value)(\d{5})(?:x(\d{5}))?e")
+_PLACEHOLDER = re.compile(r"tea(?:inner(\d{5})|(?:tool|value)(\d{5})(?:x(\d{5}))?)e")
 _NAME_CHARACTER = {
     "pattern": "[A-Za-z0-9_-]",
     "ranges": [{"start": ord(first), "end": ord(last)} for first, last in ("AZ", "az", "09", "__", "--")],
@@ -40,6 +40,8 @@ _NAME_CHARACTER = {
     "max_count": 1,
 }
 _VALUES = ("tool-arg-value", "tool-arg-string-value")
+_SPACE_ESCAPED = ("\\\\/ bfnrt]", "\\\\/bfnrt]")  # llama.cpp's grammar of strings has it, its parser has not
+_ELEMENT_MARK = "]<]minimax[>["
 _CONSTRAINT = '((" "? "<|constrain|>" | " ") [A-Za-z0-9_-]+)?'
 
 
@@ -72,14 +74,20 @@ def call_form(
     signatures = [Parameters(function.get("parameters")) for function in functions]
     for is_exact in (True, False):
         neutral = [_neutral(number, signature, is_exact) for number, signature in enumerate(signatures)]
+        inner: list[str] = []
         try:
             native = ask(tools=json.dumps(neutral), is_required=is_required)
+            if _ELEMENT_MARK in native.parser:
+                neutral = [
+                    _with_elements(one, signature, inner) for one, signature in zip(neutral, signatures, strict=True)
+                ]
+                native = ask(tools=json.dumps(neutral), is_required=is_required)
         except TemplateError as error:  # some templates know no lists of types
             logger.log(logging.DEBUG if is_exact else logging.WARNING, "llama.cpp finds no form of calls: %s", error)
             continue
         if not native.has_calls:
             return CallForm(native, "", "")
-        return _Writer(native, [function["name"] for function in functions], signatures).form()
+        return _Writer(native, [function["name"] for function in functions], signatures, inner).form()
     return None
 
 
@@ -96,6 +104,36 @@ def _neutral(number: int, signature: Parameters, is_exact: bool) -> dict[str, An
     return {"type": "function", "function": {"name": _tool(number), "description": "", "parameters": parameters}}
 
 
+def _with_elements(neutral: dict[str, Any], signature: Parameters, inner: list[str]) -> dict[str, Any]:
+    """The same with what is in its parameters.
+
+    Args:
+        neutral: a neutral function.
+        signature: of the real one.
+        inner: names of properties within, in the order of their placeholders; new ones are put there.
+    """
+
+    def properties_of(signature: Parameters, depth: int) -> dict[str, Any]:
+        found = {}
+        for one in signature.all:
+            placeholder = f"teainner{len(inner):05}e"
+            inner.append(one.name)
+            found[placeholder] = schema_of(one.schema, depth + 1)
+        return found
+
+    def schema_of(schema: Any, depth: int) -> dict[str, Any]:
+        kind, one = shape_of(schema, signature.document, depth)
+        if kind == "object":
+            properties = properties_of(Parameters(one, signature.document), depth)
+            return {"type": "object", "properties": properties, "required": []}
+        if kind == "array":
+            return {"type": "array", "items": schema_of(one["items"], depth + 1)}
+        return {"type": kind or "object"}
+
+    parameters = {"type": "object", "properties": properties_of(signature, 0), "required": []}
+    return {**neutral, "function": {**neutral["function"], "parameters": parameters}}
+
+
 def _tool(number: int) -> str:
     return f"teatool{number:05}e"
 
@@ -107,9 +145,17 @@ def _parameter(number: int, index: int) -> str:
 class _Writer:
     """Changes a parser of neutral functions into one of the real ones, and writes the rules that its grammar needs."""
 
-    def __init__(self, native: _core.AnswerFormat, names: Sequence[str], signatures: Sequence[Parameters]) -> None:
+    def __init__(
+        self,
+        native: _core.AnswerFormat,
+        names: Sequence[str],
+        signatures: Sequence[Parameters],
+        inner: Sequence[str],
+    ) -> None:
         self._native = native
+        self._inner = inner
         self._nodes = Nodes(native.parser)
+        self._texts = CallTexts(self._nodes, names)
         self._names = names
         self._signatures = signatures
         self._rules: list[str] = []
@@ -123,13 +169,14 @@ class _Writer:
                 problems = "; ".join(self._unheld)
                 logger.warning("The arguments of %s are not held to all of their schema: %s", name, problems)
         self._rename()
-        is_open = not self._native.grammar and not self._keep_calls_out()
-        self._part_texts()
+        is_open = not self._native.grammar and not self._texts.keep_calls_out()
+        self._texts.part()
         native = self._native.with_parser(self._nodes.saved)
-        rules = "".join(f"{rule.rstrip()}\n" for rule in self._rules)
+        grammar, calls = (gbnf.replace(*_SPACE_ESCAPED) for gbnf in (native.grammar, native.call_grammar))
+        rules = "".join(f"{rule.rstrip()}\n" for rule in (*self._rules, *self._texts.rules))
         if is_open:
             logger.warning("Calls of %s are not held to their schemas: this model has no mark for them", self._names)
-        return CallForm(native, "" if is_open else native.grammar + rules, native.call_grammar + rules)
+        return CallForm(native, "" if is_open else grammar + rules, calls + rules)
 
     # --- names
 
@@ -144,8 +191,10 @@ class _Writer:
         return _PLACEHOLDER.sub(self._real_name, text)
 
     def _real_name(self, match: re.Match[str]) -> str:
-        number, index = int(match[1]), match[2]
-        return self._names[number] if index is None else self._signatures[number].all[int(index)].name
+        inner, number, index = match.groups()
+        if inner is not None:
+            return self._inner[int(inner)]
+        return self._names[int(number)] if index is None else self._signatures[int(number)].all[int(index)].name
 
     def _tool(self, number: int) -> None:
         rules = [index for name, index in self._nodes.rules.items() if name.endswith(f"tool-{_tool(number)}")]
@@ -165,8 +214,11 @@ class _Writer:
             self._hold_object(f"call-{number}", wholes, signature, Rules)
         elif kinds and all(kind.get("name") == "gemma4-dict" for kind in kinds):
             self._hold_object(f"call-{number}", wholes, signature, GemmaRules)
+        elif _ELEMENT_MARK in self._native.parser:
+            self._hold_elements(number, rule, signature)
         elif self._nodes.tagged(rule, "tool-arg"):
             self._hold_arguments(number, rule, signature)
+            self._texts.end_with_space(rule)
         elif signature.all:
             self._unheld.append("this model's form of arguments is not known")
 
@@ -181,54 +233,6 @@ class _Writer:
         inner = self._nodes[self._nodes[index]["child"]]
         kinds = [self._nodes[child] for child in inner.get("children", ())]
         return bool(kinds) and kinds[0]["type"] == "space" and kinds[-1].get("pattern") == _NAME_CHARACTER["pattern"]
-
-    def _keep_calls_out(self) -> bool:
-        """Keeps calls that are JSON without a mark out of the text before them; False: the form is another one."""
-        texts = [
-            index
-            for index, node in enumerate(self._nodes)
-            if node.get("tag") == "content" and self._nodes[node["child"]].get("delimiters") == ["{"]
-        ]
-        if not texts:
-            return False
-        names = "|".join(map(re.escape, self._names))
-        call = rf'\{{\s*("type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"({names})"'
-        for index in texts:
-            self._hold_text(index, except_for(regex_language(call, is_search=True)))
-        return True
-
-    def _part_texts(self) -> None:
-        """Keeps calls out of texts beside each other, where llama.cpp's grammar may take one for the end of the first
-        and the beginning of the second: they would not be held to anything."""
-        texts = [
-            (index, set(self._nodes[self._nodes[index]["child"]]["delimiters"]))
-            for index, node in enumerate(self._nodes)
-            if node.get("tag") in ("content", "reasoning") and self._nodes[node["child"]]["type"] == "until"
-        ]
-        thoughts = [ends for index, ends in texts if self._nodes[index]["tag"] == "reasoning"]
-        contents = [ends for index, ends in texts if self._nodes[index]["tag"] == "content"]
-        marks = {mark for ends in thoughts for mark in ends if any(mark in others for others in contents)}
-        scan = self._nodes.rules.get("scan-to-toolcall")  # Gemma 4's texts and thoughts follow each other
-        if scan is not None:
-            marks |= set(self._nodes[self._nodes[scan]["child"]]["delimiters"])
-            self._hold_text(scan, EMPTY_TEXT)
-        if not marks:
-            return
-        triggers = [index for index, node in enumerate(self._nodes) if node.get("trigger")]
-        in_calls = {index for trigger in triggers for index in self._nodes.inside(trigger)}
-        for index, ends in texts:
-            if marks & ends and (scan is not None or self._nodes[index]["tag"] == "reasoning"):
-                begun = [sequence(any_text(), word(mark[:n])) for mark in marks for n in range(1, len(mark))]
-                self._hold_text(index, both([without(*ends), except_for(either(begun))]))
-            elif not marks & ends and self._nodes[index]["tag"] == "content":  # behind the calls
-                self._hold_text(index, without(*ends, *marks) if index in in_calls else EMPTY_TEXT)
-
-    def _hold_text(self, tag: int, language: Language) -> None:
-        """Gives a text a language of its own in the grammar."""
-        prefix = f"call-text-{tag}-"
-        rules = automaton_rules(language, in_text, prefix)
-        self._rules += [f"{name} ::= {body}" for name, body in rules.items()]
-        self._nodes[tag]["child"] = self._nodes.add("gbnf", child=self._nodes[tag]["child"], grammar=f"{prefix}0")
 
     # --- arguments
 
@@ -264,6 +268,14 @@ class _Writer:
             self._rules.append(f"{prefix}-arguments ::= {body}")
         self._nodes.wrap(container, "gbnf", grammar=f"{prefix}-arguments")
         self._unheld += signature.more
+
+    def _hold_elements(self, number: int, rule: int, signature: Parameters) -> None:
+        """Arguments that are elements, and hold others."""
+        if self._nodes.tagged(rule, "tool-arg"):
+            prefix = f"call-{number}-arguments-"
+            self._rules.append(prefixed(Elements(_ELEMENT_MARK, self._attempt).gbnf(signature), prefix))
+            self._nodes.wrap(self._container(rule), "gbnf", grammar=f"{prefix}root")
+            self._unheld += signature.more
 
     def _list(self, prefix: str, members: Sequence[tuple[str, Parameter]]) -> None:
         """Rules of arguments with commas between."""
@@ -314,7 +326,7 @@ class _Writer:
     def _index_of(self, tag: int) -> int:
         """Which parameter an argument is for."""
         (name,) = self._nodes.tagged(tag, "tool-arg-name")
-        return int(_PLACEHOLDER.findall(self._nodes.literal(name))[0][1])
+        return int(_PLACEHOLDER.findall(self._nodes.literal(name))[0][2])
 
     def _attempt(self, write: Callable[[], str | None]) -> str | None:
         try:

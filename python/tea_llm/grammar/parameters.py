@@ -50,16 +50,19 @@ class Parameters:
     """All of them.
 
     Args:
-        document: the schema of a function's arguments; None: there are no parameters.
+        schema: of a function's arguments; None: there are no parameters.
+        document: where its references are resolved; None: in itself.
 
     Attributes:
-        document: where references are resolved.
+        schema: as given.
+        document: as given.
         all: the parameters, in their order.
         more: what the schema says beyond its parameters.
     """
 
-    def __init__(self, document: Any) -> None:
-        self.document: Mapping[str, Any] = document if isinstance(document, Mapping) else {}
+    def __init__(self, schema: Any, document: Mapping[str, Any] | None = None) -> None:
+        self.schema: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
+        self.document = self.schema if document is None else document
         self.more: list[str] = []
         self.all = self._found()
 
@@ -72,7 +75,7 @@ class Parameters:
         Raises:
             GrammarError: it cannot enforce the schema.
         """
-        return schema_to_gbnf({"type": "object", **self.document}, spelling=spelling)
+        return schema_to_gbnf({"type": "object", **self.schema}, self.document, spelling=spelling)
 
     def loose_gbnf(self, spelling: type[Rules] = Rules) -> str:
         """As ``object_gbnf``, of a schema that says less: what a grammar can enforce."""
@@ -99,7 +102,7 @@ class Parameters:
             return []
 
     def _parameters(self) -> list[Parameter]:
-        objects = [one for one in alternatives(self.document, self.document) if "object" in kinds_of(one) or not one]
+        objects = [one for one in alternatives(self.schema, self.document) if "object" in kinds_of(one) or not one]
         if len(objects) > 1:
             self.more.append("its alternatives are not told apart")
         properties: dict[str, Any] = {}
