@@ -9,7 +9,7 @@ CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=O
 
 run: build
 	@$(BIN)/tea-llm pull smollm2-135m
-	@$(BIN)/tea-llm chat --temperature 0 "What is the capital of France? Answer in one sentence."
+	@$(BIN)/tea-llm chat --temperature 0 "What is the capital of France? Answer in one sentence." </dev/null
 
 test: build lint
 	ctest --test-dir $(BUILD) --output-on-failure

@@ -23,7 +23,14 @@ def shell(tiny_model: Callable[..., Path], tmp_path: Path) -> Callable[..., subp
 
     def run(line: str, **more: str) -> subprocess.CompletedProcess[bytes]:
         environment = {**os.environ, **variables, **more}
-        done = subprocess.run(["/bin/sh", "-c", line], env=environment, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return done
 

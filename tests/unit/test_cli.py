@@ -85,6 +85,7 @@ class FakeLlm:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     for name in ("TEA_MODEL_PATH", "APPDIR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -95,6 +96,13 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> FakeLlm:
     fake = FakeLlm()
     monkeypatch.setattr(tea_llm, "load", fake.load, raising=False)
     return fake
+
+
+def read_until(terminal: int, end: bytes) -> bytes:
+    said = b""
+    while end not in said:
+        said += os.read(terminal, 1 << 16)
+    return said
 
 
 def contents(messages: list[dict[str, str]]) -> list[str]:
@@ -146,6 +154,27 @@ class TestQuestion:
         llm.scripts = [["Hello!"]]
         assert run("chat", stdin="line one\nline two\n").stdout == "Hello!\n"
         assert llm.requests[0][0] == [{"role": "user", "content": "line one\nline two"}]
+
+    def test_what_is_piped_in_follows_the_question(self, llm: FakeLlm) -> None:
+        llm.scripts = [["x"]] * 3
+        run("chat", "Summarize this:", stdin="line one\nline two\n\n")
+        run("chat", "Hi", stdin=" \n")
+        run("chat", " ", stdin="only this")
+        asked = [messages[0]["content"] for messages, _ in llm.requests]
+        assert asked == ["Summarize this:\n\nline one\nline two", "Hi", "only this"]
+
+    def test_a_terminal_is_not_waited_for(self, llm: FakeLlm, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+            def read(self, *_: object) -> str:
+                raise AssertionError
+
+        monkeypatch.setattr(sys, "stdin", Terminal())
+        llm.scripts = [["x"]]
+        assert cli.main(["chat", "Hi"]) == 0
+        assert llm.requests[0][0] == [{"role": "user", "content": "Hi"}]
 
     @pytest.mark.parametrize(("args", "stdin"), [(["chat"], ""), (["chat"], " \n"), (["chat", " "], None)])
     def test_an_empty_question_is_an_error_before_a_model_is_loaded(
@@ -240,6 +269,7 @@ class TestErrors:
         with subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "ignore", "-c", script],
             env={**os.environ, "PYTHONPATH": str(package)},
+            stdin=subprocess.DEVNULL,
             stdout=write_end,
             stderr=subprocess.PIPE,
         ) as process:
@@ -361,6 +391,34 @@ class TestConversation:
         assert len(llm.requests) == 1
         history = home / ".cache/tea/history"
         assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+    def test_pasted_lines_are_one_question(self, home: Path) -> None:
+        """On a real terminal, which marks what is pasted."""
+        script = f"""if True:
+            import sys, tea_llm
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            from test_cli import FakeLlm
+            from tea_llm.cli import main
+            fake = FakeLlm()
+            fake.scripts = [["done"]]
+            tea_llm.load = fake.load
+            main(["chat"])
+            print(repr([messages for messages, _ in fake.requests]))
+        """
+        ours, theirs = os.openpty()
+        environment = {**os.environ, "PYTHONPATH": str(Path(tea_llm.__file__).parents[1]), "TERM": "xterm"}
+        with subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+        ) as child:
+            os.close(theirs)
+            read_until(ours, b"> ")
+            os.write(ours, b"\x1b[200~def f():\r    return 1\r\x1b[201~\r")
+            read_until(ours, b"done\r\n\x1b[?2004h> ")
+            os.write(ours, b"\x04")
+            said = read_until(ours, b"}]]")
+            assert child.wait(timeout=30) == 0
+        os.close(ours)
+        assert b"def f():\\n    return 1'" in said
 
     @pytest.mark.usefixtures("llm")
     def test_no_place_for_the_history_is_no_error(

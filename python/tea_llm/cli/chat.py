@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tea_llm._files import naming
 from tea_llm.chat.conversation import Conversation
 from tea_llm.cli._terminal import complain, note, read_stdin, say, say_exactly
 from tea_llm.errors import ContextOverflowError, LlmError
@@ -29,7 +30,7 @@ Ctrl-C stops an answer. Everything else is said to the model."""
 
 def chat(
     question: str | None = typer.Argument(
-        None, help="Without it, stdin is the question, or on a terminal a conversation starts.", show_default=False
+        None, help="What is piped in follows it. Without either, a conversation starts.", show_default=False
     ),
     gguf: str | None = typer.Option(None, metavar="PATH", help="Model file.", show_default="searched"),
     system: str | None = typer.Option(None, metavar="TEXT", help="System message.", show_default=False),
@@ -44,10 +45,8 @@ def chat(
 ) -> None:
     """Answer a question, streamed to stdout; or talk with the model."""
     is_conversation = question is None and _is_terminal()
-    if question is None and not is_conversation:
-        question = _read_question()
-    if question is not None and not question.strip():
-        raise ValueError("the question is empty")
+    if not is_conversation:
+        question = _question(question)
 
     import tea_llm
 
@@ -166,11 +165,13 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _read_question() -> str:
-    text = read_stdin().rstrip("\r\n")
-    if not text.strip():
+def _question(given: str | None) -> str:
+    """The argument, and behind it what is piped in, as in ``tea-llm chat "Summarize this:" < FILE``."""
+    piped = read_stdin().rstrip("\r\n") if given is None or not sys.stdin.isatty() else ""
+    parts = [part for part in (given or "", piped) if part.strip()]
+    if not parts:
         raise ValueError("no question: give one as an argument or on stdin")
-    return text
+    return "\n\n".join(parts)
 
 
 @contextmanager
@@ -193,7 +194,9 @@ def _history() -> Iterator[None]:
         yield
         return
     readline.set_history_length(1000)
+    readline.parse_and_bind("set enable-bracketed-paste on")  # what is pasted is one question, whatever its lines
     try:
         yield
     finally:
-        readline.write_history_file(path)
+        with naming(path):
+            readline.write_history_file(path)
