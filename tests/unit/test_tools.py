@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tea_llm.backends.options import GenerationOptions
 from tea_llm.chat.template import ChatTemplate
 from tea_llm.chat.tools import describe_tools, find_calls, parsed_call
 from tea_llm.types import ToolCall
@@ -101,3 +102,16 @@ def test_what_several_functions_gave_is_one_message() -> None:
 )
 def test_whether_a_template_knows_tools(source: str, uses: bool) -> None:
     assert ChatTemplate(source).uses_tools is uses
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"b', "a>", "a\n", "<lambda>", "(f)", "a=b"])
+def test_names_that_models_cannot_write(name: str) -> None:
+    with pytest.raises(ValueError, match=r"tools\[0\]: the name .* may have letters, digits and '_-\.:/' only"):
+        GenerationOptions.checked({"tools": [{"type": "function", "function": {"name": name}}]})
+
+
+def test_names_are_there_once() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("größe", "ns:a.b/c-1", "größe")]
+    with pytest.raises(ValueError, match=r"tools\[2\]: there is another function named 'größe'"):
+        GenerationOptions.checked({"tools": tools})
+    assert len(GenerationOptions.checked({"tools": tools[:2]}).tools) == 2

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -157,12 +158,20 @@ def _check_now(name: str, time: object) -> datetime | None:
     return time
 
 
+_FUNCTION_NAME = re.compile(r"[\w.:/-]+")
+
+
 def _check_tools(name: str, tools: object) -> tuple[Mapping[str, Any], ...]:
     if tools is None:
         return ()
     if not isinstance(tools, Sequence) or isinstance(tools, (str, bytes)):
         raise TypeError(f"{name} must be a list of function descriptions, not {type(tools).__name__}")
-    return tuple(_check_tool(f"{name}[{index}]", tool) for index, tool in enumerate(tools))
+    checked = tuple(_check_tool(f"{name}[{index}]", tool) for index, tool in enumerate(tools))
+    names = [tool["function"]["name"] for tool in checked]
+    for index, one in enumerate(names):
+        if one in names[:index]:
+            raise ValueError(f"{name}[{index}]: there is another function named {one!r}")
+    return checked
 
 
 def _check_tool(where: str, tool: object) -> Mapping[str, Any]:
@@ -178,6 +187,11 @@ def _check_tool(where: str, tool: object) -> Mapping[str, Any]:
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise ValueError(f"{where}: the function has no 'name'")
     check_text(f"{where}: 'name'", function["name"])
+    if not _FUNCTION_NAME.fullmatch(function["name"]):
+        raise ValueError(
+            f"{where}: the name {function['name']!r} may have letters, digits and '_-.:/' only: models write it within "
+            "their own marks"
+        )
     if function.get("description") is not None:
         check_text(f"{where}: 'description'", function["description"])
     parameters = function.get("parameters")
