@@ -59,9 +59,13 @@ Grammar::Grammar(const Model& model, const std::string& gbnf, const std::string&
     if (!sampler_) {
         throw Error(ErrorKind::grammar, "not a valid GBNF grammar with a rule named root (see stderr)");
     }
-    for (const int32_t token :
-         prefix.empty() ? std::vector<int32_t>{} : tokenizer::encode_further(model, prefix)) {
-        accept(token);
+    // One by one: behind a control token some vocabularies begin the text with a space.
+    for (size_t begin = 0; begin < prefix.size();) {
+        const size_t n_bytes = utf8::decode_one(std::string_view(prefix).substr(begin)).n_bytes;
+        for (const int32_t token : tokenizer::encode_further(model, prefix.substr(begin, n_bytes))) {
+            accept(token);
+        }
+        begin += n_bytes;
     }
 }
 

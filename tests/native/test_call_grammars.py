@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+import tea_llm
 from support.answer_grammar import AnswerGrammar
 from support.templates import NAMES, source_of
 from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats
@@ -158,3 +160,15 @@ def test_what_a_form_cannot_hold_is_said(caplog: pytest.LogCaptureFixture) -> No
     assert "The arguments of f are not held to all of their schema" in caplog.text
     assert "'not' is not supported" in caplog.text
     assert "'minProperties' is not supported" in caplog.text
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize("template", FORMS)
+def test_llama_cpp_takes_the_grammar(template: str, choice: str, tiny_model: Callable[..., Path]) -> None:
+    tools = [tool("f", NESTED), tool("g", WHOLE)]
+    source = source_of(template)
+    with tea_llm.load(tiny_model("llama"), n_ctx=16384, n_threads=1, chat_template=source) as llm:
+        options: dict[str, Any] = {"tools": tools, "tool_choice": choice, "max_tokens": 40, "temperature": 1.5}
+        result = llm.chat([{"role": "user", "content": "x"}], n=2, seed=1, **options)
+    assert [call.problems for one in result.choices for call in one.tool_calls if call.problems] == []
+    assert all(one.finish_reason in ("length", "stop", "tool_calls") for one in result.choices)
