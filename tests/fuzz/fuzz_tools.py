@@ -26,8 +26,8 @@ PARAMETER_NAMES = TOOL_NAMES | st.sampled_from(["name", "arguments", "parameters
 
 
 @cache
-def formats_of(template: str) -> AnswerFormats:
-    return AnswerFormats(ChatTemplate(source_of(template), bos_token="<s>", eos_token="</s>"))
+def template_of(name: str) -> ChatTemplate:
+    return ChatTemplate(source_of(name), bos_token="<s>", eos_token="</s>")
 
 
 @st.composite
@@ -60,7 +60,7 @@ def test_calls(template: str, given: list[dict[str, Any]], is_required: bool, se
     logger = logging.getLogger("tea_llm")
     logger.addHandler(warnings)
     try:
-        form = formats_of(template).get(tools=given, is_required=is_required)
+        form = AnswerFormats(template_of(template)).get(tools=given, is_required=is_required)
     finally:
         logger.removeHandler(warnings)
     assert form is not None

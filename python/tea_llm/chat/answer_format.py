@@ -221,11 +221,14 @@ def _with_tools(
         form = call_form(ask, tools)
         if form is None:
             raise GrammarError(f"there is no grammar for calls of {', '.join(sorted(names))} (see the log)")
-    own, grammar = form.native, form.grammar
+    own, grammar, problems = form.native, form.grammar, form.problems
     if is_required or answer:  # the parser stays the one that takes a text, too
         called = call_form(ask, tools, is_required=True) or form
+        problems = called.problems
         is_direct = called.call_grammar and _is_text(own)
         grammar = _beginning(AnswerFormat(own)) + _as_answer(called.call_grammar) if is_direct else called.grammar
+    for problem in problems:
+        logger.warning("%s", problem)
     if answer:
         grammar = f"root ::= call-root | text-root\n{prefixed(grammar, 'call-')}\n{prefixed(answer, 'text-')}"
     prefix = own.generation_prompt if grammar else ""

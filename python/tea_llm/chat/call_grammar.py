@@ -53,11 +53,13 @@ class CallForm:
         native: reads answers.
         grammar: GBNF of all of an answer; empty: there is none.
         call_grammar: GBNF of its calls alone.
+        problems: what the grammars do not enforce.
     """
 
     native: _core.AnswerFormat
     grammar: str
     call_grammar: str
+    problems: tuple[str, ...] = ()
 
 
 def call_form(
@@ -162,12 +164,14 @@ class _Writer:
         self._unheld: list[str] = []
 
     def form(self) -> CallForm:
+        problems = []
         for number, name in enumerate(self._names):
             self._unheld = []
             self._tool(number)
             if self._unheld:
-                problems = "; ".join(self._unheld)
-                logger.warning("The arguments of %s are not held to all of their schema: %s", name, problems)
+                problems.append(
+                    f"The arguments of {name} are not held to all of their schema: {'; '.join(self._unheld)}"
+                )
         self._rename()
         is_open = not self._native.grammar and not self._texts.keep_calls_out()
         self._texts.part()
@@ -175,8 +179,10 @@ class _Writer:
         grammar, calls = (gbnf.replace(*_SPACE_ESCAPED) for gbnf in (native.grammar, native.call_grammar))
         rules = "".join(f"{rule.rstrip()}\n" for rule in (*self._rules, *self._texts.rules))
         if is_open:
-            logger.warning("Calls of %s are not held to their schemas: this model has no mark for them", self._names)
-        return CallForm(native, "" if is_open else grammar + rules, calls + rules)
+            problems = [
+                f"Calls of {', '.join(self._names)} are not held to their schemas: they have no mark to begin with"
+            ]
+        return CallForm(native, "" if is_open else grammar + rules, calls + rules, tuple(problems))
 
     # --- names
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from tea_llm.errors import GrammarError
 from tea_llm.grammar.keywords import KNOWN, TYPES
+from tea_llm.grammar.references import resolved
 
-__all__ = ["Schema", "exclude_each_other", "is_of", "merged", "same_json", "types_of"]
+__all__ = ["Schema", "exclude_each_other", "is_of", "merged", "same_json", "types_of", "with_target"]
 
 Schema = Mapping[str, Any]
 
+_MOST_REFERENCES = 100
 _LARGER = ("minLength", "minItems", "minimum", "minProperties")
 _SMALLER = ("maxLength", "maxItems", "maximum", "maxProperties")
 
@@ -49,6 +51,21 @@ def merged(one: Schema, other: Schema) -> dict[str, Any]:
     if _is_closed(one, other) or _is_closed(other, one):
         raise GrammarError("additionalProperties of one schema and properties of another that must both hold")
     return result
+
+
+def with_target(schema: Any, document: Any) -> Schema:
+    """A schema with its own reference replaced by what it refers to.
+
+    Raises:
+        GrammarError: it leads to itself, or nowhere.
+    """
+    for _ in range(_MOST_REFERENCES):
+        plain = _as_mapping(schema)
+        if "$ref" not in plain:
+            return plain
+        others = {key: item for key, item in plain.items() if key != "$ref"}
+        schema = merged(_as_mapping(resolved(document, plain["$ref"])), others)
+    raise GrammarError("a $ref that leads to itself")
 
 
 def types_of(schema: Schema) -> list[str]:
@@ -129,3 +146,11 @@ def _are_disjoint(one: Any, other: Any) -> bool:
     both = set(one.get("required", ())) & set(other.get("required", ()))
     parts = [schema.get("properties", {}) for schema in (one, other)]
     return any(_are_disjoint(parts[0].get(name), parts[1].get(name)) for name in both)
+
+
+def _as_mapping(schema: Any) -> Schema:
+    if isinstance(schema, bool):
+        return {} if schema else {"type": []}
+    if not isinstance(schema, Mapping):
+        raise GrammarError(f"{schema!r} is not a schema")
+    return schema

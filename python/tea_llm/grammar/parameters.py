@@ -79,20 +79,16 @@ class Parameters:
 
     def loose_gbnf(self, spelling: type[Rules] = Rules) -> str:
         """As ``object_gbnf``, of a schema that says less: what a grammar can enforce."""
-        properties = {parameter.name: self._loose(parameter.schema, spelling) for parameter in self.all}
-        required = [parameter.name for parameter in self.all if parameter.is_required]
+        properties = {}
+        for parameter in self.all:
+            for schema in (parameter.schema, _less(parameter.schema), True):
+                with suppress(GrammarError):  # a name may be what cannot be written
+                    schema_to_gbnf({"properties": {parameter.name: schema}}, self.document, spelling=spelling)
+                    properties[parameter.name] = schema
+                    break
+        required = [parameter.name for parameter in self.all if parameter.is_required and parameter.name in properties]
         schema = {"type": "object", "properties": properties, "required": required}
         return schema_to_gbnf(schema, self.document, spelling=spelling)
-
-    def _loose(self, schema: Any, spelling: type[Rules]) -> Any:
-        less = schema
-        if isinstance(schema, Mapping):
-            less = {key: value for key, value in schema.items() if key not in NOT_ENFORCED}
-        for one in (schema, less):
-            with suppress(GrammarError):
-                schema_to_gbnf(one, self.document, spelling=spelling)
-                return one
-        return True
 
     def _found(self) -> list[Parameter]:
         try:
@@ -125,3 +121,10 @@ class Parameters:
             return frozenset(kind for one in alternatives(schema, self.document) for kind in kinds_of(one))
         except GrammarError:
             return frozenset(TYPES)
+
+
+def _less(schema: Any) -> Any:
+    """The same without keywords that no grammar enforces."""
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: value for key, value in schema.items() if key not in NOT_ENFORCED}

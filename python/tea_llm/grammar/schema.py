@@ -13,7 +13,7 @@ from typing import Any
 
 from tea_llm.errors import GrammarError
 from tea_llm.grammar.characters import char_set, complement, in_text, quoted
-from tea_llm.grammar.combine import Schema, exclude_each_other, is_of, merged, same_json, types_of
+from tea_llm.grammar.combine import Schema, exclude_each_other, is_of, merged, same_json, types_of, with_target
 from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, OF_TYPE
 from tea_llm.grammar.references import resolved, resources_with_references
 from tea_llm.grammar.rules import NothingError, Rules
@@ -136,7 +136,7 @@ class _Compiler:
         if schema.keys() == {"$ref"}:
             return self._reference(schema["$ref"])
         if "$ref" in schema:
-            return self.value(self._with_target(schema), where)
+            return self.value(with_target(schema, self._document), where)
         for key in ("allOf", "anyOf", "oneOf"):
             if key in schema:
                 rest = {name: item for name, item in schema.items() if name != key}
@@ -179,10 +179,10 @@ class _Compiler:
         if key == "allOf":
             whole: dict[str, Any] = dict(rest)
             for schema in schemas:
-                whole = merged(whole, self._with_target(schema))
+                whole = merged(whole, with_target(schema, self._document))
             return self.value(whole, where)
         places = {f"{where}/{key}/{i}": schema for i, schema in enumerate(schemas) if schema is not False}
-        targets = {place: self._with_target(schema) for place, schema in places.items()}
+        targets = {place: with_target(schema, self._document) for place, schema in places.items()}
         if not rest and all({"const", "enum"} & target.keys() for target in targets.values()):
             constants = [value for place, target in targets.items() for value in self._constants(target, place)]
             if key == "anyOf" or len({json.dumps(value) for value in constants}) == len(constants):
@@ -196,16 +196,6 @@ class _Compiler:
         return self._rules.either(
             self._satisfiable(partial(self.value, schema, place) for place, schema in places.items())
         )
-
-    def _with_target(self, schema: Any) -> Schema:
-        """A schema with its own reference replaced by what it refers to."""
-        for _ in range(100):
-            plain = _as_mapping(schema)
-            if "$ref" not in plain:
-                return plain
-            others = {key: item for key, item in plain.items() if key != "$ref"}
-            schema = merged(_as_mapping(resolved(self._document, plain["$ref"])), others)
-        raise GrammarError("a $ref that leads to itself")
 
     def _constants(self, schema: Schema, where: str) -> list[Any]:
         values = schema.get("enum", [schema.get("const")])
@@ -306,7 +296,7 @@ class _Compiler:
         if "propertyNames" in schema:
             if not self._rules.has_escapes:
                 return self._problem(where, "'propertyNames' is not supported in this form")
-            names = merged({"type": "string"}, self._with_target(schema["propertyNames"]))
+            names = merged({"type": "string"}, with_target(schema["propertyNames"], self._document))
             key = self._or_nothing(names, f"{where}/propertyNames")
         value = self._or_nothing(others, f"{where}/additionalProperties")
         if not key or not value:
@@ -373,11 +363,3 @@ def _attempt(make: Callable[[], str]) -> str | NothingError:
         return make()
     except NothingError as reason:
         return reason
-
-
-def _as_mapping(schema: Any) -> Schema:
-    if isinstance(schema, bool):
-        return {} if schema else {"type": []}
-    if not isinstance(schema, Mapping):
-        raise GrammarError(f"{schema!r} is not a schema")
-    return schema

@@ -7,7 +7,7 @@ from typing import Any
 
 from tea_llm.errors import GrammarError
 from tea_llm.grammar.characters import ANY, complement, in_text, quoted
-from tea_llm.grammar.combine import Schema, is_of, merged, same_json, types_of
+from tea_llm.grammar.combine import Schema, is_of, merged, same_json, types_of, with_target
 from tea_llm.grammar.compose import prefixed
 from tea_llm.grammar.formats import FORMATS, UNCHECKED_FORMATS
 from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, OF_TYPE
@@ -22,7 +22,6 @@ from tea_llm.grammar.language import (
     sequence,
 )
 from tea_llm.grammar.prefixes import one_of
-from tea_llm.grammar.references import resolved
 from tea_llm.grammar.regex import regex_language
 from tea_llm.grammar.rules import NothingError, Rules
 from tea_llm.grammar.scalars import limits, repeats
@@ -139,12 +138,11 @@ def _alternatives(schema: Any, document: Schema, n_references: int) -> Iterator[
     if n_references > _MOST_REFERENCES:
         raise GrammarError("a $ref that leads to itself")
     if "$ref" in schema:
-        target = _mapping(resolved(document, schema.pop("$ref")))
-        yield from _alternatives(merged(target, schema), document, n_references + 1)
+        yield from _alternatives(with_target(schema, document), document, n_references + 1)
     elif "allOf" in schema:
         parts = schema.pop("allOf")
         for part in parts:
-            schema = merged(schema, _target(part, document))
+            schema = merged(schema, with_target(part, document))
         yield from _alternatives(schema, document, n_references + 1)
     else:
         key = "anyOf" if "anyOf" in schema else "oneOf"
@@ -152,25 +150,7 @@ def _alternatives(schema: Any, document: Schema, n_references: int) -> Iterator[
             yield schema
             return
         for part in schema.pop(key):
-            yield from _alternatives(merged(_target(part, document), schema), document, n_references + 1)
-
-
-def _target(schema: Any, document: Schema) -> Schema:
-    target = _mapping(schema)
-    for _ in range(_MOST_REFERENCES):
-        if "$ref" not in target:
-            return target
-        others = {key: value for key, value in target.items() if key != "$ref"}
-        target = merged(_mapping(resolved(document, target["$ref"])), others)
-    raise GrammarError("a $ref that leads to itself")
-
-
-def _mapping(schema: Any) -> Schema:
-    if isinstance(schema, bool):
-        return {} if schema else {"type": []}
-    if not isinstance(schema, Mapping):
-        raise GrammarError(f"{schema!r} is not a schema")
-    return schema
+            yield from _alternatives(merged(with_target(part, document), schema), document, n_references + 1)
 
 
 def _constants(schema: Schema) -> list[Any]:
