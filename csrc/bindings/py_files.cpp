@@ -45,14 +45,16 @@ py::tuple describe(const std::string& path) {
     for (const auto& tensor : file.tensors) {
         tensors.append(py::make_tuple(to_str(tensor.name), tensor.type, tensor.shape, tensor.n_bytes));
     }
-    return py::make_tuple(metadata, tensors);
+    return py::make_tuple(metadata, tensors, file.size_bytes);
 }
 
 }  // namespace
 
 void register_files(py::module_& module) {
     module.def("read_gguf", &describe, py::arg("path"),
-               "(metadata, [(name, type, shape, bytes) of each tensor]); a long list is (type, length).");
+               "(metadata, [(name, type, shape, bytes) of each tensor], bytes that the file must have); a "
+               "long list is "
+               "(type, length).");
     module.def(
         "file_types",
         [] {

@@ -1,5 +1,6 @@
 #include "engine/gguf_file.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include "engine/error.hpp"
@@ -82,6 +83,12 @@ GgufFile read(const std::string& path) {
                     path + " cannot be read: " + log.last_lines("it is not a GGUF file"));
     }
     GgufFile content;
+    size_t n_data = 0;
+    for (int64_t i = 0; i < gguf_get_n_tensors(file.get()); ++i) {
+        n_data =
+            std::max(n_data, gguf_get_tensor_offset(file.get(), i) + gguf_get_tensor_size(file.get(), i));
+    }
+    content.size_bytes = static_cast<int64_t>(gguf_get_data_offset(file.get()) + n_data);
     for (int64_t key = 0; key < gguf_get_n_kv(file.get()); ++key) {
         content.metadata.emplace_back(gguf_get_key(file.get(), key), value_of(file.get(), key));
     }

@@ -26,6 +26,7 @@ struct GgufTensor {
 struct GgufFile {
     std::vector<std::pair<std::string, GgufValue>> metadata;
     std::vector<GgufTensor> tensors;
+    int64_t size_bytes = 0;  // of the whole file, as its header has it: a file that is cut off is smaller
 };
 
 // What a GGUF file says of itself; its weights are not read. Throws Error{model_load}.

@@ -132,6 +132,11 @@ std::string find_header_problem(const std::string& path, bool vocab_only) {
     if (arch_id < 0 || gguf_get_kv_type(header.get(), arch_id) != GGUF_TYPE_STRING) {
         return "it does not name its architecture (general.architecture)";
     }
+    if (std::string(gguf_get_val_str(header.get(), arch_id)) == "clip") {
+        return "it is a projector for images or sounds (mmproj), which is no model by itself: give the path "
+               "of the "
+               "language model beside it";
+    }
     if (vocab_only) {
         return {};
     }

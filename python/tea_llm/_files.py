@@ -6,14 +6,18 @@ import errno
 import io
 import os
 import re
+import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-__all__ = ["naming", "replacing", "replacing_by_name"]
+__all__ = ["naming", "replacing", "replacing_by_name", "scratch_directory"]
+
+_LOCK = "lock"
 
 
 @contextmanager
@@ -54,6 +58,27 @@ def replacing_by_name(path: Path) -> Iterator[Path]:
     with _unfinished(path, found, is_private=False) as (unfinished, handle):
         yield unfinished
         _finish(unfinished, handle, path)
+
+
+@contextmanager
+def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """A directory for what is on its way. It is gone afterwards; so is one that a killed process left.
+
+    Args:
+        parent: where to make it.
+        prefix: of its name.
+    """
+    for abandoned in parent.glob(f"{prefix}*/{_LOCK}"):
+        with suppress(OSError):  # of another user
+            if _remove_if_unlocked(abandoned):
+                shutil.rmtree(abandoned.parent)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
+        handle = os.open(Path(name, _LOCK), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            _try_lock(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
 
 
 class _NamedFile(io.FileIO):
@@ -132,11 +157,13 @@ def _remove_abandoned(path: Path) -> None:
                 _remove_if_unlocked(path.with_name(name))
 
 
-def _remove_if_unlocked(path: Path) -> None:
+def _remove_if_unlocked(path: Path) -> bool:
     handle = os.open(path, os.O_RDWR)
     try:
-        if _try_lock(handle):
+        is_abandoned = _try_lock(handle)
+        if is_abandoned:
             path.unlink()
+        return is_abandoned
     finally:
         os.close(handle)
 

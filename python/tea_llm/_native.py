@@ -32,11 +32,20 @@ class _Missing:
         self._reason = reason
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise LocalBackendUnavailableError(
-            f"this installation of tea-llm runs no models itself: {self._reason}\n"
-            "It uses APIs only (TEA_LLM_LOCAL=0). To get the native engine, with a C++ compiler at hand: "
-            "env -u TEA_LLM_LOCAL pip install --force-reinstall --no-cache-dir tea-llm"
+        raise LocalBackendUnavailableError(f"this installation of tea-llm runs no models itself: {self._reason}")
+
+
+def _why_missing(error: ImportError) -> str:
+    package = Path(__file__).parent
+    if not package.is_dir():
+        return (
+            f"it lies in an archive ({package}), and no system loads native code from there. Unpack the archive, or "
+            "install tea-llm with pip beside it"
         )
+    return (
+        f"{error}\nIt uses APIs only (TEA_LLM_LOCAL=0). To get the native engine, with a C++ compiler at hand: "
+        "env -u TEA_LLM_LOCAL pip install --force-reinstall --no-cache-dir tea-llm"
+    )
 
 
 if TYPE_CHECKING:
@@ -51,4 +60,4 @@ else:
         if error.name == "tea_llm":  # a sub-interpreter: nothing that needs numpy would work, either
             raise
         IS_NATIVE = False
-        _core = _Missing(str(error))
+        _core = _Missing(_why_missing(error))

@@ -18,6 +18,7 @@ from typing import Any
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm._version import __version__
 from tea_llm.errors import ConfigError, LlmError, ModelNotFoundError
+from tea_llm.inspection import problem_with
 from tea_llm.paths import found_models, missing_models, models_dir, resolve_model_path, searched_places
 from tea_llm.providers import resolve
 from tea_llm.settings import LlmSettings
@@ -60,7 +61,7 @@ def diagnose(settings: Mapping[str, Any] | LlmSettings | None = None) -> list[Ch
     """
     parsed = LlmSettings.parse(settings)
     native = _ask_child()
-    model = _check_model(parsed)
+    model = _check_model(parsed, can_look="problem" not in native)
     api = _check_api(parsed)
     if model.problem is not None and api.facts["is_configured"]:  # one of the two is enough
         model = Check(model.name, model.summary, None, model.facts)
@@ -186,7 +187,7 @@ def _check_configured(settings: LlmSettings) -> list[Check]:
     ]
 
 
-def _check_model(settings: LlmSettings) -> Check:
+def _check_model(settings: LlmSettings, *, can_look: bool) -> Check:
     try:
         path = resolve_model_path(settings)
     except ModelNotFoundError:  # strict settings
@@ -196,7 +197,9 @@ def _check_model(settings: LlmSettings) -> Check:
     if path is None:
         problem = "no model file and no API: tea-llm pull smollm2-135m gets the small default model"
         return Check("model", f"none; {len(files)} files in {models_dir()}", problem, facts)
-    return Check("model", f"{path} ({_gigabytes(path.stat().st_size)})", None, facts)
+    fault = problem_with(path) if can_look else None
+    advice = None if fault is None else f"{path} is {fault}. Get it again: tea-llm pull"
+    return Check("model", f"{path} ({_gigabytes(path.stat().st_size)})", advice, facts)
 
 
 def _check_api(settings: LlmSettings) -> Check:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tea_llm._log import forward_native_log
-from tea_llm._native import _core
-from tea_llm.errors import LlmError, ModelNotFoundError
+from tea_llm._native import IS_NATIVE, _core
+from tea_llm.errors import LlmError, ModelLoadError, ModelNotFoundError
 from tea_llm.paths import explicit_model_path, model_files
 
-__all__ = ["MemoryEstimate", "ModelFile", "inspect_model"]
+__all__ = ["MemoryEstimate", "ModelFile", "inspect_model", "problem_with"]
 
 logger = logging.getLogger("tea_llm")
 
@@ -59,6 +59,7 @@ class ModelFile:
         uses: of ``"generate"``, ``"embed"`` and ``"rerank"``.
         memory: about what it takes; None where llama.cpp does not load the file (the log says why), and for a
             vocabulary alone.
+        missing_bytes: that the file lacks at its end: it was cut off. 0: none.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class ModelFile:
     n_params: int
     uses: tuple[str, ...]
     memory: MemoryEstimate | None
+    missing_bytes: int = 0
 
     @property
     def architecture(self) -> str:
@@ -120,16 +122,18 @@ def inspect_model(
     metadata = contents[0][0]
     types: Counter[str] = Counter()
     n_params = 0
-    for _, tensors in contents:
+    for _, tensors, _ in contents:
         for _, type_, shape, n_bytes in tensors:
             types[type_] += n_bytes
             n_params += prod(shape)
     size_bytes = sum(file.stat().st_size for file in files)
+    pairs = zip(files, contents, strict=True)
+    missing = sum(max(0, expected - file.stat().st_size) for file, (_, _, expected) in pairs)
     types_by_size = dict(types.most_common())
-    bare = ModelFile(files[0], len(files), size_bytes, metadata, types_by_size, n_params, (), None)
+    bare = ModelFile(files[0], len(files), size_bytes, metadata, types_by_size, n_params, (), None, missing)
     uses = _uses(bare)
     memory = None
-    if uses:
+    if uses and not missing:
         try:
             cache, compute = _core.estimate_memory(
                 os.fsencode(files[0]),
@@ -144,6 +148,20 @@ def inspect_model(
         finally:
             forward_native_log()
     return replace(bare, uses=uses, memory=memory)
+
+
+def problem_with(path: Path) -> str | None:
+    """What is wrong with a model file, as far as its header tells; None: nothing, or there is no engine to look."""
+    if not IS_NATIVE:
+        return None
+    try:
+        _, _, expected = _core.read_gguf(os.fsencode(path))
+    except ModelLoadError:
+        return "damaged"
+    finally:
+        forward_native_log()
+    missing = expected - path.stat().st_size
+    return f"cut off: {missing / 1e6:.1f} MB of {expected / 1e6:.1f} MB are missing" if missing > 0 else None
 
 
 def _parts(given: Path) -> tuple[list[Path], list[Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from tea_llm.errors import ModelLoadError, ModelNotFoundError
 from tea_llm.paths import missing_models, model_not_found, resolve_model_path
 
 __all__ = ["load"]
+
+logger = logging.getLogger("tea_llm")
 
 _MOST_GUESSES = 64
 
@@ -66,7 +70,7 @@ def load(
         cache_type_v: the same for its values. A quantized one needs flash attention.
         flash_attn: ``"on"`` (True), ``"off"`` (False), or ``"auto"``: where the device can.
         mmap: map the file instead of reading it; it must not be changed meanwhile.
-        mlock: keep the weights from being swapped out.
+        mlock: keep the weights from being swapped out; a limit that prevents it is a logged warning (on Linux).
         main_gpu: index of the GPU that is used when there is only one to use.
         tensor_split: share of the model for each GPU; None: by their free memory.
         rope_scaling: how positions beyond the trained context are handled; None: as the model says.
@@ -131,6 +135,8 @@ def load(
         engine = _core.Engine(native, **engine_arguments)  # type: ignore[arg-type]
     finally:
         forward_native_log()
+    if mlock:
+        _warn_if_not_locked(native.size_bytes)
     family_format = get_model_config(path).chat_format
     prompt = ChatPrompt(native, chat_format=chat_format, chat_template=chat_template, family_format=family_format)
     missing = missing_models() if model is None else []
@@ -138,6 +144,24 @@ def load(
         return LocalLlmBackend(native, engine, prompt, path, seed=seed, fallback_reason="; ".join(missing) or None)
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{error.filename} was removed while it was loaded") from error
+
+
+def _warn_if_not_locked(n_bytes: int) -> None:
+    """llama.cpp goes on where it may not lock memory. Linux tells how much this process has locked."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return
+    found = re.search(r"VmLck:\s*(\d+) kB", status)
+    n_locked = 1024 * int(found[1]) if found else 0
+    has_gpu = len(_core.devices()) > 1  # whose memory counts for nothing here
+    if n_locked < n_bytes / 2 and not (has_gpu and n_locked):
+        logger.warning(
+            "mlock=True: of %.1f MB only %.1f are locked, and the rest may be swapped out. Raise the limit: "
+            "'ulimit -l', LimitMEMLOCK= in systemd, --ulimit memlock=-1 in Docker",
+            n_bytes / 1e6,
+            n_locked / 1e6,
+        )
 
 
 def _check_name(argument: str, value: object) -> str:

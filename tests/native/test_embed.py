@@ -194,6 +194,13 @@ def test_what_truncation_keeps(tiny_model: Callable[..., Path]) -> None:
             expected = network.hidden([cls, *kept[truncate], sep]).mean(axis=0)
             np.testing.assert_allclose(vector, expected, atol=2e-2)
         np.testing.assert_array_equal(llm.embed("short", truncate="end"), llm.embed("short"))
+        prompt = llm.tokenize("query: ", add_special=False)
+        for truncate, end in (("end", inner[: 38 - len(prompt)]), ("start", inner[len(prompt) - 38 :])):
+            vector = llm.embed(text, truncate=truncate, normalize=False, prompt="query: ")
+            expected = network.hidden([cls, *prompt, *end, sep]).mean(axis=0)
+            np.testing.assert_allclose(vector, expected, atol=2e-2)
+        with pytest.raises(ContextOverflowError):
+            llm.embed("text", truncate="start", prompt="query " * 60)
 
 
 def test_a_context_of_any_size(tiny_model: Callable[..., Path]) -> None:

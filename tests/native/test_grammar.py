@@ -112,6 +112,22 @@ def test_what_no_grammar_can_express(llm: LocalLlmBackend, pattern: str) -> None
         llm.call("Hello", regex=pattern)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("(a{3000})b", "{3000} in a regular expression: a grammar repeats at most 2000 times"),
+        ("a{5,3000}", "{5,3000} in"),
+        ("a{2001,}", "{2001,} in"),
+        ("(a{1000}){1000}", "regex='(a{1000}){1000}' is too large for llama.cpp's grammars: repeat less"),
+    ],
+)
+def test_what_is_too_large_is_named(llm: LocalLlmBackend, pattern: str, words: str) -> None:
+    with pytest.raises(GrammarError, match=re.escape(words)):
+        llm.call("Hello", regex=pattern)
+    with pytest.raises(GrammarError, match=re.escape(words)):
+        llm.chat([{"role": "user", "content": "Hello"}], regex=pattern)
+
+
 def test_constraints_exclude_each_other(llm: LocalLlmBackend) -> None:
     with pytest.raises(ValueError, match="grammar and regex exclude each other"):
         llm.call("Hello", grammar=JSON, regex="a")

@@ -13,9 +13,11 @@ import pytest
 import tea_llm
 from support.malformed import MALFORMED
 from support.tiny_gguf import ARCHS, HYBRIDS, write_tiny_model
-from tea_llm import cli
+from tea_llm import cli, diagnosis
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
-from tea_llm.inspection import inspect_model
+from tea_llm.inspection import inspect_model, problem_with
+from tea_llm.paths import models_dir
+from tea_llm.settings import LlmSettings
 
 
 @pytest.mark.parametrize("arch", [arch for arch in ARCHS + HYBRIDS if arch != "bert"])
@@ -65,6 +67,36 @@ def test_malformed_files_raise_or_are_described(kind: str, tmp_path: Path) -> No
     except (ModelLoadError, ModelNotFoundError) as error:
         problem = str(error)
     assert not problem or str(path) in problem
+
+
+def test_a_file_that_is_cut_off_is_told(
+    tiny_model: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny_model("llama").read_bytes()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = models_dir() / "cut.gguf"
+    path.parent.mkdir(parents=True)
+    monkeypatch.setenv("TEA_MODEL_PATH", str(path))
+    path.write_bytes(whole)
+    assert inspect_model(path).missing_bytes == 0
+    assert problem_with(path) is None
+    path.write_bytes(whole[:-100_000])
+    assert inspect_model(path).missing_bytes == pytest.approx(100_000, abs=64)  # of padding
+    assert inspect_model(path).uses == ("generate", "embed")
+    said = "cut off: 0.1 MB of 0.5 MB are missing"
+    assert problem_with(path) == said
+    assert cli.main(["inspect", str(path)]) == 1
+    assert "is cut off: 0.1 MB are missing at its end" in capsys.readouterr().err
+    assert cli.main(["inspect", str(path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["missing_bytes"] > 0
+    assert cli.main(["models"]) == 0
+    assert said in capsys.readouterr().out
+    check = diagnosis._check_model(LlmSettings.parse(None), can_look=True)
+    assert check.problem == f"{path} is {said}. Get it again: tea-llm pull"
+    path.write_bytes(whole[:100])
+    assert problem_with(path) == "damaged"
+    assert cli.main(["models"]) == 0
+    assert "damaged" in capsys.readouterr().out
 
 
 def test_parts_must_all_be_there(tiny_model: Callable[..., Path], tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import tea_llm
+from support.process import assert_raises_in_child, run_python
 from support.tiny_gguf import Tensors, write_tiny_model
 from tea_llm import LocalLlmBackend, ModelLoadError, ModelNotFoundError, StateFileError
 from tea_llm.inspection import inspect_model
@@ -86,6 +88,71 @@ def test_a_file_that_is_removed_while_it_is_loaded(tmp_path: Path, tiny_model: C
     shutil.copy(tiny_model(), path)
     with pytest.raises(ModelNotFoundError, match=r"m\.gguf was removed while it was loaded"):
         tea_llm.load(path, n_threads=1, progress=lambda _: path.unlink(missing_ok=True))
+
+
+def test_a_projector_is_no_model(tmp_path: Path, tiny_model: Callable[..., Path]) -> None:
+    path = write_tiny_model(tmp_path / "mmproj.gguf", overrides={"general.architecture": "clip"})
+    with pytest.raises(ModelLoadError, match=r"it is a projector for images or sounds \(mmproj\)") as caught:
+        load(path)
+    assert "--mmproj" not in str(caught.value)  # not an option of ours
+
+
+def test_mlock_that_locks_nothing_says_so(tiny_model: Callable[..., Path]) -> None:
+    """In a process that may lock nothing, whoever runs it."""
+    code = """
+        import ctypes, resource, sys, tea_llm
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+        libc = ctypes.CDLL(None, use_errno=True)
+        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert libc.capget(header, sets) == 0
+        sets[0] &= ~(1 << 14)  # CAP_IPC_LOCK
+        assert libc.capset(header, sets) == 0
+        for wanted in (False, True):
+            tea_llm.load(sys.argv[1], mlock=wanted, n_threads=1).close()
+            print(wanted, file=sys.stderr)
+    """
+    done = run_python(code, args=[str(tiny_model())])
+    assert done.returncode == 0, done.stderr
+    before, after = done.stderr.split("False\n")
+    assert before == ""
+    assert after.startswith("mlock=True: of 0.5 MB only 0.0 are locked"), after
+
+
+def test_daemon_threads_print_nothing_at_the_end(tiny_model: Callable[..., Path]) -> None:
+    code = """
+        import sys, tea_llm, threading, time
+        llm = tea_llm.load(sys.argv[1], n_threads=1)
+        llm.embed("x")
+
+        def work(ask):
+            while True:
+                ask()
+
+        asks = [lambda: llm.call("x", max_tokens=50, ignore_eos=True), lambda: llm.embed(["x"] * 9),
+                lambda: list(llm.stream("x", max_tokens=50)), lambda: llm.tokenize("x" * 1000)]
+        for ask in asks * 2:
+            threading.Thread(target=work, args=(ask,), daemon=True).start()
+        time.sleep(0.3)
+        print("end", file=sys.stderr)
+    """
+    done = run_python(code, args=[str(tiny_model())])
+    assert done.returncode == 0
+    assert done.stderr.endswith("end\n"), done.stderr
+
+
+def test_an_archive_says_that_it_is_one(tmp_path: Path) -> None:
+    package = Path(tea_llm.__file__).parent
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        for file in package.rglob("*.py"):
+            archive.write(file, Path("tea_llm", file.relative_to(package)))
+    code = f"""
+        import sys
+        sys.meta_path = [finder for finder in sys.meta_path if not hasattr(finder, "rebuild_flag")]
+        sys.path.insert(0, {str(tmp_path / "app.pyz")!r})
+        import tea_llm
+        tea_llm.load("x.gguf")
+    """
+    assert_raises_in_child(code, "LocalBackendUnavailableError", "it lies in an archive", "app.pyz", "Unpack")
 
 
 def test_a_template_file_that_is_missing(tiny_model: Callable[..., Path], tmp_path: Path) -> None:

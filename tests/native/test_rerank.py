@@ -104,6 +104,34 @@ def test_separators_as_the_vocabulary_has_them(tiny_model: Callable[..., Path]) 
         assert result.score == pytest.approx(ReferenceBert(path).score(tokens), abs=ROUNDING)
 
 
+def test_a_cancelled_task_stops_though_all_texts_are_still_to_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_read = 0
+
+    async def cancel(llm: LocalLlmBackend) -> int:
+        read = llm._embedder._pair
+
+        def pair(query: str, document: str) -> list[int]:
+            nonlocal n_read
+            n_read += 1
+            return read(query, document)
+
+        monkeypatch.setattr(llm._embedder, "_pair", pair)
+        task = asyncio.create_task(llm.arerank("query", ["a document"] * 1_000_000))
+        while n_read < 100:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.2)
+        return n_read
+
+    with tea_llm.load(path, n_threads=1) as llm:
+        n_then = asyncio.run(cancel(llm))
+        assert n_then == n_read < 1_000_000
+
+
 def test_what_does_not_rank(tiny_model: Callable[..., Path]) -> None:
     for arch in ("bert", "llama"):
         with (

@@ -83,15 +83,15 @@ class TestModels:
 
         lines = run("models").stdout.splitlines()
         assert [line.split()[0] for line in lines if line.startswith("*")] == ["*"]
-        assert f"*  {DEFAULT_MODELS[-1]}  1.5 MB  {models_dir()}" in lines
-        assert any(line.split() == ["mine.GGUF", "1.5", "MB", str(models_dir())] for line in lines)
-        assert any(line.split() == ["b.gguf", "1.5", "MB", str(bundled)] for line in lines)
+        assert any(line.startswith(f"*  {DEFAULT_MODELS[-1]}  1.5 MB  {models_dir()}") for line in lines)
+        assert any(line.split() == ["mine.GGUF", "1.5", "MB", str(models_dir()), "damaged"] for line in lines)
+        assert any(line.split() == ["b.gguf", "1.5", "MB", str(bundled), "damaged"] for line in lines)
         assert any(line.split()[0] == "smollm2-135m" and line.endswith("is here") for line in lines if line)
         assert not any("notes.txt" in line or "directory.gguf" in line for line in lines)
 
         monkeypatch.setenv("TEA_MODEL_PATH", str(elsewhere))
         (default,) = [line for line in run("models").stdout.splitlines() if line.startswith("*")]
-        assert default.split() == ["*", "elsewhere.gguf", "1.5", "MB", str(tmp_path)]
+        assert default.split() == ["*", "elsewhere.gguf", "1.5", "MB", str(tmp_path), "damaged"]
 
     def test_a_bare_machine(self) -> None:
         result = run("models")

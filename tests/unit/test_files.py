@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tea_llm._files import replacing, replacing_by_name
+from tea_llm._files import replacing, replacing_by_name, scratch_directory
 from tea_llm.chat.conversation import Conversation
 
 
@@ -126,6 +126,25 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     with replacing(target) as file:
         file.write(b"second")
     assert names(tmp_path) == [".other.npy.0123abcd.part", ".x.npy.part", "x.npy"]
+
+
+def test_a_scratch_directory_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from tea_llm._files import scratch_directory\n"
+    code += "with scratch_directory(Path(sys.argv[1]), '.pull-'): print(flush=True); sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)
+    )
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        (left,) = names(tmp_path)
+        with scratch_directory(tmp_path, ".pull-") as own:
+            assert names(tmp_path) == sorted([left, own.name])
+        assert names(tmp_path) == [left]
+        child.kill()
+    with scratch_directory(tmp_path, ".pull-") as own:
+        assert names(tmp_path) == [own.name]
+    assert names(tmp_path) == []
 
 
 def test_many_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:

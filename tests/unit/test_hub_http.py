@@ -297,6 +297,13 @@ class TestHuggingFace:
         assert f"has sha256 {SHA256}, not 0000" in child.stderr
         assert (home / ".cache/tea/models/tiny.gguf").read_bytes() == CONTENT
 
+    def test_a_projector_beside_the_model_is_not_meant(self, server: Hub) -> None:
+        server.files = {"mmproj-tiny-Q4_K_M.gguf": b"GGUFm", "tiny-Q4_K_M.GGUF": b"GGUF4"}
+        for name in (f"hf:{REPO}:Q4_K_M", f"hf:{REPO}"):
+            child = pull_in_child(name, HF_ENDPOINT=server.url)
+            assert child.returncode == 0, child.stderr
+            assert Path(child.stdout.strip()).name == "tiny-Q4_K_M.GGUF"
+
     def test_offline(self, server: Hub, home: Path) -> None:
         for name in (f"hf:{REPO}:Q4_K_M", f"hf:{REPO}/tiny.gguf"):
             path = pull_in_child(name, HF_ENDPOINT=server.url).stdout

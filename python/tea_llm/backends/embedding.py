@@ -84,8 +84,10 @@ class LocalEmbedder:
         for group in groups(checked_texts(text, begin), _WINDOW):
             texts = []
             for name, one in group:
+                if check is not None:
+                    check()
                 tokens = self._encode(prompt + one)
-                texts.append(self._fitting(tokens, native.n_longest, options.truncate))
+                texts.append(self._fitting(tokens, native.n_longest, options.truncate, prompt, one))
                 _check_length(name, len(texts[-1]), native.n_longest, "; truncate= cuts what is longer")
                 tokens_of.append(len(texts[-1]))
                 is_cut.append(len(texts[-1]) < n_ends + len(tokens))
@@ -104,7 +106,11 @@ class LocalEmbedder:
     def rank(self, query: str, documents: Sequence[str], check: Callable[[], object] | None = None) -> list[float]:
         """A score for each document; ``check`` as in ``embed``."""
         native = self._native("rank")
-        pairs = [self._pair(query, document) for document in documents]
+        pairs = []
+        for document in documents:
+            if check is not None:
+                check()
+            pairs.append(self._pair(query, document))
         names = [f"documents[{index}], with the query," for index in range(len(pairs))]
         for name, pair in zip(names, pairs, strict=True):
             _check_length(name, len(pair), native.n_longest)
@@ -151,14 +157,16 @@ class LocalEmbedder:
         n_begin = int(self._model.adds_bos and self._model.bos in ends[:1])
         return ends[:n_begin], ends[n_begin:]
 
-    def _fitting(self, tokens: list[int], n_most: int, truncate: Truncate) -> list[int]:
-        """The tokens within their ends, cut if asked for. The engine refuses too many."""
+    def _fitting(self, tokens: list[int], n_most: int, truncate: Truncate, prompt: str, text: str) -> list[int]:
+        """The tokens of ``prompt + text`` within their ends, cut if asked for. The engine refuses too many."""
         begin, end = self._ends
         n_over = max(0, len(begin) + len(tokens) + len(end) - n_most)
         if n_over and truncate == "end":
             tokens = tokens[:-n_over]
         elif n_over and truncate == "start":
-            tokens = tokens[n_over:]
+            kept = self._encode(prompt) if prompt else []
+            n_room = n_most - len(begin) - len(kept) - len(end)
+            tokens = kept + (self._encode(text) if prompt else tokens)[-n_room:] if n_room > 0 else tokens
         return [*begin, *tokens, *end]
 
     def _pair(self, query: str, document: str) -> list[int]:

@@ -7,6 +7,7 @@ import copy
 import os
 import random
 import re
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -417,8 +418,21 @@ def _scores(result: _core.RequestResult | None) -> NDArray[np.float32]:
     return np.append(np.float32(np.nan), [] if result is None else result.scores).astype(np.float32)
 
 
+def _silence_daemon_threads() -> None:
+    """A daemon thread that still asks when the program ends is no error to be printed."""
+    show = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs, /) -> None:
+        is_ours = isinstance(args.exc_value, EngineClosedError)
+        if not (is_ours and args.thread is not None and args.thread.daemon):
+            show(args)
+
+    threading.excepthook = hook
+
+
 def _close_all_at_exit() -> None:
     """Stops the engines while there is still an interpreter, and lets threads out that wait for them."""
+    _silence_daemon_threads()
     for backend in list(_open_backends):
         backend.close()
     deadline = time.monotonic() + 2

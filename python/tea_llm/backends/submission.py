@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.options import SAMPLING, GenerationOptions
 from tea_llm.chat.tools import chosen_tools
+from tea_llm.errors import GrammarError
 from tea_llm.types import Message
 
 if TYPE_CHECKING:
@@ -69,21 +71,35 @@ def submit(
     """
     sampling: dict[str, object] = {name: getattr(options, name) for name in SAMPLING}
     sampling["logit_bias"] = list((options.logit_bias or {}).items())
-    return engine.submit(
-        tokens,
-        max_tokens=-1 if options.max_tokens is None else options.max_tokens,
-        sampling=sampling,
-        grammar=grammar if form is None else form.grammar,
-        grammar_prefix="" if form is None else form.grammar_prefix,
-        markers=() if form is None else form.native.markers,
-        reasoning_budget=-1 if form is None or options.reasoning_budget is None else options.reasoning_budget,
-        reasoning_start="" if form is None else form.native.reasoning_start,
-        reasoning_end="" if form is None else form.reasoning_end,
-        is_reasoning=form is not None and form.is_reasoning,
-        n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
-        seeds=[(seed + index) % 2**64 for index in range(options.n)],
-        stop=options.stop if form is None else [*options.stop, *form.native.stop],
-        ignore_eos=options.ignore_eos,
-        timeout_s=options.timeout or 0.0,
-        priority=options.priority,
-    )
+    with _too_large_a_regex(options):
+        return engine.submit(
+            tokens,
+            max_tokens=-1 if options.max_tokens is None else options.max_tokens,
+            sampling=sampling,
+            grammar=grammar if form is None else form.grammar,
+            grammar_prefix="" if form is None else form.grammar_prefix,
+            markers=() if form is None else form.native.markers,
+            reasoning_budget=-1 if form is None or options.reasoning_budget is None else options.reasoning_budget,
+            reasoning_start="" if form is None else form.native.reasoning_start,
+            reasoning_end="" if form is None else form.reasoning_end,
+            is_reasoning=form is not None and form.is_reasoning,
+            n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
+            seeds=[(seed + index) % 2**64 for index in range(options.n)],
+            stop=options.stop if form is None else [*options.stop, *form.native.stop],
+            ignore_eos=options.ignore_eos,
+            timeout_s=options.timeout or 0.0,
+            priority=options.priority,
+        )
+
+
+@contextmanager
+def _too_large_a_regex(options: GenerationOptions) -> Iterator[None]:
+    """What is written for a regular expression is a valid grammar: llama.cpp refuses it only for its size."""
+    try:
+        yield
+    except GrammarError as error:
+        if options.regex is None:
+            raise
+        raise GrammarError(
+            f"regex={options.regex!r} is too large for llama.cpp's grammars: repeat less, or nest repetitions less"
+        ) from error

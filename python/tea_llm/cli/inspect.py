@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tea_llm.cli._terminal import print_table, say
+from tea_llm.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from tea_llm.inspection import ModelFile
@@ -33,6 +34,7 @@ def inspect(
     )
     if as_json:
         say(json.dumps(_facts(file), indent=1))
+        _fail_if_cut_off(file)
         return
     rows = {
         "file": f"{file.path} ({_size(file.size_bytes)}{f', {file.n_files} parts' if file.n_files > 1 else ''})",
@@ -48,6 +50,14 @@ def inspect(
         "memory": _memory(file, ctx),
     }
     print_table(list(rows.items()))
+    _fail_if_cut_off(file)
+
+
+def _fail_if_cut_off(file: ModelFile) -> None:
+    if file.missing_bytes:
+        raise ModelLoadError(
+            f"{file.path} is cut off: {_size(file.missing_bytes)} are missing at its end. Get it again"
+        )
 
 
 def _facts(file: ModelFile) -> dict[str, object]:
@@ -56,6 +66,7 @@ def _facts(file: ModelFile) -> dict[str, object]:
         "path": str(file.path),
         "n_files": file.n_files,
         "size_bytes": file.size_bytes,
+        "missing_bytes": file.missing_bytes,
         "n_params": file.n_params,
         "types": dict(file.types),
         "uses": file.uses,

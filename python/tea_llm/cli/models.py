@@ -12,13 +12,19 @@ __all__ = ["model_file", "models"]
 def models() -> None:
     """List the model files that are here, and the models that can be pulled."""
     from tea_llm.catalog import KNOWN_MODELS
+    from tea_llm.inspection import problem_with
     from tea_llm.paths import found_models, models_dir, resolve_model_path
 
     default = resolve_model_path()
     files = list(dict.fromkeys([*([] if default is None else [default]), *found_models()]))
     if files:
         say("Here (* is used when no path is given):")
-        print_table([("*" if file == default else " ", file.name, _size(file), str(file.parent)) for file in files])
+        print_table(
+            [
+                ("*" if file == default else " ", file.name, _size(file), file.parent, problem_with(file) or "")
+                for file in files
+            ]
+        )
     else:
         say(f"No model files here. They are looked for in {models_dir()}")
     say("\nFor 'tea-llm pull NAME':")

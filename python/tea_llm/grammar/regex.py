@@ -257,7 +257,9 @@ def _unsupported(operator: Any) -> GrammarError:
 
 def _repeats(low: int, high: Any) -> str:
     if low > MOST_REPEATS or (high is not sre.MAXREPEAT and high > MOST_REPEATS):
-        raise GrammarError(f"more than {MOST_REPEATS} repetitions in a regular expression")
+        upper = "" if high is sre.MAXREPEAT else high
+        given = f"{{{low}}}" if low == high else f"{{{low},{upper}}}"
+        raise GrammarError(f"{given} in a regular expression: a grammar repeats at most {MOST_REPEATS} times")
     if high is sre.MAXREPEAT:
         return {0: "*", 1: "+"}.get(low, f"{{{low},}}")
     return "?" if (low, high) == (0, 1) else f"{{{low},{high}}}"

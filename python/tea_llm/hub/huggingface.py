@@ -55,10 +55,11 @@ def _choose(source: HubSource) -> str:
     from huggingface_hub import HfApi
 
     files = HfApi().list_repo_files(source.repo, revision=source.revision)
-    models = sorted(file for file in files if file.lower().endswith(".gguf"))
+    # mmproj: an image model's projector, which lies beside it
+    models = sorted(file for file in files if file.lower().endswith(".gguf") and "mmproj" not in file.lower())
     if source.quant is not None:
         wanted = re.compile(rf"(^|[-._/]){re.escape(source.quant)}($|[-._/])", re.IGNORECASE)
-        fitting = [file for file in models if wanted.search(file.removesuffix(".gguf"))]
+        fitting = [file for file in models if wanted.search(file[: -len(".gguf")])]
     else:
         fitting = models
     if len(fitting) == 1:

