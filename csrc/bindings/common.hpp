@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <string>
 #include <thread>
 
 namespace tea::bindings {
@@ -22,6 +23,12 @@ void register_request(py::module_& module);
 void register_engine(py::module_& module);
 void register_embedder(py::module_& module);
 void register_files(py::module_& module);
+
+// Texts that come from model files, also in errors and in the log, are not always UTF-8.
+inline py::str to_str(const std::string& text) {
+    return py::reinterpret_steal<py::str>(
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+}
 
 inline bool is_finalizing() {
 #if PY_VERSION_HEX >= 0x030D0000

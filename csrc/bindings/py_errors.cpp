@@ -44,18 +44,19 @@ const char* class_name(ErrorKind kind) {
 }
 
 void set_python_error(const Error& error) {
+    const py::str message = to_str(error.what());
     if (error.kind == ErrorKind::invalid_argument) {
-        py::set_error(PyExc_ValueError, error.what());
+        py::set_error(PyExc_ValueError, message);
         return;
     }
     const py::object type = py::module_::import("tea_llm.errors").attr(class_name(error.kind));
     py::object instance;
     if (error.kind == ErrorKind::context_overflow) {
-        instance = type(error.what(), error.n_prompt, error.n_ctx);
+        instance = type(message, error.n_prompt, error.n_ctx);
     } else if (error.kind == ErrorKind::timeout) {
-        instance = type(error.what(), error.partial);
+        instance = type(message, error.partial);
     } else {
-        instance = type(error.what());
+        instance = type(message);
     }
     py::set_error(type, instance);
 }

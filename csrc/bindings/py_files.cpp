@@ -6,12 +6,6 @@ namespace tea::bindings {
 
 namespace {
 
-// Texts of model files are not always UTF-8.
-py::str to_str(const std::string& text) {
-    return py::reinterpret_steal<py::str>(
-        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
-}
-
 py::object to_python(const GgufValue& value) {
     if (const auto* text = std::get_if<std::string>(&value)) {
         return to_str(*text);

@@ -24,11 +24,7 @@ void register_runtime(py::module_& module) {
         [] {
             py::list lines;
             for (const auto& line : runtime::take_log_lines()) {
-                // llama.cpp logs parts of model files: not always UTF-8.
-                lines.append(py::make_tuple(
-                    line.level,
-                    py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
-                        line.text.data(), static_cast<Py_ssize_t>(line.text.size()), "replace"))));
+                lines.append(py::make_tuple(line.level, to_str(line.text)));
             }
             return lines;
         },

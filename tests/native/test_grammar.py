@@ -149,5 +149,30 @@ def test_a_grammar_that_is_none(tiny_model: Callable[..., Path], grammar: str) -
     assert_raises_in_child(code, "GrammarError", after=after, args=[str(tiny_model("llama"))])
 
 
+@pytest.mark.parametrize(
+    ("grammar", "message"),
+    [
+        ("# nothing else", "no rule named root"),
+        ('root ::= "a" y', "no rule named y"),
+        ('root ::= "a"\ny ::= "b" )\n', r"expecting newline or end in line 2, at '\)'"),
+        ("root ::= (", "in line 1, at its end"),
+        ('\n\nroot ::= "' + "é" * 50, "in line 3|unexpected end"),
+        ('root ::= "a" ) ' + "é" * 50, r"at '\) é{19}\.\.\.'"),
+        ('root ::= a "x"\na ::= b | "y"\nb ::= root', "rule root begins with itself"),
+        ('root ::= "a"{5000}', "number of repetitions"),
+        ("root ::= <no such token>", "no such token"),
+    ],
+)
+def test_what_is_wrong_with_a_grammar(llm: LocalLlmBackend, grammar: str, message: str) -> None:
+    with pytest.raises(GrammarError, match=message) as caught:
+        llm.call("Hello", grammar=grammar, max_tokens=5)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("grammar", ['root ::= "a"', '\r\n \t# c [\r\n#\nroot ::= "a"\n#', 'a ::= "a"\nroot ::= a\n'])
+def test_comments_and_space_around_rules(llm: LocalLlmBackend, grammar: str) -> None:
+    assert llm.call("Hello", grammar=grammar, max_tokens=5).content == "a"
+
+
 def test_gbnf_of_a_pattern() -> None:
     assert regex_to_gbnf("a+[^b-d]?|é") == 'root ::= (("a")+ ([\\x01-ae-\\uD7FF\\uE000-\\U0010FFFF])? | "\\u00E9")\n'
