@@ -47,6 +47,7 @@ class Loading {
 
   private:
     void run(const ModelOptions& options) {
+        runtime::be_ready_to_throw();
         try {
             model_ = Model::load(options, [this](float fraction) {
                 fraction_ = fraction;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/error.hpp"
+#include "engine/runtime.hpp"
 
 #ifdef _WIN32
 #include <thread>
@@ -22,6 +23,7 @@ struct Job {
 };
 
 void* run(void* argument) {
+    runtime::be_ready_to_throw();
     auto* job = static_cast<Job*>(argument);
     try {
         (*job->work)();

@@ -33,6 +33,7 @@ Function* cpu_function(const char* name) {
 // How many of n threads could compute just now, the calling one among them. ggml_threadpool_new() asserts
 // that all can be started, and does not end those that were: better not to get there.
 int32_t n_startable(int32_t n) {
+    runtime::be_ready_to_throw();
     std::mutex gate;
     std::vector<std::thread> others;
     {

@@ -22,6 +22,7 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
 }
 
 void EngineLoop::run() {
+    runtime::be_ready_to_throw();
     try {
         make_decoder();
         while (!is_dead_ && collect()) {

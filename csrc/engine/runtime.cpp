@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <mutex>
 
 #ifndef _WIN32
@@ -198,7 +199,13 @@ std::string LogCapture::last_lines(const std::string& otherwise) const {
     return joined.empty() ? otherwise : joined;
 }
 
+void be_ready_to_throw() {
+    volatile int n = std::uncaught_exceptions();  // volatile: or the call is left out
+    (void)n;
+}
+
 AbortGuard::AbortGuard() {
+    be_ready_to_throw();
     if (guard_depth++ == 0) {
         texts.abort_message.clear();
     }

@@ -84,6 +84,11 @@ class Aborted : public std::exception {
     std::string message_;
 };
 
+// Has the memory ready that a thread's first exception takes: the C library ends the process when it cannot
+// be had, as may be when the exception is std::bad_alloc. To be called when a thread starts, and by
+// AbortGuard.
+void be_ready_to_throw();
+
 // llama.cpp may swallow Aborted (it catches std::exception here and there): around such a call, `check()`
 // throws it again.
 class AbortGuard {
