@@ -83,15 +83,23 @@ void register_request(py::module_& module) {
             "next_text",
             [](PyRequest& self) -> py::object {
                 const auto request = self.request;
-                wait_interruptibly([&](auto slice) { return request->wait_text(slice); },
-                                   [&] { request->cancel(); });
-                const std::string text = request->take_text();
-                if (text.empty()) {
-                    return py::none();
+                for (;;) {
+                    wait_interruptibly([&](auto slice) { return request->wait_text(slice); },
+                                       [&] { request->cancel(); });
+                    const bool is_done = request->is_done();  // asked first: then the text is all there is
+                    const std::string text = request->take_text();
+                    if (!text.empty()) {
+                        return py::str(text);
+                    }
+                    if (is_done) {
+                        return py::none();
+                    }  // else another thread that streams this request was faster
                 }
-                return py::str(text);
             },
             "Waits for new text and returns it; None at the end. Ctrl-C cancels the request.")
+        // These lock with the GIL held, an exception to the rule: the engine thread holds the mutex for some
+        // copies of text, and never waits for the GIL, while taking the GIL again can last a switch interval
+        // of 5 ms.
         .def(
             "notify",
             [](PyRequest& self, std::shared_ptr<Mailbox> mailbox, uint64_t tag, bool wants_text) {

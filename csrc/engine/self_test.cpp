@@ -49,24 +49,48 @@ double error_of(const std::vector<float>& results, const std::vector<float>& wei
     return largest / std::sqrt(squares / (n_out * n_tokens));
 }
 
+// Where the loader puts the weights of this product: with some types, rearranged for kernels of their own.
+ggml_backend_buffer_type_t buffer_type_of(ggml_backend_dev_t device, const ggml_tensor* product) {
+    const auto get_extra =
+        reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(ggml_backend_reg_get_proc_address(
+            ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
+    ggml_tensor* weights = product->src[0];
+    for (auto* type = get_extra == nullptr ? nullptr : get_extra(device); type != nullptr && *type != nullptr;
+         ++type) {
+        const ggml_backend_buffer_ptr empty(ggml_backend_buft_alloc_buffer(*type, 0));
+        weights->buffer = empty.get();
+        const bool is_taken = ggml_backend_dev_supports_op(device, product);
+        weights->buffer = nullptr;
+        if (is_taken) {
+            return *type;
+        }
+    }
+    return ggml_backend_dev_buffer_type(device);
+}
+
 KernelCheck check(ggml_backend_t backend, ggml_type type, double seconds) {
     std::mt19937 random(1);
     const auto exact_weights = random_values(n_in * n_out, random);
     const auto inputs = random_values(n_in * n_tokens, random);
     std::vector<uint8_t> stored(ggml_row_size(type, n_in) * n_out);
     ggml_quantize_chunk(type, exact_weights.data(), stored.data(), 0, n_out, n_in, nullptr);
-    std::vector<float> weights(exact_weights.size());
-    ggml_get_type_traits(type)->to_float(stored.data(), weights.data(), n_in * n_out);
+    std::vector<float> weights = exact_weights;
+    if (const auto to_float = ggml_get_type_traits(type)->to_float; to_float != nullptr) {  // else it is F32
+        to_float(stored.data(), weights.data(), n_in * n_out);
+    }
 
+    const ggml_context_ptr of_weights(ggml_init({ggml_tensor_overhead(), nullptr, true}));
     const ggml_context_ptr context(
         ggml_init({8 * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, true}));
-    ggml_tensor* a = ggml_new_tensor_2d(context.get(), type, n_in, n_out);
+    ggml_tensor* a = ggml_new_tensor_2d(of_weights.get(), type, n_in, n_out);
     ggml_tensor* b = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, n_in, n_tokens);
     ggml_tensor* product = ggml_mul_mat(context.get(), a, b);
     ggml_cgraph* graph = ggml_new_graph(context.get());
     ggml_build_forward_expand(graph, product);
+    const ggml_backend_buffer_ptr weights_buffer(ggml_backend_alloc_ctx_tensors_from_buft(
+        of_weights.get(), buffer_type_of(ggml_backend_get_device(backend), product)));
     const ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors(context.get(), backend));
-    if (!buffer) {
+    if (!buffer || !weights_buffer) {
         throw Error(ErrorKind::inference, "no memory for the self-test's 5 MB");
     }
     ggml_backend_tensor_set(a, stored.data(), 0, stored.size());
@@ -86,7 +110,8 @@ KernelCheck check(ggml_backend_t backend, ggml_type type, double seconds) {
     std::vector<float> results(static_cast<size_t>(n_out * n_tokens));
     ggml_backend_tensor_get(product, results.data(), 0, results.size() * sizeof(float));
     const double flops = 2.0 * n_in * n_out * n_tokens * static_cast<double>(n_runs);
-    return {ggml_type_name(type), error_of(results, weights, inputs), flops / elapsed / 1e9};
+    return {ggml_type_name(type), error_of(results, weights, inputs), flops / elapsed / 1e9,
+            ggml_backend_buffer_name(weights_buffer.get())};
 }
 
 }  // namespace
@@ -98,7 +123,8 @@ std::vector<KernelCheck> check_kernels(double seconds, int n_threads) {
     const auto set_n_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
         ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu), "ggml_backend_set_n_threads"));
     set_n_threads(backend.get(), n_threads);
-    constexpr std::array types{GGML_TYPE_F16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q4_K};
+    constexpr std::array types{GGML_TYPE_F32,  GGML_TYPE_F16,  GGML_TYPE_BF16, GGML_TYPE_Q8_0,
+                               GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q4_K, GGML_TYPE_Q6_K};
     std::vector<KernelCheck> checks;
     for (const ggml_type type : types) {
         checks.push_back(check(backend.get(), type, seconds / types.size()));

@@ -9,11 +9,13 @@ struct KernelCheck {
     std::string type;  // of the weights, such as "q4_K"
     double error;      // largest difference to plain loops, as a share of the results' root mean square
     double gflops;     // 10^9 multiplications and additions a second
+    std::string
+        memory;  // where the loader puts such weights: "CPU", or "CPU_REPACK" where they are rearranged
 };
 
-// Multiplies matrices with the CPU's kernels, for about `seconds` and by `n_threads`, and compares the
-// results with plain loops. 8-bit activations make errors of some 0.01; kernels that are wrong make errors
-// of 1.
+// Multiplies matrices with the kernels that a loaded model's weights of these types get, for about `seconds`
+// and by `n_threads`, and compares the results with plain loops. 8-bit activations make errors of some 0.01;
+// kernels that are wrong make errors of 1.
 std::vector<KernelCheck> check_kernels(double seconds, int n_threads);
 
 }  // namespace tea

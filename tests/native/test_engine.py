@@ -22,6 +22,7 @@ from tea_llm import (
     LlmError,
     LocalLlmBackend,
 )
+from tea_llm._native import _core
 
 ARCHITECTURES = ["llama", "qwen2", "gemma3", "phi3", "mamba"]
 
@@ -268,3 +269,20 @@ def test_models_that_compute_at_once_share_the_cores(tiny_model: Callable[..., P
     with tea_llm.load(tiny_model("llama"), n_ctx=64, n_threads=3) as fixed:
         fixed.call("Hello", max_tokens=2)
         assert fixed.stats().threads == 3
+
+
+def test_two_threads_that_take_pieces_of_one_stream(tiny: LocalLlmBackend) -> None:
+    """Once the slower of two that woke for one piece took its absence for the end."""
+
+    def take(request: _core.Request) -> tuple[int, bool]:
+        n_characters = 0
+        while (piece := request.next_text()) is not None:
+            n_characters += len(piece)
+        return n_characters, request.is_done
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(20):
+            request = submit(tiny, "Hello", 200)
+            taken = list(threads.map(take, [request] * 4))
+            assert all(is_done for _, is_done in taken)
+            assert sum(n for n, _ in taken) == len(request.wait().text)

@@ -27,11 +27,11 @@ def generate(path):
         llm.call("Hello", max_tokens=2, regex="[a-z]+")
 
 def chat(path):
-    with tea_llm.load(path, n_threads=1, n_ctx=256, n_parallel=2) as llm:
+    with tea_llm.load(path, n_threads=1, n_parallel=2) as llm:
         llm.chat([{"role": "user", "content": "Hello"}], max_tokens=2)
 
 def embed(path):
-    with tea_llm.load(path, n_threads=1, n_ctx=256) as llm:
+    with tea_llm.load(path, n_threads=1) as llm:
         llm.embed(["Hello", "world"])
 
 STEPS = (inspect, tokenize, generate, chat, embed)

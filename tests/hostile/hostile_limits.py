@@ -1,0 +1,128 @@
+"""Limits on threads and memory, at every moment: calls raise LlmError or do with less, and the process lives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.process import USE_AS_BUILT, run_python
+
+_START = """
+import json, os, resource, sys, tea_llm
+
+path, moment, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+told = []
+
+def attempt(work):
+    try:
+        told.append(str(work()))
+    except (tea_llm.LlmError, MemoryError) as error:
+        told.append(type(error).__name__)
+
+def use(llm):
+    attempt(lambda: llm.call("Hello", max_tokens=3, ignore_eos=True).tokens_used)
+    if moment == "later":
+        limit()
+    attempt(lambda: llm.call("Hello " * 100, max_tokens=20, ignore_eos=True).tokens_used)
+    attempt(lambda: llm.call("Hello", max_tokens=20, regex="[a-z]{20}").tokens_used)
+    attempt(lambda: len(llm.embed(["Hello", "world " * 90] * 8)))
+
+def all_of_it():
+    if moment == "load":
+        limit()
+    with tea_llm.load(path, n_threads=2, n_ctx=1024) as llm:
+        if moment == "call":
+            limit()
+        use(llm)
+        told.append(llm.stats().threads)
+    return "done"
+
+def limit_memory():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + n, used + n))
+"""
+_END = "attempt(all_of_it)\nprint(json.dumps(told))\n"
+KIB = 1024
+LARGE_STACKS = ("bash", "-c", 'ulimit -s 1048576; exec "$@"', "bash")
+ROOMS = [100, 6000, 8500, 9000, 10_000, 12_000, 17_000, 20_000, 25_000, 70_000, 250_000]
+
+
+@pytest.mark.parametrize("moment", ["load", "call", "later"])
+@pytest.mark.parametrize("arch", ["llama", "bert"])
+def test_an_address_space_that_ends(tiny_model: Callable[..., Path], arch: str, moment: str) -> None:
+    """Once, std::bad_alloc as a thread's first exception ended the process: there was no memory to throw it."""
+    outcomes = set()
+    for room in ROOMS:
+        args = [str(tiny_model(arch)), moment, str(room * KIB)]
+        child = run_python(f"{_START}limit = limit_memory\n{_END}", args=args)
+        assert child.returncode == 0, (room, child.stderr[-3000:])
+        outcomes.add(child.stdout)
+    assert any("Error" in one for one in outcomes), "no limit was reached: the rooms are too large"
+    assert any('"done"' in one for one in outcomes)
+
+
+@pytest.mark.parametrize("moment", ["load", "call", "later"])
+def test_threads_that_may_not_be_started(tiny_model: Callable[..., Path], tmp_path: Path, moment: str) -> None:
+    """RLIMIT_NPROC, which binds everyone but root. What is imported late has to be there before root is left."""
+    if os.geteuid() != 0:
+        pytest.fail("needs root, to become somebody who runs nothing else")
+    model = tmp_path / "model.gguf"
+    model.write_bytes(tiny_model("llama").read_bytes())
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # pytest's own: closed to others
+        directory.chmod(0o755)
+    become_nobody = """
+def limit():
+    resource.setrlimit(resource.RLIMIT_NPROC, (len(os.listdir("/proc/self/task")) + n,) * 2)
+
+moment, wanted = "", moment
+all_of_it()
+told.clear()
+moment = wanted
+os.setuid(61_234)
+"""
+    outcomes = []
+    for n in range(6):
+        child = run_python(f"{_START}{become_nobody}{_END}", args=[str(model), moment, str(n)])
+        assert child.returncode == 0, (n, child.stderr[-3000:])
+        outcomes.append(child.stdout)
+    assert "Error" in outcomes[0] or moment == "later"
+    assert '"done"' in outcomes[-1]
+    assert "Error" not in outcomes[-1]
+
+
+@pytest.mark.parametrize("arch", ["llama", "bert"])
+def test_fewer_compute_threads_than_wanted(tiny_model: Callable[..., Path], arch: str) -> None:
+    """Stacks of 1 GiB and an address space for some of them: as many compute as can be started, and the log says so."""
+    code = f"""
+{USE_AS_BUILT}
+import logging
+{_START}
+logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
+llm = tea_llm.load(path, n_threads=4)
+n_bytes = int(n / 10 * 2**30)
+n = n_bytes
+limit_memory()
+if llm.info.n_ctx and "bert" not in path:
+    print(llm.call("Hello", max_tokens=3, ignore_eos=True).tokens_used, llm.stats().threads)
+print(len(llm.embed(["Hello", "world " * 50])))
+llm.close()
+"""
+    for tenths, n_threads in ((12, 1), (23, 2), (34, 3), (90, 4)) if arch == "llama" else ((2, 1), (13, 2), (80, 4)):
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        child = subprocess.run(
+            [*LARGE_STACKS, sys.executable, "-c", code, str(tiny_model(arch)), "", str(tenths)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            timeout=120,
+        )
+        assert child.returncode == 0, (tenths, child.stdout, child.stderr[-3000:])
+        if arch == "llama":
+            assert f"3 {n_threads}\n" in child.stdout
+        assert ("4 compute threads could not be started" in child.stdout) == (n_threads < 4), child.stdout
