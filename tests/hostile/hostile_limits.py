@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,14 +69,10 @@ def test_an_address_space_that_ends(tiny_model: Callable[..., Path], arch: str, 
 
 
 @pytest.mark.parametrize("moment", ["load", "call", "later"])
-def test_threads_that_may_not_be_started(tiny_model: Callable[..., Path], tmp_path: Path, moment: str) -> None:
+def test_threads_that_may_not_be_started(tiny_model: Callable[..., Path], moment: str) -> None:
     """RLIMIT_NPROC, which binds everyone but root. What is imported late has to be there before root is left."""
     if os.geteuid() != 0:
         pytest.fail("needs root, to become somebody who runs nothing else")
-    model = tmp_path / "model.gguf"
-    model.write_bytes(tiny_model("llama").read_bytes())
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # pytest's own: closed to others
-        directory.chmod(0o755)
     become_nobody = """
 def limit():
     resource.setrlimit(resource.RLIMIT_NPROC, (len(os.listdir("/proc/self/task")) + n,) * 2)
@@ -86,10 +84,13 @@ moment = wanted
 os.setuid(61_234)
 """
     outcomes = []
-    for n in range(6):
-        child = run_python(f"{_START}{become_nobody}{_END}", args=[str(model), moment, str(n)])
-        assert child.returncode == 0, (n, child.stderr[-3000:])
-        outcomes.append(child.stdout)
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own is closed to others
+        os.chmod(directory, 0o755)  # noqa: PTH101, S103 - to whom the child becomes
+        model = shutil.copy(tiny_model("llama"), directory)
+        for n in range(6):
+            child = run_python(f"{_START}{become_nobody}{_END}", args=[model, moment, str(n)])
+            assert child.returncode == 0, (n, child.stderr[-3000:])
+            outcomes.append(child.stdout)
     assert "Error" in outcomes[0] or moment == "later"
     assert '"done"' in outcomes[-1]
     assert "Error" not in outcomes[-1]
