@@ -6,13 +6,13 @@ A call that the grammar takes for text would not be held to anything; one that o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tea_llm.chat.parser_nodes import Nodes
 from tea_llm.grammar.characters import in_text
-from tea_llm.grammar.language import EMPTY_TEXT, Language, automaton_rules, both, either, except_for, sequence
+from tea_llm.grammar.compose import excluding
+from tea_llm.grammar.language import automaton_rules, except_for
 from tea_llm.grammar.regex import regex_language
-from tea_llm.grammar.texts import any_text, without, word
 
 __all__ = ["CallTexts"]
 
@@ -48,8 +48,10 @@ class CallTexts:
             return False
         names = "|".join(map(re.escape, self._names))
         call = rf'\{{\s*("type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"({names})"'
+        rules = automaton_rules(except_for(regex_language(call, is_search=True)), in_text, "call-text-")
+        self.rules += [f"{name} ::= {body}" for name, body in rules.items()]
         for index in texts:
-            self._hold_text(index, except_for(regex_language(call, is_search=True)))
+            self._put_rule(index, "call-text-0")
         return True
 
     def end_with_space(self, rule: int) -> None:
@@ -67,13 +69,13 @@ class CallTexts:
         scan = self._nodes.rules.get("scan-to-toolcall")  # Gemma 4's texts and thoughts follow each other
         if scan is not None:
             marks |= set(self._nodes[self._nodes[scan]["child"]]["delimiters"])
-            self._hold_text(scan, EMPTY_TEXT)
+            self._hold_text(scan, None)
         for index, ends in contents:
             if marks and not marks & ends:  # behind the calls
-                self._hold_text(index, without(*ends, *marks) if self._is_in_calls(index) else EMPTY_TEXT)
+                self._hold_text(index, ends | marks if self._is_in_calls(index) else None)
         for index, ends in [*thoughts, *(contents if scan is not None else ())]:
             if marks & ends:
-                self._hold_text(index, both([without(*ends), *map(_before, sorted(marks))]))
+                self._hold_text(index, ends, unbegun=marks)
 
     def _texts(self, tag: str) -> list[tuple[int, set[str]]]:
         """The texts of a kind that end before one of some marks: their nodes and the marks."""
@@ -87,12 +89,14 @@ class CallTexts:
         triggers = [rule for rule in self._nodes.rules.values() if self._nodes[rule].get("trigger")]
         return any(index in self._nodes.inside(trigger) for trigger in triggers)
 
-    def _hold_text(self, tag: int, language: Language) -> None:
-        """Gives a text a language of its own in the grammar."""
-        prefix = f"call-text-{tag}-"
-        rules = automaton_rules(language, in_text, prefix)
-        self.rules += [f"{name} ::= {body}" for name, body in rules.items()]
-        self._nodes[tag]["child"] = self._nodes.add("gbnf", child=self._nodes[tag]["child"], grammar=f"{prefix}0")
+    def _hold_text(self, tag: int, words: Iterable[str] | None, unbegun: Iterable[str] = ()) -> None:
+        """Gives a text rules of its own in the grammar: as ``excluding``; None: there is no text."""
+        name = f"call-text-{tag}"
+        self.rules.append(f'{name} ::= ""' if words is None else excluding(name, words, unbegun))
+        self._put_rule(tag, name)
+
+    def _put_rule(self, tag: int, name: str) -> None:
+        self._nodes[tag]["child"] = self._nodes.add("gbnf", child=self._nodes[tag]["child"], grammar=name)
 
     def _join_calls(self) -> None:
         """Leaves one rule for all calls of an answer: llama.cpp's grammar of calls would take a part of it as well."""
@@ -109,7 +113,7 @@ class CallTexts:
             return
         calls_in_text = [f"{_FUNCTIONARY_MARK}{name}\n" for name in self._names]
         for index, ends in self._texts("content"):
-            self._hold_text(index, _before(_FUNCTIONARY_MARK) if ends else without(*calls_in_text))
+            self._hold_text(index, ends or calls_in_text, unbegun=ends)
         for node in list(self._nodes):
             if node["type"] == "sequence" and calls in node["children"][1:]:
                 place = node["children"].index(calls)
@@ -118,9 +122,3 @@ class CallTexts:
         more = self._nodes.add("sequence", children=[self._nodes.add("literal", literal=_FUNCTIONARY_MARK), first])
         rest = self._nodes.add("repetition", child=more, min_count=0, max_count=-1)
         self._nodes[calls]["child"] = self._nodes.add("sequence", children=[first, rest])
-
-
-def _before(mark: str) -> Language:
-    """Texts that neither hold a mark nor end with the beginning of one."""
-    begun = (sequence(any_text(), word(mark[:length])) for length in range(1, len(mark)))
-    return both([without(mark), except_for(either(begun))])

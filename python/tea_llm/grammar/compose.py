@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from tea_llm.grammar.characters import quoted
 
-__all__ = ["prefixed", "through"]
+__all__ = ["excluding", "prefixed", "through"]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|#[^\n]*|(?P<rule>[A-Za-z][\w-]*)', re.ASCII | re.DOTALL)
 
@@ -30,6 +31,49 @@ def through(name: str, word: str) -> str:
         x-1 ::= [b] | [a] x-1 | [^ba] x
     """
     return "\n".join(_state(name, word, length) for length in range(len(word)))
+
+
+def excluding(name: str, words: Iterable[str], unbegun: Iterable[str] = ()) -> str:
+    """Rules for any text that holds none of the words; ``name`` is the first one.
+
+    Args:
+        name: of the first rule; the others' begin with it.
+        words: texts of at least one character.
+        unbegun: those of them that no text may end with the beginning of, either.
+
+    Example:
+        >>> print(excluding("x", ["ab"], ["ab"]))
+        x ::= "" | [a] x-1 | [^a] x
+        x-1 ::= [a] x-1 | [^ab] x
+    """
+    words = sorted(set(words))
+    states = sorted(sorted({word[:length] for word in words for length in range(len(word))}), key=len)
+    names = {state: _name(name, number) for number, state in enumerate(states)}
+    begun = {word[:length] for word in unbegun for length in range(1, len(word))}
+    rules = []
+    for state in states:
+        targets: dict[str, list[str]] = {}
+        known = dict.fromkeys(word[0] for word in words) | dict.fromkeys(
+            word[len(end)] for end in _ends(state) for word in words if word.startswith(end) and word != end
+        )
+        for character in known:
+            text = state + character
+            if not any(text.endswith(word) for word in words):
+                target = next(end for end in _ends(text) if end in names)
+                targets.setdefault(names[target], []).append(character)
+        bodies = [] if begun.intersection(_ends(state)) else ['""']
+        bodies += [f"[{_joined(characters)}] {target}" for target, characters in targets.items()]
+        rules.append(f"{names[state]} ::= {' | '.join([*bodies, f'[^{_joined(known)}] {name}'])}")
+    return "\n".join(rules)
+
+
+def _ends(text: str) -> list[str]:
+    """What a text ends with, the longest first."""
+    return [text[begin:] for begin in range(len(text) + 1)]
+
+
+def _joined(characters: Iterable[str]) -> str:
+    return "".join(map(_escaped, characters))
 
 
 def _state(name: str, word: str, length: int) -> str:
