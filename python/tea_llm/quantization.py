@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ __all__ = ["file_types", "quantize"]
 
 _MOST_THREADS = 512
 _POLL_S = 0.1
+_NEARLY_FULL = 1 << 20
 _CHILD = """
 import json, os, sys, threading
 from tea_llm._native import _core
@@ -95,8 +97,15 @@ def quantize(
         n_bytes = int(_n_params(path) * types[type] / 8)
         n_free = shutil.disk_usage(unfinished.parent).free
         if n_bytes > n_free:
-            raise OSError(f"{target.parent} has {n_free / 1e9:.1f} GB free, and {n_bytes / 1e9:.1f} GB are needed")
-        _run([str(path), str(unfinished), json.dumps(options)], lambda: _report(progress, unfinished, n_bytes))
+            raise OSError(
+                f"no room for {target}: {n_bytes / 1e6:.1f} MB are needed, {n_free / 1e6:.1f} MB are free there"
+            )
+        try:
+            _run([str(path), str(unfinished), json.dumps(options)], lambda: _report(progress, unfinished, n_bytes))
+        except errors.ModelLoadError as error:
+            if shutil.disk_usage(unfinished.parent).free < _NEARLY_FULL:  # llama.cpp does not say why it cannot write
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+            raise
     if progress is not None:
         progress(1.0)
     return target

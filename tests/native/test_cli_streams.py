@@ -49,6 +49,7 @@ Shell = Callable[..., "subprocess.CompletedProcess[bytes]"]
         ("$TEA inspect $DIR/no.gguf >&-", 1, "no model file at"),
         ("$TEA chat --gguf $LLAMA <&-", 1, "no question"),
         ("$TEA run x.yaml --input - <&-", 1, "stdin is not JSON"),
+        ("echo a | $TEA embed - --gguf $BERT >/dev/full", 1, "No space left on device: 'stdout'"),
         ("$TEA models >/dev/full", 1, "No space left on device: 'stdout'"),
         ("printf 'caf\\351' | $TEA chat --gguf $LLAMA", 1, "stdin is not UTF-8: byte 0xe9 at 3"),
         ("printf 'caf\\351\\none' | $TEA embed - --gguf $BERT", 1, "line 1 is not UTF-8: byte 0xe9 at 3"),

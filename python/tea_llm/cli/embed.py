@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
-from tea_llm._files import replacing
+from tea_llm._files import naming, replacing
 from tea_llm.backends.vectors import EmbedOptions, VectorTable
 from tea_llm.cli._terminal import decoded, progress_bar
 
@@ -65,7 +65,7 @@ def embed(
         if out is not None and out.suffix == ".npy":
             _write_npy(sink, rows)
         else:
-            _write_json_lines(sink, rows)
+            _write_json_lines(sink, "stdout" if out is None else str(out), rows)
 
 
 def _rows(llm: LocalLlmBackend, groups: Iterable[list[str]], options: EmbedOptions) -> Iterator[Vectors]:
@@ -78,13 +78,14 @@ def _rows(llm: LocalLlmBackend, groups: Iterable[list[str]], options: EmbedOptio
         yield from llm._embed_from(0, [], options)
 
 
-def _write_json_lines(sink: BinaryIO, rows: Iterable[Vectors]) -> None:
+def _write_json_lines(sink: BinaryIO, name: str, rows: Iterable[Vectors]) -> None:
     index = 0
     for vectors in rows:
-        for vector in vectors.tolist():
-            sink.write(json.dumps({"index": index, "embedding": vector}, allow_nan=False).encode() + b"\n")
-            index += 1
-        sink.flush()  # rows appear as they come
+        with naming(name):
+            for vector in vectors.tolist():
+                sink.write(json.dumps({"index": index, "embedding": vector}, allow_nan=False).encode() + b"\n")
+                index += 1
+            sink.flush()  # rows appear as they come
 
 
 def _write_npy(sink: BinaryIO, rows: Iterator[Vectors]) -> None:
