@@ -132,7 +132,7 @@ NESTED = {
         "day": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 31}, {"type": "null"}]},
         "exact": {"type": "boolean"},
         "note": {"type": "string", "minLength": 2, "maxLength": 9},
-        "long": {"type": "string", "minLength": 1, "maxLength": 900},
+        "long": {"type": "string", "minLength": 1, "maxLength": 300},
         "code": {"type": "string", "format": "date"},
     },
     "required": ["place", "note"],
@@ -172,3 +172,17 @@ def test_llama_cpp_takes_the_grammar(template: str, choice: str, tiny_model: Cal
         result = llm.chat([{"role": "user", "content": "x"}], n=2, seed=1, **options)
     assert [call.problems for one in result.choices for call in one.tool_calls if call.problems] == []
     assert all(one.finish_reason in ("length", "stop", "tool_calls") for one in result.choices)
+
+
+def test_many_large_tools_leave_a_usable_grammar(caplog: pytest.LogCaptureFixture) -> None:
+    """Each text with lengths of its own takes tens of kilobytes."""
+    tools = [
+        tool(
+            f"f{n}",
+            {"type": "object", "properties": {"a": {"type": "string", "maxLength": 150 + n}, "b": {"const": n}}},
+        )
+        for n in range(120)
+    ]
+    form = form_of(formats_of("Qwen3-Coder"), *tools, is_required=True)
+    assert len(form.grammar) < 4 << 20
+    assert "the grammar would become too large" in caplog.text

@@ -19,7 +19,7 @@ from tea_llm.chat.call_texts import CallTexts
 from tea_llm.chat.parser_nodes import Nodes
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
-from tea_llm.grammar.compose import prefixed
+from tea_llm.grammar.compose import needed, prefixed
 from tea_llm.grammar.elements import Elements, shape_of
 from tea_llm.grammar.gemma import GemmaRules
 from tea_llm.grammar.parameters import Parameter, Parameters
@@ -39,6 +39,8 @@ _NAME_CHARACTER = {
     "min_count": 1,
     "max_count": 1,
 }
+_MOST_BYTES = 3 << 20
+"""Of all rules together: the engine takes 4 MiB."""
 _VALUES = ("tool-arg-value", "tool-arg-string-value")
 _SPACE_ESCAPED = ("\\\\/ bfnrt]", "\\\\/bfnrt]")  # llama.cpp's grammar of strings has it, its parser has not
 _ELEMENT_MARK = "]<]minimax[>["
@@ -161,6 +163,8 @@ class _Writer:
         self._names = names
         self._signatures = signatures
         self._rules: list[str] = []
+        self._bytes_left = _MOST_BYTES
+        self._roots: dict[str, str] = {}  # the first rules of grammars
         self._unheld: list[str] = []
 
     def form(self) -> CallForm:
@@ -246,10 +250,9 @@ class _Writer:
         """Arguments that are one object."""
         gbnf = self._attempt(lambda: signature.object_gbnf(spelling))
         gbnf = gbnf or signature.loose_gbnf(spelling)
-        self._rules.append(prefixed(gbnf, f"{prefix}-arguments-"))
+        root = self._put(gbnf, f"{prefix}-arguments-")
         for tag in tags:
-            child = self._nodes[tag]["child"]
-            self._nodes[tag]["child"] = self._nodes.add("gbnf", child=child, grammar=f"{prefix}-arguments-root")
+            self._nodes[tag]["child"] = self._nodes.add("gbnf", child=self._nodes[tag]["child"], grammar=root)
 
     def _hold_arguments(self, number: int, rule: int, signature: Parameters) -> None:
         """Arguments that are written one by one."""
@@ -317,10 +320,18 @@ class _Writer:
                 gbnf = gbnf.replace("boolean ::= ", 'boolean ::= "True" | "False" | ').replace(
                     "\nnull ::= ", '\nnull ::= "None" | '
                 )
-        self._rules.append(prefixed(gbnf, f"{prefix}-value-"))
         closes = ends[0] in self._nodes.inside(parts[place])
-        grammar = f"{prefix}-value-root" + (f" {quoted(end)}" if closes and end else "")
+        grammar = self._put(gbnf, f"{prefix}-value-") + (f" {quoted(end)}" if closes and end else "")
         parts[place] = self._nodes.add("gbnf", child=parts[place], grammar=grammar)
+
+    def _put(self, gbnf: str, prefix: str) -> str:
+        """The name of the first rule of a grammar, which is put among the rules once."""
+        gbnf = needed(gbnf)
+        if gbnf not in self._roots:
+            self._rules.append(prefixed(gbnf, prefix))
+            self._bytes_left -= len(self._rules[-1])
+            self._roots[gbnf] = f"{prefix}root"
+        return self._roots[gbnf]
 
     def _container(self, rule: int) -> int:
         """The node that holds all arguments of a call and nothing else."""
@@ -336,7 +347,10 @@ class _Writer:
 
     def _attempt(self, write: Callable[[], str | None]) -> str | None:
         try:
-            return write()
+            gbnf = write()
+            if gbnf is not None and len(gbnf) > self._bytes_left:
+                raise GrammarError("the grammar would become too large")
         except GrammarError as error:
             self._unheld.append(str(error))
             return None
+        return gbnf

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tea_llm.grammar.characters import quoted
 
-__all__ = ["excluding", "prefixed", "through"]
+__all__ = ["excluding", "needed", "prefixed", "through"]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|#[^\n]*|(?P<rule>[A-Za-z][\w-]*)', re.ASCII | re.DOTALL)
 
@@ -31,6 +31,21 @@ def through(name: str, word: str) -> str:
         x-1 ::= [b] | [a] x-1 | [^ba] x
     """
     return "\n".join(_state(name, word, length) for length in range(len(word)))
+
+
+def needed(gbnf: str) -> str:
+    """The same grammar, one rule a line, without those that its root does not need.
+
+    Example:
+        >>> needed('root ::= "a" b\nb ::= [b]\nc ::= b')
+        'root ::= "a" b\nb ::= [b]\n'
+    """
+    rules = dict(line.split(" ::= ", 1) for line in gbnf.splitlines() if line)
+    found = ["root"]
+    for name in found:  # it grows
+        used = {match["rule"] for match in _TOKEN.finditer(rules[name])}
+        found += sorted(one for one in used if one is not None and one not in found)
+    return "".join(f"{name} ::= {rules[name]}\n" for name in found)
 
 
 def excluding(name: str, words: Iterable[str], unbegun: Iterable[str] = ()) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from tea_llm.errors import GrammarError
 from tea_llm.grammar.characters import in_text, quoted
 from tea_llm.grammar.combine import Schema
-from tea_llm.grammar.compose import prefixed
+from tea_llm.grammar.compose import needed, prefixed
 from tea_llm.grammar.language import automaton_rules
 from tea_llm.grammar.parameters import Parameter, Parameters
 from tea_llm.grammar.scalars import limits, repeats
@@ -65,7 +65,7 @@ class Elements:
         else:
             gbnf = self._attempt(lambda: schema_to_gbnf(schema, document)) or schema_to_gbnf(True)
         prefix = f"value-{len(self._rules)}-"
-        self._rules.append(prefixed(gbnf, prefix))
+        self._rules.append(prefixed(needed(gbnf), prefix))
         return f"{prefix}root"
 
 

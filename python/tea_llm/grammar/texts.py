@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tea_llm.errors import GrammarError
-from tea_llm.grammar.characters import ANY, complement, in_text, quoted
+from tea_llm.grammar.characters import ANY, in_text, quoted
 from tea_llm.grammar.combine import Schema, is_of, merged, same_json, types_of, with_target
 from tea_llm.grammar.compose import prefixed
 from tea_llm.grammar.formats import FORMATS, UNCHECKED_FORMATS
@@ -24,14 +24,15 @@ from tea_llm.grammar.language import (
 from tea_llm.grammar.prefixes import one_of
 from tea_llm.grammar.regex import regex_language
 from tea_llm.grammar.rules import NothingError, Rules
-from tea_llm.grammar.scalars import limits, repeats
+from tea_llm.grammar.scalars import limits
 from tea_llm.grammar.schema import schema_to_gbnf
 
 __all__ = ["alternatives", "any_text", "kinds_of", "text_to_gbnf", "without", "word"]
 
 _MOST_REFERENCES = 50
 _MOST_ALTERNATIVES = 1000
-_MOST_COUNTED = 1500
+_MOST_COUNTED = 300
+"""Characters: each is two states of an automaton."""
 
 
 def text_to_gbnf(schema: Any, document: Schema, *, end: str, takes_json: bool) -> str | None:
@@ -67,9 +68,6 @@ def _text_to_gbnf(schema: Any, document: Schema, end: str, *, takes_json: bool) 
         kinds = kinds_of(one)
         if "string" in kinds and one.keys() & {"const", "enum"}:
             constants += [value for value in _constants(one) if isinstance(value, str) and end not in value]
-        elif "string" in kinds and _is_long(one, end):
-            other = in_text(complement(((ord(end[0]), ord(end[0])),)))
-            bodies.append(f"{other}{repeats(*limits(one, 'Length'))}")
         elif "string" in kinds:
             languages.append(_strings(one))
         kinds = [kind for kind in kinds if kind != "string"]
@@ -77,7 +75,7 @@ def _text_to_gbnf(schema: Any, document: Schema, end: str, *, takes_json: bool) 
             others.append(_of_kinds(one, kinds))
     if any_text() in languages:
         return None
-    automaton = automaton_rules(both([either(languages), without(end)]), in_text, "text-")
+    automaton = _automaton(either(languages), end)
     for name, body in automaton.items():
         rules.define(name, body)
     bodies += ["text-0"] if automaton else []
@@ -167,10 +165,13 @@ def _of_kinds(schema: Schema, kinds: list[str]) -> dict[str, Any]:
     return {**schema, "type": kinds}
 
 
-def _is_long(schema: Schema, end: str) -> bool:
-    """Whether an automaton that counts the characters would be too large."""
-    low, high = limits(schema, "Length")
-    return not schema.keys() & {"pattern", "format"} and max(low, high or 0) * len(end) > _MOST_COUNTED
+def _automaton(language: Language, end: str) -> dict[str, str]:
+    """Rules of texts without the first two characters of ``end`` together, or, if there are none, without all of it."""
+    for mark in dict.fromkeys((end[:2], end)):
+        rules = automaton_rules(both([language, without(mark)]), in_text, "text-")
+        if rules:
+            return rules
+    return {}
 
 
 def _strings(schema: Schema) -> Language:
@@ -183,5 +184,8 @@ def _strings(schema: Schema) -> Language:
         if schema["format"] not in FORMATS:
             raise GrammarError(f"the format {schema['format']!r} is not supported")
         patterns.append(FORMATS[schema["format"]])
+    low, high = limits(schema, "Length")
+    if max(low, high or 0) > _MOST_COUNTED:
+        raise GrammarError(f"lengths above {_MOST_COUNTED} are not supported where strings stand without quotes")
     languages = [regex_language(pattern, is_search=True) for pattern in patterns]
-    return both([*languages, repeated(characters(ANY), *limits(schema, "Length"))])
+    return both([*languages, repeated(characters(ANY), low, high)])
