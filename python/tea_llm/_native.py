@@ -27,25 +27,24 @@ def backend_directories() -> list[str]:
     return [str(package.parent / "lib") for package in (Path(__file__), *packages)]
 
 
+_REMEDY = (
+    "It uses APIs only (TEA_LLM_LOCAL=0). To get the native engine, with a C++ compiler at hand: "
+    "env -u TEA_LLM_LOCAL pip install --force-reinstall --no-cache-dir tea-llm"
+)
+_REMEDY_OF_ARCHIVE = "No system loads native code from an archive: unpack it, or install tea-llm with pip beside it"
+
+
 class _Missing:
     def __init__(self, reason: str) -> None:
-        self._reason = reason
+        package = Path(__file__).parent
+        is_archive = not package.is_dir()  # a zipapp
+        self._reason = f"it lies in an archive, {package}" if is_archive else reason
+        self._remedy = _REMEDY_OF_ARCHIVE if is_archive else _REMEDY
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise LocalBackendUnavailableError(f"this installation of tea-llm runs no models itself: {self._reason}")
-
-
-def _why_missing(error: ImportError) -> str:
-    package = Path(__file__).parent
-    if not package.is_dir():
-        return (
-            f"it lies in an archive ({package}), and no system loads native code from there. Unpack the archive, or "
-            "install tea-llm with pip beside it"
+        raise LocalBackendUnavailableError(
+            f"this installation of tea-llm runs no models itself: {self._reason}\n{self._remedy}"
         )
-    return (
-        f"{error}\nIt uses APIs only (TEA_LLM_LOCAL=0). To get the native engine, with a C++ compiler at hand: "
-        "env -u TEA_LLM_LOCAL pip install --force-reinstall --no-cache-dir tea-llm"
-    )
 
 
 if TYPE_CHECKING:
@@ -60,4 +59,4 @@ else:
         if error.name == "tea_llm":  # a sub-interpreter: nothing that needs numpy would work, either
             raise
         IS_NATIVE = False
-        _core = _Missing(_why_missing(error))
+        _core = _Missing(str(error))

@@ -152,7 +152,7 @@ def test_an_archive_says_that_it_is_one(tmp_path: Path) -> None:
         import tea_llm
         tea_llm.load("x.gguf")
     """
-    assert_raises_in_child(code, "LocalBackendUnavailableError", "it lies in an archive", "app.pyz", "Unpack")
+    assert_raises_in_child(code, "LocalBackendUnavailableError", "it lies in an archive", "app.pyz", "unpack it")
 
 
 def test_a_template_file_that_is_missing(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
