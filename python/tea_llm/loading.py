@@ -61,7 +61,8 @@ def load(
             begins small and grows as requests need it; a model with a sliding window or a recurrent state has all
             of it from the first request on.)
         n_threads: threads that compute; None: the physical cores that affinity and cgroup leave to this process, and
-            fewer while other processes use them (``stats().threads`` tells).
+            fewer while other processes use them. Fewer also where the system starts no more, with a warning in the
+            log (``stats().threads`` tells).
         n_gpu_layers: layers to keep on GPUs; ``"auto"`` or -1: as many as fit, none where there is no GPU.
         chat_format: ``"chatml"``, ``"gemma"`` or ``"plain"`` instead of the model's own template; None: its own.
         chat_template: Jinja source, or the path of a file with it, instead of the model's own template.

@@ -42,7 +42,7 @@ class Subject:
         seconds: that one input may take.
     """
 
-    def __init__(self, code: str, *, memory: int = 16 << 30, seconds: float = 120) -> None:
+    def __init__(self, code: str, *, memory: int = 4 << 30, seconds: float = 300) -> None:
         self._program = USE_AS_BUILT + _LOOP.format(code=code, memory=memory)
         self._seconds = seconds
         self._child = self._start()
