@@ -112,19 +112,6 @@ Rules rules_of(const common_peg_arena& parser, bool is_lazy) {
         [&](const common_grammar_builder& builder) { parser.build_grammar(builder, is_lazy); }));
 }
 
-// A grammar of all of an answer (`calls_only`: of its calls). llama.cpp's own begins, where calls are
-// optional, with the text that triggers it; where they are not, it is of all. The other one is the parser's,
-// who has lost the schemas of arguments.
-std::string complete(const common_chat_params& params, const common_peg_arena& parser, bool calls_only) {
-    if (params.grammar.empty() || params.grammar_lazy == calls_only) {
-        return params.grammar;
-    }
-    Rules rules = rules_of(params.grammar);
-    rules.erase("root");
-    rules.merge(rules_of(parser, /*is_lazy=*/calls_only));
-    return gbnf_of(rules);
-}
-
 // A grammar whose answers are what answer_rule allows instead of any JSON object.
 std::string with_answer_rule(const std::string& gbnf) {
     Rules rules = rules_of(gbnf);
@@ -410,13 +397,7 @@ std::shared_ptr<AnswerFormat> ChatFormat::answers(const AnswerOptions& options) 
             parser->params.reasoning_format = inputs.reasoning_format;
             parser->params.parser.load(params.parser);
             parser->saved = params.parser;
-            const auto& arena = parser->params.parser;
-            if (options.has_schema) {
-                description.grammar = with_answer_rule(params.grammar);
-            } else {
-                description.grammar = complete(params, arena, /*calls_only=*/false);
-                description.call_grammar = complete(params, arena, /*calls_only=*/true);
-            }
+            description.grammar = options.has_schema ? with_answer_rule(params.grammar) : params.grammar;
         });
     return std::shared_ptr<AnswerFormat>(new AnswerFormat(std::move(parser)));
 }
