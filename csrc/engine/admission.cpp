@@ -9,9 +9,6 @@ namespace {
 
 constexpr size_t most_looked_at = 64;      // waiting requests, each step
 constexpr int32_t worth_waiting_for = 16;  // tokens: sharing fewer does not pay for a step's delay
-// Cells that may be idle while somebody runs: attention passes over them, in every step. Measured with ggml's
-// attention: 4,000 idle ones slow 8 streams of a small model by 40 %. Not yet with ours (docs/roadmap.md).
-constexpr int32_t n_idle_most = 256;
 constexpr int32_t worth_a_checkpoint = 32;
 
 }  // namespace
@@ -117,7 +114,7 @@ void EngineLoop::start(size_t waiting, const SequencePool::Match& match) {
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
     const int32_t n_pause = branch_point(*task, match.n_cached);
     const int32_t sequence = pool_->attach(task->is_scoring() ? match : fetch(*task));
-    park(n_idle_most);
+    park(config_.n_idle_most);
     const auto n_cached = static_cast<int32_t>(pool_->tokens(sequence).size());
     stats_.n_cached_tokens += task->is_started() ? 0 : n_cached;
     task->start(sequence, n_cached);

@@ -18,6 +18,7 @@ struct EngineConfig {
     int32_t n_threads;
     int32_t n_batch;        // tokens of the largest step
     int32_t n_rows;         // of logits that a step may give
+    int32_t n_idle_most;    // cells that may be idle when somebody starts
     size_t n_parked_bytes;  // of pasts outside of the KV cache
     int64_t cache_bytes;    // of the KV cache with n_cells, and of recurrent states
     bool is_n_ctx_capped;   // automatic, and memory did not allow the trained length

@@ -13,14 +13,18 @@ constexpr int32_t worth_fetching = 32;  // tokens more than the KV cache has
 
 }  // namespace
 
-// Moves the longest unused pasts out of the KV cache until at most so many cells are idle. What can be had
-// again for little, or shares most of its cells with others, is forgotten.
+// Moves the longest unused pasts out of the KV cache until at most so many cells are idle, and a sequence is
+// free for who comes next. What can be had again for little, or shares most of its cells with others, is
+// forgotten.
 void EngineLoop::park(int32_t n_idle) {
-    if (!decoder_->keeps_everything() || pool_->n_idle_cells() <= std::max(0, n_idle)) {
+    const auto is_full = [&] {
+        return pool_->n_idle_cells() > std::max(0, n_idle) || pool_->n_free_sequences() == 0;
+    };
+    if (!decoder_->keeps_everything() || !is_full()) {
         return;
     }
     auto idle = pool_->idle_sequences();
-    for (; !idle.empty() && pool_->n_idle_cells() > n_idle; idle.pop_back()) {
+    for (; !idle.empty() && is_full(); idle.pop_back()) {
         const int32_t sequence = idle.back();
         const auto n = static_cast<int32_t>(pool_->tokens(sequence).size());
         if (n >= worth_parking && 2 * pool_->n_alone(sequence) >= n &&

@@ -80,8 +80,9 @@ def load(
         prompt_lookup: most tokens, up to 64, to guess in each step from what stands in the text so far, where its
             last words came up before; the model checks them all at once. Never changes a greedy answer but for float
             rounding, and pays where answers quote their prompts. 0 (default): none.
-        cache_ram: bytes for what finished requests computed, beside the KV cache: when others start, all but a
-            little of it is moved there, which keeps the cache small, and back for a prompt that goes on from it.
+        cache_ram: bytes for what finished requests computed, beside the KV cache: it is moved there when others
+            need the room (or start, where caches are not f16 or flash attention is off: attention then passes over
+            every cell in use), and back for a prompt that goes on from it.
             ``"auto"``: half of what the full KV cache takes, at most an eighth of the free memory. 0: none, it is
             forgotten. (Not for models with a sliding window or a recurrent state.)
         seed: for requests that give none, so that a program's random answers repeat; None: random.

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ import tea_llm
 from support.process import run_python
 from support.steps import EXACT, assert_equal, steps, submit
 
+OPTIONS: dict[str, Any] = {"n_ctx": 2048, "n_threads": 1, "cache_type_k": "f32", "cache_type_v": "f32"}
 PROMPTS = [random.Random(i).choices(range(10, 200), k=300) for i in range(6)]
 
 
@@ -35,7 +37,7 @@ def test_a_past_comes_back(tiny_model: Callable[..., Path], arch: str, flash_att
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         stats = llm.stats()
-        assert stats.parked_tokens >= 4 * 300
+        assert stats.parked_tokens + stats.cells_idle == 6 * 300
         assert stats.cells_idle <= 256 + 300
         for prompt, one in zip(longer, expected, strict=True):
             result = submit(llm, prompt, 10).wait()
@@ -46,8 +48,32 @@ def test_a_past_comes_back(tiny_model: Callable[..., Path], arch: str, flash_att
         assert [request.wait().n_cached for request in requests] == [300] * 6
 
 
+def test_idle_cells_that_cost_nothing_stay(tiny_model: Callable[..., Path]) -> None:
+    """With our attention nothing is moved before cells run out; what no longer fits is moved then."""
+    with tea_llm.load(tiny_model("llama"), n_ctx=1024, n_threads=1, cache_ram=10**8) as llm:
+        for prompt in PROMPTS:
+            llm.call(prompt, max_tokens=1)
+        stats = llm.stats()
+        assert 600 < stats.cells_idle <= 1024
+        assert stats.cells_idle + stats.parked_tokens == 6 * 300
+        assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 300
+
+
+def test_many_short_pasts(tiny_model: Callable[..., Path]) -> None:
+    """More than llama.cpp has sequences for: the longest unused ones are moved, not forgotten."""
+    prompts = [random.Random(i).choices(range(10, 200), k=40) for i in range(45)]
+    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=10**8) as llm:
+        for prompt in prompts:
+            llm.call(prompt, max_tokens=1)
+        stats = llm.stats()
+        assert stats.cells_idle > 256  # they cost nothing here
+        assert stats.parked_tokens > 0
+        for prompt in prompts:
+            assert submit(llm, [*prompt, 7], 1).wait().n_cached == 40
+
+
 def test_without_memory_for_it_they_are_forgotten(tiny_model: Callable[..., Path]) -> None:
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=0) as llm:
+    with tea_llm.load(tiny_model("llama"), **OPTIONS, cache_ram=0) as llm:
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         assert llm.stats().parked_tokens == 0
@@ -56,18 +82,18 @@ def test_without_memory_for_it_they_are_forgotten(tiny_model: Callable[..., Path
 
 
 def test_parked_pasts_are_saved_too(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=10**8) as llm:
+    with tea_llm.load(tiny_model("llama"), **OPTIONS, cache_ram=10**8) as llm:
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         assert llm.save_state(tmp_path / "state") == 6 * 300
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
+    with tea_llm.load(tiny_model("llama"), **OPTIONS) as llm:
         assert llm.load_state(tmp_path / "state") == 6 * 300
         assert submit(llm, [*PROMPTS[0], 7], 1).wait().n_cached == 300
 
 
 def test_who_branches_off_leaves_the_rest(tiny_model: Callable[..., Path]) -> None:
     """An answer that is asked for anew shares a past's beginning; its end can still be gone on from."""
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1, cache_ram=10**8) as llm:
+    with tea_llm.load(tiny_model("llama"), **OPTIONS, cache_ram=10**8) as llm:
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         assert submit(llm, [*PROMPTS[0][:200], 7], 100).wait().n_cached == 200
@@ -78,7 +104,7 @@ def test_who_branches_off_leaves_the_rest(tiny_model: Callable[..., Path]) -> No
 
 def test_memory_is_limited(tiny_model: Callable[..., Path]) -> None:
     """By default to half of the KV cache's size: the longest unused pasts are forgotten for newer ones."""
-    with tea_llm.load(tiny_model("llama"), n_ctx=2048, n_threads=1) as llm:
+    with tea_llm.load(tiny_model("llama"), **OPTIONS) as llm:
         for prompt in PROMPTS:
             llm.call(prompt, max_tokens=1)
         assert 600 <= llm.stats().parked_tokens <= 1024
