@@ -40,10 +40,9 @@ class AnswerFormat {
   public:
     struct Description {
         std::string generation_prompt;  // the end of the prompt: grammar and parser begin there
-        std::string
-            grammar;  // GBNF as llama.cpp gives it, perhaps of calls alone; empty: nothing asks for one
-        std::string call_grammar;  // with_parser: GBNF of calls alone, where `grammar` is of all of an answer
-        std::string reasoning_start;  // empty: there is no reasoning
+        std::string grammar;            // GBNF, perhaps of calls alone; empty: nothing asks for one
+        std::string call_grammar;       // of with_parser: of calls alone; `grammar` is of all of an answer
+        std::string reasoning_start;    // empty: there is no reasoning
         std::vector<std::string> reasoning_ends;
         std::vector<std::string> markers;  // control tokens whose texts the parser must see
         std::vector<std::string> stop;
