@@ -27,6 +27,7 @@ namespace {
 
 constexpr size_t stack_bytes = 256 << 20;  // llama.cpp's parsers are recursive
 constexpr size_t deepest = 1000;           // brackets inside of each other in an answer
+constexpr size_t longest_mark = 64;        // bytes
 constexpr size_t small_text = 16 << 10;    // bytes that can be parsed on a usual stack
 
 // Runs llama.cpp's code where neither its recursion nor its assertions end the process.
@@ -349,22 +350,43 @@ std::optional<AnswerParts> AnswerFormat::try_read(const std::string& text) const
 }
 
 AnswerParts AnswerFormat::read(const std::string& text, bool searches) const {
-    if (auto parts = try_read(text)) {
-        return std::move(*parts);
-    }
     AnswerParts best;
-    size_t bad = searches ? text.size() : 0;
-    while (best.bytes_good + 1 < bad) {  // llama.cpp does not say how far it came
-        const size_t middle = best.bytes_good + (bad - best.bytes_good) / 2;
-        if (auto parts = try_read(text.substr(0, middle))) {
-            best = std::move(*parts);
-            best.bytes_good = middle;
-        } else {
-            bad = middle;
+    size_t good = text.size();
+    if (auto parts = try_read(text)) {
+        best = std::move(*parts);
+    } else {
+        good = 0;
+        for (size_t bad = searches ? text.size() : 0;
+             good + 1 < bad;) {  // llama.cpp says not how far it came
+            const size_t middle = good + (bad - good) / 2;
+            if ((parts = try_read(text.substr(0, middle)))) {
+                best = std::move(*parts);
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        best.state = AnswerParts::State::stuck;
+    }
+    best.bytes_good = good;
+    if (!best.calls.empty() && best.calls.back().is_closed && best.bytes_read < good) {
+        read_end_mark(text, best);
+    }
+    return best;
+}
+
+// The mark that ends calls: llama.cpp's parser has it in no node, and tells of it where the text ends with
+// it.
+void AnswerFormat::read_end_mark(const std::string& text, AnswerParts& parts) const {
+    const size_t first =
+        std::max(parts.bytes_read, parts.bytes_good - std::min(parts.bytes_good, longest_mark));
+    for (size_t end = parts.bytes_good; end > first; --end) {
+        const auto shorter = try_read(text.substr(0, end));
+        if (shorter && shorter->state == AnswerParts::State::whole) {
+            parts.bytes_read = shorter->bytes_read;
+            return;
         }
     }
-    best.state = AnswerParts::State::stuck;
-    return best;
 }
 
 ChatFormat::ChatFormat(const std::string& source, const std::string& bos, const std::string& eos)

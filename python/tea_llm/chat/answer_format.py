@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tea_llm._native import _core
 from tea_llm.chat.answer_parts import Parts, begun_parts, ended_parts
 from tea_llm.chat.call_grammar import call_form
+from tea_llm.chat.parser_repairs import repaired
 from tea_llm.chat.tools import find_calls
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
@@ -176,8 +177,10 @@ class AnswerFormats:
             for how in ({"is_thinking": True}, {"is_thinking": False}, {"generation_prompt": begin}):
                 made = native.answers(variables=encoded, **how, **options)
                 if made.generation_prompt == begin and (made.grammar or _reads_text(made)):
-                    return made
-            return native.answers(variables=encoded, **options)
+                    break
+            else:
+                made = native.answers(variables=encoded, **options)
+            return made if "has_schema" in options else repaired(made)
 
         try:
             plain = ask()
@@ -255,8 +258,8 @@ def _generation_prompt(template: ChatTemplate, variables: Mapping[str, object]) 
 
 
 def _is_plain(native: _core.AnswerFormat) -> bool:
-    read = native.read(_PROBE)
-    return not native.reasoning_start and read.state != "stuck" and (read.content, read.calls) == (_PROBE, [])
+    texts = [_PROBE, *(marker + _PROBE for marker in native.markers)]
+    return not native.reasoning_start and all(native.read(text).content == text for text in texts)
 
 
 def _reads_text(native: _core.AnswerFormat) -> bool:

@@ -49,7 +49,7 @@ def begun_parts(
     calls, odd = _calls(read)
     is_stuck = read.state == "stuck" or (odd is not None and odd.is_closed)
     n_read = read.bytes_read if odd is None else odd.begin
-    n_good = max(read.bytes_good, n_read)
+    n_good = max(read.bytes_good, n_read) if read.state == "stuck" else n_read
     size = len(text.encode())
     if (is_stuck or read.state == "whole") and size - n_good > _LONGEST_MARKUP:
         return ended_parts(read, text, ends=ends)._replace(is_text=True)

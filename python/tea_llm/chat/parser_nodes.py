@@ -34,6 +34,15 @@ class Nodes:
         return iter(self._nodes)
 
     @property
+    def root(self) -> int:
+        """Index of the node that matches all of an answer."""
+        return int(self._parser["root"])
+
+    @root.setter
+    def root(self, index: int) -> None:
+        self._parser["root"] = index
+
+    @property
     def saved(self) -> str:
         """The parser as it is now, for ``AnswerFormat.with_parser``."""
         return json.dumps(self._parser)

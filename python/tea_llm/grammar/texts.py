@@ -45,17 +45,23 @@ def text_to_gbnf(schema: Any, document: Schema, *, end: str, takes_json: bool) -
         takes_json: values that are not strings are possible, too.
 
     Returns:
-        GBNF; None: any text that does not hold ``end``.
+        GBNF; None: any text that does not hold ``end``. Where white space is around ``end``, no text holds it without.
 
     Raises:
         GrammarError: a grammar cannot enforce the schema, or it allows nothing.
     """
     try:
-        return _text_to_gbnf(schema, document, end.strip() or end, takes_json=takes_json)
+        written = _text_to_gbnf(schema, document, end.strip() or end, takes_json=takes_json)
     except NothingError as reason:
         raise GrammarError(f"the schema allows nothing: {reason}") from None
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
         raise GrammarError(f"not a valid schema: {error}") from None
+    if written is not None or end.strip() in ("", end):
+        return written
+    rules = Rules()  # a model that forgets a line would write the next arguments into this one
+    for name, body in automaton_rules(without(end.strip()), in_text, "text-").items():
+        rules.define(name, body)
+    return rules.gbnf("text-0")
 
 
 def _text_to_gbnf(schema: Any, document: Schema, end: str, *, takes_json: bool) -> str | None:
