@@ -37,7 +37,7 @@ using ThreadpoolPtr = std::unique_ptr<ggml_threadpool, ThreadpoolDeleter>;
 // ggml's threads for one context; the one that computes is their first. Free the context before them.
 class ThreadTeam {
   public:
-    // Fewer threads where the system starts no more: the log says so.
+    // Fewer threads where the system starts no more: the log says so. Not to be made under an AbortGuard.
     explicit ThreadTeam(int32_t n_threads);
 
     int32_t size() const { return size_; }

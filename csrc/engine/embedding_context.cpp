@@ -79,12 +79,12 @@ void EmbeddingContext::compute(const Texts& texts, const EmbeddingStep& step, in
 
 void EmbeddingContext::make(int32_t n_batch, int32_t n_threads) {
     const runtime::LogCapture capture;
-    const runtime::AbortGuard guard;
     batch_.reset();
     context_.reset();
-    if (!threads_) {
+    if (!threads_) {  // before the guard, which would tell of an abort that the team makes up for
         threads_ = std::make_unique<ThreadTeam>(n_threads);
     }
+    const runtime::AbortGuard guard;
     llama_context_params params = llama_context_default_params();
     params.n_ctx = (static_cast<uint32_t>(n_batch) + most_texts - 1) / most_texts *
                    most_texts;  // or llama.cpp reserves a graph that it refuses itself

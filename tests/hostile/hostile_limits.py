@@ -127,3 +127,48 @@ llm.close()
         if arch == "llama":
             assert f"3 {n_threads}\n" in child.stdout
         assert ("4 compute threads could not be started" in child.stdout) == (n_threads < 4), child.stdout
+
+
+_FEW_THREADS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *data) {
+    static atomic_int n_started;
+    if (atomic_fetch_add(&n_started, 1) >= atoi(getenv("MOST_THREADS"))) return EAGAIN;
+    return ((create *)dlsym(RTLD_NEXT, "pthread_create"))(thread, attributes, start, data);
+}
+"""
+
+
+@pytest.mark.parametrize("arch", ["llama", "bert"])
+def test_threads_that_somebody_else_takes_meanwhile(tiny_model: Callable[..., Path], tmp_path: Path, arch: str) -> None:
+    """So many can be started in all: some are there when they are tried, and not when ggml starts its own."""
+    source, library = tmp_path / "few.c", tmp_path / "few.so"
+    source.write_text(_FEW_THREADS)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)  # noqa: S607
+    use = 'llm.embed(["Hello"])' if arch == "bert" else 'llm.call("Hello", max_tokens=3)'
+    code = f"""
+    import sys, tea_llm
+    try:
+        llm = tea_llm.load(sys.argv[1], n_threads=3)
+        {use}
+        print("done", flush=True)
+    except tea_llm.LlmError as error:
+        print(type(error).__name__, flush=True)
+    """
+    outcomes = []
+    for n in range(8):
+        environment = {"LD_PRELOAD": str(library), "MOST_THREADS": str(n), "OPENBLAS_NUM_THREADS": "1"}
+        child = run_python(code, env=environment, args=[str(tiny_model(arch))])
+        assert child.returncode == 0, (n, child.stderr[-3000:])
+        outcomes.append(child.stdout.strip())
+    n_needed = 1 if arch == "bert" else 2  # to load; the engine's
+    assert outcomes[n_needed:] == ["done"] * (8 - n_needed)
+    assert all(outcome.endswith("Error") for outcome in outcomes[:n_needed])
