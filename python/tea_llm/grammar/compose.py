@@ -37,8 +37,8 @@ def needed(gbnf: str) -> str:
     """The same grammar, one rule a line, without those that its root does not need.
 
     Example:
-        >>> needed('root ::= "a" b\nb ::= [b]\nc ::= b')
-        'root ::= "a" b\nb ::= [b]\n'
+        >>> needed("root ::= [a] | root [b]\\nc ::= root")
+        'root ::= [a] | root [b]\\n'
     """
     rules = dict(line.split(" ::= ", 1) for line in gbnf.splitlines() if line)
     found = ["root"]
