@@ -53,8 +53,7 @@ def rendered(
     """
     template, dialect = template_of(name), dialect_of(name)
     variables = {"enable_thinking": thinks, "thinking": thinks}
-    form = AnswerFormats(template).get(tools=tools, variables=variables)
-    assert form is not None
+    form = _form_of(name, json.dumps(tools), thinks)
     message: dict[str, Any] = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [_call(number, *call) for number, call in enumerate(calls)]
@@ -85,6 +84,14 @@ def rendered(
     if form.is_reasoning and form.reasoning_end not in text:
         return None
     return Rendered(form, text)
+
+
+@cache
+def _form_of(name: str, tools: str, thinks: bool) -> AnswerFormat:
+    variables = {"enable_thinking": thinks, "thinking": thinks}
+    form = AnswerFormats(template_of(name)).get(tools=json.loads(tools), variables=variables)
+    assert form is not None
+    return form
 
 
 def _call(number: int, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
