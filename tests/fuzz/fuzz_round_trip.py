@@ -22,7 +22,10 @@ TOOLS = [
             "description": "A function.",
             "parameters": {
                 "type": "object",
-                "properties": {key: {"type": kind} for key, kind in properties.items()},
+                "properties": {
+                    key: {"type": kind, "items": {"type": "integer"}} if kind == "array" else {"type": kind}
+                    for key, kind in properties.items()
+                },
                 "required": list(properties),
             },
         },
@@ -30,17 +33,18 @@ TOOLS = [
     for name, properties in {
         "get": {"text": "string", "n": "integer"},
         "get_it": {"x": "number", "yes": "boolean"},
-        "put": {"items": "array", "map": "object"},
+        "put": {"items": "array"},
     }.items()
 ]
 # Marks of a form in a text are not escaped by most templates, quotes by some.
 TEXTS = st.text(st.sampled_from("abc äöü€中😀.,;:!?-_+*/=()&%#@0123456789"), min_size=1, max_size=20).map(str.strip)
 NUMBERS = st.integers(-(10**9), 10**9)
-SMALL = st.lists(NUMBERS | TEXTS.filter(bool) | st.booleans(), max_size=3)
 ARGUMENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "get": st.fixed_dictionaries({"text": TEXTS.filter(bool), "n": NUMBERS}),
     "get_it": st.fixed_dictionaries({"x": NUMBERS | st.sampled_from([0.5, -2.25]), "yes": st.booleans()}),
-    "put": st.fixed_dictionaries({"items": SMALL, "map": st.dictionaries(st.sampled_from("ab"), NUMBERS, max_size=2)}),
+    # Lists of texts and objects are written as Python shows them by some, which llama.cpp does not read, and MiniMax M3
+    # writes nothing for an empty list.
+    "put": st.fixed_dictionaries({"items": st.lists(NUMBERS, min_size=1, max_size=3)}),
 }
 CALLS = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda name: st.tuples(st.just(name), ARGUMENTS[name]))
 
@@ -49,8 +53,8 @@ CALLS = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda name: st.tuples(st.jus
 @given(name=st.sampled_from(WITH_TOOLS), calls=st.lists(CALLS, min_size=1, max_size=3), thinks=st.booleans())
 def test_calls_are_read_back(name: str, calls: list[tuple[str, dict[str, Any]]], thinks: bool) -> None:
     answer = rendered(name, TOOLS, calls, thinks=thinks)
-    if answer is None or "{'" in answer.text or "['" in answer.text:
-        return  # some templates write objects as Python shows them, which does not say where a text ends
+    if answer is None:
+        return
     parts = answer.form.parse(answer.text, is_cut=False)
     found = [(called, json.loads(arguments)) for _, called, arguments in parts.calls]
     assert found == calls[: len(found)]
