@@ -1,4 +1,5 @@
 #include "bindings/common.hpp"
+#include "bindings/encoding.hpp"
 
 #include <condition_variable>
 #include <exception>
@@ -128,10 +129,14 @@ void register_model(py::module_& module) {
         py::arg("mlock") = false, py::arg("progress") = py::none());
     model.def(
         "encode",
-        [](const Model& self, const std::string& text, bool add_special, bool parse_special) {
-            return without_gil([&] { return tokenizer::encode(self, text, add_special, parse_special); });
+        [](const std::shared_ptr<Model>& self, std::string text, bool add_special, bool parse_special,
+           const py::object& check) {
+            return encode_interruptibly(self, std::move(text), add_special, parse_special, check);
         },
-        py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"));
+        py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"),
+        py::arg("check") = py::none(),
+        "A long text's encoding calls check() every 50 ms; what it raises ends the call.");
+    await_encodings_at_exit();
     model.def(
         "decode",
         [](const Model& self, const std::vector<int32_t>& tokens) {
@@ -170,6 +175,10 @@ void register_model(py::module_& module) {
                                 [](const Model& self) { return self.memory_class() != MemoryClass::none; });
     model.def_property_readonly("pooling", &Model::pooling);
     model.def_property_readonly("n_vocab", &Model::n_vocab);
+    model.def_property_readonly(
+        "longest_token_bytes",
+        [](const Model& self) { return without_gil([&] { return tokenizer::longest_piece(self); }); },
+        "Of all tokens' texts: computed anew each time.");
     model.def_property_readonly("n_ctx_train", &Model::n_ctx_train);
     model.def_property_readonly("n_params", &Model::n_params);
     model.def_property_readonly("size_bytes", &Model::size_bytes);

@@ -135,6 +135,14 @@ std::string piece(const Model& model, int32_t token, bool shows_control) {
     return text;
 }
 
+size_t longest_piece(const Model& model) {
+    size_t longest = 0;
+    for (int32_t token = 0; token < model.n_vocab(); ++token) {
+        longest = std::max(longest, piece(model, token, /*shows_control=*/true).size());
+    }
+    return longest;
+}
+
 void check_ids(const Model& model, const std::vector<int32_t>& tokens) {
     for (size_t i = 0; i < tokens.size(); ++i) {
         if (tokens[i] < 0 || tokens[i] >= model.n_vocab()) {

@@ -23,6 +23,9 @@ std::string decode(const Model& model, const std::vector<int32_t>& tokens);
 // Bytes that one generated token adds to the answer; empty for control tokens unless they are shown.
 std::string piece(const Model& model, int32_t token, bool shows_control = false);
 
+// Bytes of the token with the longest text.
+size_t longest_piece(const Model& model);
+
 // The tokens of a text that goes on from another one: without the space that some tokenizers put before a
 // text. Control tokens in it are parsed.
 std::vector<int32_t> encode_further(const Model& model, const std::string& text);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tea_llm._check import check_text
@@ -73,9 +73,11 @@ class Tokenizer:
 
 
 class Encode(Protocol):
-    """``Tokenizer.encode`` of a checked text."""
+    """``Tokenizer.encode`` of a checked text. ``check`` is called now and then, and may raise."""
 
-    def __call__(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+    def __call__(
+        self, text: str, *, add_special: bool, parse_special: bool, check: Callable[[], object] | None = None
+    ) -> list[int]: ...
 
 
 def encoder_of(model: _core.Model) -> Encode:

@@ -56,8 +56,12 @@ class WordPiece:
         self._apart = _Characters(self._set_apart)
         self._tokens_of = lru_cache(_N_WORDS_KEPT)(self._cut)
 
-    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def encode(
+        self, text: str, *, add_special: bool, parse_special: bool, check: Callable[[], object] | None = None
+    ) -> list[int]:
         """As ``Model.encode``."""
+        if check is not None:
+            check()  # once: this is Python, and fast
         tokens = list(self._begin) if add_special else []
         position = 0
         for found in self._control_pattern.finditer(text) if parse_special and self._control else ():

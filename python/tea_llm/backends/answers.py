@@ -95,7 +95,7 @@ class LocalAnswer:
 
     def astream(self) -> AsyncTextStream:
         """For a task."""
-        return AsyncTextStream(self._anext, self.join, self.cancel)
+        return AsyncTextStream(self.anext, self.join, self.cancel)
 
     def _next(self) -> StreamChunk | None:
         if len(self._requests) == 1 and self._form is None:  # the common case: one wait in native code
@@ -112,7 +112,8 @@ class LocalAnswer:
                 raise
         return None
 
-    async def _anext(self) -> StreamChunk | None:
+    async def anext(self) -> StreamChunk | None:
+        """The next piece of ``astream``."""
         from tea_llm.backends.mailbox import LoopMailbox
 
         while self._unread or self._read:

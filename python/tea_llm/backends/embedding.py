@@ -86,7 +86,7 @@ class LocalEmbedder:
             for name, one in group:
                 if check is not None:
                     check()
-                tokens = self._encode(prompt + one)
+                tokens = self._encode(prompt + one, check)
                 texts.append(self._fitting(tokens, native.n_longest, options.truncate, prompt, one))
                 _check_length(name, len(texts[-1]), native.n_longest, "; truncate= cuts what is longer")
                 tokens_of.append(len(texts[-1]))
@@ -146,9 +146,9 @@ class LocalEmbedder:
                 forward_native_log()
             return self._natives[pooling]
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, check: Callable[[], object] | None = None) -> list[int]:
         """Without what is put before and behind each text."""
-        return self._encode_text(text, add_special=False, parse_special=False)
+        return self._encode_text(text, add_special=False, parse_special=False, check=check)
 
     @cached_property
     def _ends(self) -> tuple[list[int], list[int]]:

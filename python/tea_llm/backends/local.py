@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -22,6 +23,7 @@ from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.embedding import LocalEmbedder, in_thread
 from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.preparation import Check, Deadline, check_fits, is_long, prepared
 from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
 from tea_llm.backends.submission import chat_request, submit
 from tea_llm.errors import EngineClosedError, StateFileError
@@ -127,19 +129,19 @@ class LocalLlmBackend(LlmBackend):
 
     @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return await self._ask(prompt, options).join()
+        return await prepared(self._ask, prompt, options).join()
 
     @takes_options
     async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return await self._ask_chat(messages, options).join()
+        return await prepared(self._ask_chat, messages, options).join()
 
     @takes_options
     def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        return self._ask(prompt, options).astream()
+        return prepared(self._ask, prompt, options).astream()
 
     @takes_options
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        return self._ask_chat(messages, options).astream()
+        return prepared(self._ask_chat, messages, options).astream()
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         return self._embedder.embed(text, options)
@@ -269,17 +271,17 @@ class LocalLlmBackend(LlmBackend):
             >>> llm.score("The sky is blue.").shape  # doctest: +SKIP
             (6,)
         """
-        tokens = self._tokens(text)
-        return _scores(self._submit_score(tokens, timeout).wait() if len(tokens) > 1 else None)
+        request = self._score_request(text, timeout)
+        return _scores(None if request is None else request.wait())
 
     async def ascore(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
         """As ``score``. Cancelling the task cancels the request."""
         from tea_llm.backends.mailbox import LoopMailbox
 
-        tokens = self._tokens(text)
-        if len(tokens) == 1:
+        ask = self._score_request
+        request = await in_thread(ask, text, timeout) if is_long(text) else ask(text, timeout)
+        if request is None:
             return _scores(None)
-        request = self._submit_score(tokens, timeout)
         await LoopMailbox.of_running_loop().wait([request], wants_text=False)
         return _scores(request.wait())
 
@@ -372,43 +374,75 @@ class LocalLlmBackend(LlmBackend):
             raise EngineClosedError("the model was closed")
         return self._model
 
-    def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> LocalAnswer:
+    def _ask(
+        self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object], check: Check | None = None
+    ) -> LocalAnswer:
         prompt, options = split_params(prompt, options)
         checked = GenerationOptions.checked(options)
         checked.refuse_for_raw_prompt()
-        return self._answer(self._tokens(prompt), checked, grammar_of(checked))
+        deadline = Deadline(checked.timeout, check)
+        return self._answer(self._tokens(prompt, deadline), checked, deadline, grammar_of(checked))
 
-    def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
+    def _tokens(self, prompt: str | Sequence[int], check: Check) -> list[int]:
         model = self._open_model()
         tokens: list[int] = []
         if not isinstance(prompt, str):
             tokens = check_tokens(model, prompt)
         elif prompt:
-            tokens = self._encode(check_text("prompt", prompt), add_special=True, parse_special=True)
+            self._check_fits(check_text("prompt", prompt))
+            tokens = self._encode(prompt, add_special=True, parse_special=True, check=check)
             if model.adds_bos and tokens[:2] == [model.bos, model.bos]:
                 del tokens[0]  # the caller wrote it, as render_chat() does
         if not tokens:
             raise ValueError("prompt is empty")
         return tokens
 
-    def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> LocalAnswer:
+    @cached_property
+    def _longest_token_bytes(self) -> int:
+        return self._open_model().longest_token_bytes
+
+    def _check_fits(self, text: str) -> None:
+        if len(text) > self._engine.n_ctx:
+            check_fits(text, self._engine.n_ctx, self._longest_token_bytes)
+
+    def _ask_chat(
+        self, messages: Iterable[Message], options: Mapping[str, object], check: Check | None = None
+    ) -> LocalAnswer:
         checked = GenerationOptions.checked(options)
         self._open_model()
-        tokens, asked, grammar, form = chat_request(self._prompt, messages, checked)
-        return self._answer(tokens, asked, grammar, form)
+        deadline = Deadline(checked.timeout, check)
+        tokens, asked, grammar, form = chat_request(
+            self._prompt, messages, checked, check=deadline, check_fits=self._check_fits
+        )
+        return self._answer(tokens, asked, deadline, grammar, form)
 
     def _answer(
-        self, tokens: Sequence[int], options: GenerationOptions, grammar: str, form: AnswerFormat | None = None
+        self,
+        tokens: Sequence[int],
+        options: GenerationOptions,
+        deadline: Deadline,
+        grammar: str,
+        form: AnswerFormat | None = None,
     ) -> LocalAnswer:
         seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
-        requests = submit(self._engine, tokens, options, seed=seed, grammar=grammar, form=form)
+        requests = submit(
+            self._engine, tokens, options, seed=seed, grammar=grammar, form=form, timeout_s=deadline.rest_s
+        )
         return LocalAnswer(
             requests, self._name, form, options=options, owner=self, fallback_reason=self._fallback_reason
         )
 
-    def _submit_score(self, tokens: list[int], timeout: float | None) -> _core.Request:
-        limit = GenerationOptions.checked({"timeout": timeout}).timeout or 0.0
-        (request,) = self._engine.submit(tokens, max_tokens=1, sampling={}, seeds=[0], scores=True, timeout_s=limit)
+    def _score_request(
+        self, text: str | Sequence[int], timeout: float | None, check: Check | None = None
+    ) -> _core.Request | None:
+        """None: one token, which follows nothing."""
+        deadline = Deadline(GenerationOptions.checked({"timeout": timeout}).timeout, check)
+        tokens = self._tokens(text, deadline)
+        if len(tokens) == 1:
+            return None
+        (request,) = self._engine.submit(
+            tokens, max_tokens=1, sampling={}, seeds=[0], scores=True, timeout_s=deadline.rest_s
+        )
         return request
 
 

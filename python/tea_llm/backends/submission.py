@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,9 +22,21 @@ __all__ = ["chat_request", "submit"]
 
 
 def chat_request(
-    prompt: ChatPrompt, messages: Iterable[Message], options: GenerationOptions
+    prompt: ChatPrompt,
+    messages: Iterable[Message],
+    options: GenerationOptions,
+    *,
+    check: Callable[[], object] | None = None,
+    check_fits: Callable[[str], object] | None = None,
 ) -> tuple[list[int], GenerationOptions, str, AnswerFormat | None]:
     """What a chat is for ``submit``: the prompt's tokens, the options, the constraint's GBNF, the answer's form.
+
+    Args:
+        prompt: renders and encodes the messages.
+        messages: of the chat.
+        options: of the call.
+        check: called now and then while the prompt is tokenized; may raise.
+        check_fits: called with the prompt before it is tokenized; may raise.
 
     Raises:
         GrammarError, TemplateError, TypeError, ValueError: as ``LlmBackend.chat``.
@@ -34,7 +46,9 @@ def chat_request(
     runs = prompt.render(
         messages, tools=tools, continue_final_message=continues, now=options.now, extra=options.template_kwargs
     )
-    tokens = prompt.encode(runs, trusts_contents=options.trust_special_tokens)
+    if check_fits is not None:
+        check_fits("".join(text for text, _ in runs))
+    tokens = prompt.encode(runs, trusts_contents=options.trust_special_tokens, check=check)
     grammar = grammar_of(options)
     form = prompt.answer_formats.get(
         tools=tools,
@@ -58,6 +72,7 @@ def submit(
     seed: int,
     grammar: str,
     form: AnswerFormat | None,
+    timeout_s: float,
 ) -> list[_core.Request]:
     """One request for each of ``options.n`` answers.
 
@@ -68,6 +83,7 @@ def submit(
         seed: of the first answer, in place of the options'.
         grammar: GBNF of the answers, where they have no ``form`` with another.
         form: of the answers; None: they are plain text.
+        timeout_s: in place of the options', of which some has passed; 0: no limit.
     """
     sampling: dict[str, object] = {name: getattr(options, name) for name in SAMPLING}
     sampling["logit_bias"] = list((options.logit_bias or {}).items())
@@ -87,7 +103,7 @@ def submit(
             seeds=[(seed + index) % 2**64 for index in range(options.n)],
             stop=options.stop if form is None else [*options.stop, *form.native.stop],
             ignore_eos=options.ignore_eos,
-            timeout_s=options.timeout or 0.0,
+            timeout_s=timeout_s,
             priority=options.priority,
         )
 

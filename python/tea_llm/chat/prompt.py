@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -145,21 +145,24 @@ class ChatPrompt:
             hint = f": did you mean {near[0]!r}?" if near else ""
             self.warn(f"variable {name}", f"template_kwargs: the chat template does not use {name!r}{hint}")
 
-    def encode(self, runs: Runs, *, trusts_contents: bool = False) -> list[int]:
+    def encode(
+        self, runs: Runs, *, trusts_contents: bool = False, check: Callable[[], object] | None = None
+    ) -> list[int]:
         """The token ids of a rendered prompt, with BOS once where the model wants one.
 
         Only scaffold becomes control tokens; the same text in a message stays text, unless contents are trusted.
+        ``check`` is called now and then while a long text is tokenized, and may raise.
         """
-        tokens = self._encode_text([(text, True) for text, _ in runs] if trusts_contents else runs)
+        tokens = self._encode_text([(text, True) for text, _ in runs] if trusts_contents else runs, check)
         if self._model.adds_bos and self._model.bos >= 0 and tokens[:1] != [self._model.bos]:
             tokens.insert(0, self._model.bos)
         return tokens
 
-    def _encode_text(self, runs: Runs) -> list[int]:
+    def _encode_text(self, runs: Runs, check: Callable[[], object] | None) -> list[int]:
         text = "".join(piece for piece, _ in runs)
         matches = self._control.find(text, runs)
         if all(match.is_trusted for match in matches):
-            return self._model.encode(text, add_special=False, parse_special=True)
+            return self._model.encode(text, add_special=False, parse_special=True, check=check)
         # A message holds the text of a control token. The tokenizer sees the text in the pieces between the
         # template's own control tokens, where it always begins anew, and looks for none in them.
         tokens: list[int] = []
@@ -168,15 +171,15 @@ class ChatPrompt:
             if not match.is_trusted or match.begin < begin:
                 continue
             piece = text[begin : match.begin]
-            tokens += self._encode_plain(piece.rstrip() if match.strips_left else piece)
+            tokens += self._encode_plain(piece.rstrip() if match.strips_left else piece, check)
             tokens.append(match.token)
             begin = match.end
             if match.strips_right:
                 begin += len(text[begin:]) - len(text[begin:].lstrip())
-        return tokens + self._encode_plain(text[begin:])
+        return tokens + self._encode_plain(text[begin:], check)
 
-    def _encode_plain(self, text: str) -> list[int]:
-        return self._model.encode(text, add_special=False, parse_special=False) if text else []
+    def _encode_plain(self, text: str, check: Callable[[], object] | None) -> list[int]:
+        return self._model.encode(text, add_special=False, parse_special=False, check=check) if text else []
 
     def _compiled(self) -> ChatTemplate | None:
         if self._template is None and self.source == "model":

@@ -1,0 +1,147 @@
+"""A prompt before its request: preparing it may take long, must end in time and not block an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tea_llm.backends.embedding import in_thread
+from tea_llm.backends.options import GenerationOptions, split_params
+from tea_llm.backends.streams import AsyncTextStream
+from tea_llm.errors import ContextOverflowError, GenerationCancelledError, GenerationTimeoutError
+from tea_llm.types import ChatMessage, LlmCallParams
+
+if TYPE_CHECKING:
+    from tea_llm.backends.answers import LocalAnswer
+    from tea_llm.types import LlmCallResult, StreamChunk
+
+__all__ = ["Check", "Deadline", "LaterAnswer", "check_fits", "is_long", "prepared"]
+
+Check = Callable[[], object]
+"""Called now and then by what takes long; raises to end it."""
+
+_LONG_CHARACTERS = 32_768  # about 10 ms
+_SLICE_CHARACTERS = 65_536
+
+
+def is_long(prompt: object) -> bool:
+    """Whether a prompt or messages are better not tokenized in an event loop."""
+    return _n_characters(prompt) > _LONG_CHARACTERS
+
+
+def _n_characters(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, (LlmCallParams, ChatMessage)):
+        return _n_characters(value.prompt if isinstance(value, LlmCallParams) else value.content)
+    if isinstance(value, Mapping):
+        return sum(map(_n_characters, value.values()))
+    if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], int)):  # token ids
+        return sum(map(_n_characters, value))
+    return 0
+
+
+def prepared(
+    ask: Callable[[Any, Mapping[str, object], Check | None], LocalAnswer], given: Any, options: Mapping[str, object]
+) -> LocalAnswer | LaterAnswer:
+    """The answer for an event loop, which a long prompt must not block: a thread asks then.
+
+    Args:
+        ask: makes the request for a prompt or messages.
+        given: those.
+        options: of the call.
+    """
+    if isinstance(given, Iterator):
+        given = list(given)
+    if not is_long(given):
+        return ask(given, options, None)
+    GenerationOptions.checked(split_params(given, options)[1])  # what is wrong with them is said at once
+    return LaterAnswer(lambda check: ask(given, options, check))
+
+
+def check_fits(text: str, n_ctx: int, longest_token_bytes: int) -> None:
+    """Refuses a prompt that is too long however it is tokenized.
+
+    Raises:
+        ContextOverflowError: it is.
+    """
+    n_bytes = 0
+    for begin in range(0, len(text), _SLICE_CHARACTERS):
+        n_bytes += len("".join(text[begin : begin + _SLICE_CHARACTERS].split()).encode())  # white space may be dropped
+        n_least = n_bytes // longest_token_bytes
+        if n_least >= n_ctx:
+            raise ContextOverflowError(
+                f"the prompt has {len(text)} characters, which are more than {n_least} tokens, and a context of "
+                f"{n_ctx} must hold it and the answer: shorten it or raise n_ctx",
+                n_least,
+                n_ctx,
+            )
+
+
+class Deadline:
+    """The time that a request has, from now on. Called, it raises when there is none left.
+
+    Args:
+        timeout: seconds; None: no limit.
+        check: also to be called.
+    """
+
+    def __init__(self, timeout: float | None, check: Check | None = None) -> None:
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._check = check
+
+    def __call__(self) -> None:
+        if self._check is not None:
+            self._check()
+        if self._end is not None and time.monotonic() > self._end:
+            raise GenerationTimeoutError("the request ran out of time while its prompt was tokenized")
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds that are left, as the engine takes them: 0 is no limit."""
+        return 0.0 if self._end is None else max(1e-6, self._end - time.monotonic())
+
+
+class LaterAnswer:
+    """An answer to a long prompt, for asyncio: a thread prepares its request when somebody waits for the first time.
+
+    Args:
+        ask: makes the request; it gets a ``Check`` and calls it now and then.
+    """
+
+    def __init__(self, ask: Callable[[Check], LocalAnswer]) -> None:
+        self._ask = ask
+        self._asked: asyncio.Future[LocalAnswer] | None = None
+        self._is_cancelled = False
+
+    async def join(self) -> LlmCallResult:
+        """As ``LocalAnswer.join``."""
+        return await (await self._answer()).join()
+
+    def astream(self) -> AsyncTextStream:
+        """As ``LocalAnswer.astream``; what is wrong with the prompt is raised by the first piece."""
+        return AsyncTextStream(self._anext, self.join, self.cancel)
+
+    def cancel(self) -> None:
+        """Ends the preparation, or the requests."""
+        self._is_cancelled = True
+        if self._asked is not None and not self._asked.cancel() and self._asked.exception() is None:
+            self._asked.result().cancel()
+
+    async def _anext(self) -> StreamChunk | None:
+        return await (await self._answer()).anext()
+
+    async def _answer(self) -> LocalAnswer:
+        if self._asked is None and not self._is_cancelled:
+            self._asked = asyncio.ensure_future(in_thread(self._ask))
+        if self._asked is None or self._asked.cancelled():
+            raise GenerationCancelledError("the request was cancelled")
+        try:
+            return await asyncio.shield(self._asked)  # others may wait for it, too
+        except asyncio.CancelledError:
+            if self._is_cancelled:
+                raise GenerationCancelledError("the request was cancelled") from None
+            self.cancel()
+            raise
