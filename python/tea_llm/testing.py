@@ -9,22 +9,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tea_llm._check import check_text
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.options import GenerationOptions, split_params, takes_options
-from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.options import GenerationOptions, split_params
+from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.backends.vectors import Embedded, EmbedOptions, checked_texts
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import EngineClosedError, GenerationCancelledError
 from tea_llm.types import Choice, EmbedInfo, LlmCallParams, LlmCallResult, Message, StreamChunk, Usage
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from tea_llm.backends.options import Options
 
 __all__ = ["MockBackend", "MockCall", "Reply"]
@@ -84,66 +82,11 @@ class MockBackend(LlmBackend):
         """Replies that nobody has asked for yet."""
         return len(self._replies)
 
-    @takes_options
-    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return _given(self._take("call", prompt, options))
+    def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Options) -> _MockAnswer:
+        return _MockAnswer(lambda ask: self._take(ask, prompt, options), "call", "stream")
 
-    @takes_options
-    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return _given(self._take("chat", messages, options))
-
-    @overload
-    def stream(
-        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object],
-        **options: Unpack[Options],
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        return deliver(lambda: _stream_of(self._take("stream", prompt, options)), callback, options)
-
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream_chat(
-        self,
-        messages: Iterable[Message],
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        return deliver(lambda: _stream_of(self._take("stream_chat", messages, options)), callback, options)
-
-    @takes_options
-    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return _given(self._take("call", prompt, options))
-
-    @takes_options
-    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return _given(self._take("chat", messages, options))
-
-    @takes_options
-    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        return _async_stream_of(self._take("stream", prompt, options))
-
-    @takes_options
-    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        return _async_stream_of(self._take("stream_chat", messages, options))
+    def _ask_chat(self, messages: Iterable[Message], options: Options) -> _MockAnswer:
+        return _MockAnswer(lambda ask: self._take(ask, messages, options), "chat", "stream_chat")
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         self._check_open()
@@ -248,18 +191,37 @@ class _Pieces:
             raise GenerationCancelledError("the request was cancelled")
 
 
-def _stream_of(reply: LlmCallResult | BaseException) -> TextStream:
-    pieces = _Pieces(reply)
-    return TextStream(pieces.next, pieces.wait, pieces.cancel)
+class _MockAnswer:
+    """A reply that is taken from the list when the answer is.
 
+    Args:
+        take: takes one, and remembers for which method.
+        ask: the method that gives the result.
+        stream: the one that gives its pieces.
+    """
 
-def _async_stream_of(reply: LlmCallResult | BaseException) -> AsyncTextStream:
-    pieces = _Pieces(reply)
+    def __init__(self, take: Callable[[str], LlmCallResult | BaseException], ask: str, stream: str) -> None:
+        self._take = take
+        self._ask = ask
+        self._stream = stream
 
-    async def next_chunk() -> StreamChunk | None:
-        return pieces.next()
+    def wait(self) -> LlmCallResult:
+        return _given(self._take(self._ask))
 
-    async def wait() -> LlmCallResult:
-        return pieces.wait()
+    async def join(self) -> LlmCallResult:
+        return self.wait()
 
-    return AsyncTextStream(next_chunk, wait, pieces.cancel)
+    def stream(self) -> TextStream:
+        pieces = _Pieces(self._take(self._stream))
+        return TextStream(pieces.next, pieces.wait, pieces.cancel)
+
+    def astream(self) -> AsyncTextStream:
+        pieces = _Pieces(self._take(self._stream))
+
+        async def next_chunk() -> StreamChunk | None:
+            return pieces.next()
+
+        async def wait() -> LlmCallResult:
+            return pieces.wait()
+
+        return AsyncTextStream(next_chunk, wait, pieces.cancel)

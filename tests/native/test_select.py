@@ -216,6 +216,21 @@ def test_a_request_goes_to_the_api_only_where_that_is_wanted(model: Path, server
             llm.call(tokens)
 
 
+class BreakingAnswer:
+    def __init__(self, stream: tea_llm.TextStream, n_chunks: int) -> None:
+        self._stream = stream
+        self._n_left = n_chunks
+
+    def stream(self) -> tea_llm.TextStream:
+        def next_chunk() -> tea_llm.StreamChunk:
+            if self._n_left == 0:
+                raise InferenceError("broken on purpose")
+            self._n_left -= 1
+            return next(self._stream)
+
+        return tea_llm.TextStream(next_chunk, lambda: self._stream.result, self._stream.cancel)
+
+
 class BreaksAfter(LocalLlmBackend):
     """A local backend whose streams fail after so many chunks."""
 
@@ -223,18 +238,8 @@ class BreaksAfter(LocalLlmBackend):
         self._real = real
         self._n_chunks = n_chunks
 
-    def stream(self, prompt: Any, callback: Any = None, **options: Any) -> Any:
-        stream: tea_llm.TextStream = self._real.stream(prompt, **options)
-        n_taken = 0
-
-        def next_chunk() -> tea_llm.StreamChunk:
-            nonlocal n_taken
-            if n_taken == self._n_chunks:
-                raise InferenceError("broken on purpose")
-            n_taken += 1
-            return next(stream)
-
-        return tea_llm.TextStream(next_chunk, lambda: stream.result, stream.cancel)
+    def _ask(self, prompt: Any, options: Any, check: Any = None) -> Any:
+        return BreakingAnswer(self._real.stream(prompt, **options), self._n_chunks)
 
     def close(self) -> None:
         self._real.close()
@@ -265,6 +270,18 @@ def test_local_is_local(model: Path, server: OpenAiServer) -> None:
         assert server.requests == []
 
 
+class FailingAnswer:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def stream(self) -> tea_llm.TextStream:
+        def fail() -> Any:
+            time.sleep(self._seconds)
+            raise InferenceError("broken on purpose")
+
+        return tea_llm.TextStream(fail, fail, lambda: None)
+
+
 class Fails(MockBackend):
     """A local backend that takes its time to fail."""
 
@@ -272,12 +289,8 @@ class Fails(MockBackend):
         super().__init__()
         self.seconds = seconds
 
-    def stream_chat(self, messages: Any, callback: Any = None, **options: Any) -> Any:
-        def fail() -> Any:
-            time.sleep(self.seconds)
-            raise InferenceError("broken on purpose")
-
-        return tea_llm.TextStream(fail, fail, lambda: None)
+    def _ask_chat(self, messages: Any, options: Any) -> Any:
+        return FailingAnswer(self.seconds)
 
 
 def test_who_cancels_is_not_answered_by_the_api() -> None:

@@ -7,15 +7,15 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tea_llm._check import check_int, check_text
 from tea_llm.backends.api_embedding import VectorParts, embedding_bodies, parse_scores, parse_vectors
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.options import LOCAL_ONLY, GenerationOptions, split_params, takes_options
+from tea_llm.backends.options import LOCAL_ONLY, GenerationOptions, split_params
 from tea_llm.backends.portal import Future, Portal
 from tea_llm.backends.protocol import Answer, completion_body, parse_answer, raw_body, wire_messages
-from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.chat.checked_calls import with_problems
 from tea_llm.errors import (
     ApiError,
@@ -31,9 +31,7 @@ from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Unpack
 
-    from tea_llm.backends.options import Options
     from tea_llm.backends.transport import Transport
     from tea_llm.backends.vectors import Embedded, EmbedOptions
     from tea_llm.chat.response_format import ResponseFormat
@@ -72,6 +70,9 @@ class ApiLlmBackend(LlmBackend):
     Requests are tried again after 429, 5xx and connection errors, ``max_retries`` times, with exponential backoff or
     as long as ``Retry-After`` says, up to a minute; never once a stream has begun. ``timeout`` is over all of that.
 
+    Raw prompts go to ``/completions``. A model that has no such endpoint gets the prompt as one user message; that is
+    logged once. With ``max_tokens=None`` the server decides, and some give few; ``finish_reason`` is ``"length"`` then.
+
     Args:
         settings: as ``LlmSettings.parse``; what they do not say is taken from the provider's environment variables.
 
@@ -104,72 +105,6 @@ class ApiLlmBackend(LlmBackend):
     def has_default_model(self) -> bool:
         """Whether the settings name no model, and provider ``openai`` is asked for ``gpt-4o-mini``."""
         return self._endpoint.has_default_model
-
-    @takes_options
-    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        """Continues a raw prompt, by ``/completions``.
-
-        With ``max_tokens=None`` the server decides, and some give few; ``finish_reason`` is ``"length"`` then. A model
-        that has no such endpoint gets the prompt as one user message; that is logged once.
-        """
-        return Portal.wait(self._start(self._answer, self._completion(prompt, options)))
-
-    @takes_options
-    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return Portal.wait(self._start(self._answer, self._chat(messages, options)))
-
-    @overload
-    def stream(
-        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object],
-        **options: Unpack[Options],
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        return deliver(lambda: _Stream(self, self._completion(prompt, options)).for_thread(), callback, options)
-
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream_chat(
-        self,
-        messages: Iterable[Message],
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        return deliver(lambda: _Stream(self, self._chat(messages, options)).for_thread(), callback, options)
-
-    @takes_options
-    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return await Portal.join(self._start(self._answer, self._completion(prompt, options)))
-
-    @takes_options
-    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return await Portal.join(self._start(self._answer, self._chat(messages, options)))
-
-    @takes_options
-    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        return _Stream(self, self._completion(prompt, options)).for_task()
-
-    @takes_options
-    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        return _Stream(self, self._chat(messages, options)).for_task()
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         parts = VectorParts(options)
@@ -209,7 +144,7 @@ class ApiLlmBackend(LlmBackend):
     def __reduce__(self) -> NoReturn:
         raise TypeError("an ApiLlmBackend holds connections and a key, and is not pickled: pass its settings")
 
-    def _completion(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> _Request:
+    def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]) -> _ApiAnswer:
         prompt, options = split_params(prompt, options)
         checked = self._checked(options)
         checked.refuse_for_raw_prompt()
@@ -221,14 +156,14 @@ class ApiLlmBackend(LlmBackend):
         if not given:
             raise ValueError("prompt is empty")
         body = completion_body(self._endpoint.model, checked, options)
-        return _Request(body, checked.timeout or self._timeout, options, prompt=given)
+        return _ApiAnswer(self, _Request(body, checked.timeout or self._timeout, options, prompt=given))
 
-    def _chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _Request:
+    def _ask_chat(self, messages: Iterable[Message], options: Mapping[str, object]) -> _ApiAnswer:
         checked = self._checked(options)
         body = completion_body(self._endpoint.model, checked, options) | {"messages": wire_messages(messages)}
         timeout = checked.timeout or self._timeout
         body = self._endpoint.adapt(body, options)
-        return _Request(body, timeout, options, form=checked.response_format, tools=checked.tools)
+        return _ApiAnswer(self, _Request(body, timeout, options, form=checked.response_format, tools=checked.tools))
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)
@@ -254,7 +189,7 @@ class ApiLlmBackend(LlmBackend):
         async def post(path: str, body: dict[str, Any]) -> LlmCallResult:
             return parse_answer(await self._transport().post(path, body), self._endpoint.model, body.get("n", 1))
 
-        return request.read(await self._limited(self._ask(request, post), request.timeout))
+        return request.read(await self._limited(self._sent(request, post), request.timeout))
 
     async def _vectors(self, body: dict[str, Any]) -> NDArray[np.float32]:
         async def post() -> NDArray[np.float32]:
@@ -297,11 +232,11 @@ class ApiLlmBackend(LlmBackend):
             return answer.result()
 
         try:
-            return request.read(await self._limited(self._ask(request, stream), request.timeout, lambda: answer.text))
+            return request.read(await self._limited(self._sent(request, stream), request.timeout, lambda: answer.text))
         finally:
             chunks.put_nowait(None)
 
-    async def _ask(self, request: _Request, send: Callable[[str, dict[str, Any]], Awaitable[_T]]) -> _T:
+    async def _sent(self, request: _Request, send: Callable[[str, dict[str, Any]], Awaitable[_T]]) -> _T:
         """Sends a request to the endpoint it belongs to."""
         self._check_open()  # it may have been closed since the request was made
         if request.prompt is None:
@@ -363,6 +298,26 @@ class ApiLlmBackend(LlmBackend):
 def _say_default_model(model: str, url: str) -> None:
     """Once a server: the cache remembers which."""
     logger.warning("No model is set: %s is asked for its %r. Set model in settings.llm", url, model)
+
+
+class _ApiAnswer:
+    """A request that is sent when its answer is taken."""
+
+    def __init__(self, backend: ApiLlmBackend, request: _Request) -> None:
+        self._backend = backend
+        self._request = request
+
+    def wait(self) -> LlmCallResult:
+        return Portal.wait(self._backend._start(self._backend._answer, self._request))
+
+    async def join(self) -> LlmCallResult:
+        return await Portal.join(self._backend._start(self._backend._answer, self._request))
+
+    def stream(self) -> TextStream:
+        return _Stream(self._backend, self._request).for_thread()
+
+    def astream(self) -> AsyncTextStream:
+        return _Stream(self._backend, self._request).for_task()
 
 
 class _Stream:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from tea_llm.backends.streams import AsyncTextStream, TextStream
+from tea_llm.backends.options import takes_options
+from tea_llm.backends.streams import AsyncTextStream, PendingAnswer, PendingInLoop, TextStream, deliver
 from tea_llm.errors import EmbeddingNotSupportedError
 from tea_llm.types import EmbedInfo, LlmCallParams, LlmCallResult, Message, RerankResult
 
@@ -92,7 +93,7 @@ class LlmBackend(ABC):
         ApiError: anything else that went wrong with an API.
     """
 
-    @abstractmethod
+    @takes_options
     def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
         """Continues a raw prompt.
 
@@ -102,8 +103,9 @@ class LlmBackend(ABC):
                 tokens.
             **options: see the class.
         """
+        return self._ask(prompt, options).wait()
 
-    @abstractmethod
+    @takes_options
     def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
         """Gives the assistant's next message.
 
@@ -111,6 +113,7 @@ class LlmBackend(ABC):
             messages: dicts in the OpenAI API's form or ``ChatMessage``s. Their contents never become control tokens.
             **options: see the class.
         """
+        return self._ask_chat(messages, options).wait()
 
     @overload
     def stream(
@@ -123,7 +126,7 @@ class LlmBackend(ABC):
         callback: Callable[[str], object],
         **options: Unpack[Options],
     ) -> LlmCallResult: ...
-    @abstractmethod
+    @takes_options
     def stream(
         self,
         prompt: str | Sequence[int] | LlmCallParams,
@@ -138,6 +141,7 @@ class LlmBackend(ABC):
                 ``TextStream`` to iterate over is returned instead of the result.
             **options: see the class.
         """
+        return deliver(lambda: self._ask(prompt, options).stream(), callback, options)
 
     @overload
     def stream_chat(
@@ -147,7 +151,7 @@ class LlmBackend(ABC):
     def stream_chat(
         self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
     ) -> LlmCallResult: ...
-    @abstractmethod
+    @takes_options
     def stream_chat(
         self,
         messages: Iterable[Message],
@@ -161,22 +165,41 @@ class LlmBackend(ABC):
             callback: as ``stream``.
             **options: see the class.
         """
+        return deliver(lambda: self._ask_chat(messages, options).stream(), callback, options)
 
-    @abstractmethod
+    @takes_options
     async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
         """``call`` for asyncio. Cancelling the task cancels the request; no thread waits for it."""
+        return await self._in_loop(self._ask, prompt, options).join()
 
-    @abstractmethod
+    @takes_options
     async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
         """``chat`` for asyncio, as ``acall``."""
+        return await self._in_loop(self._ask_chat, messages, options).join()
 
-    @abstractmethod
+    @takes_options
     def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
         """``stream`` for asyncio: iterate with ``async for``."""
+        return self._in_loop(self._ask, prompt, options).astream()
 
-    @abstractmethod
+    @takes_options
     def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
         """``stream_chat`` for asyncio: iterate with ``async for``."""
+        return self._in_loop(self._ask_chat, messages, options).astream()
+
+    # What a backend implements.
+
+    @abstractmethod
+    def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Options) -> PendingAnswer:
+        """The answer to a raw prompt. Wrong arguments are refused before anything is asked."""
+
+    @abstractmethod
+    def _ask_chat(self, messages: Iterable[Message], options: Options) -> PendingAnswer:
+        """The answer to a conversation, as ``_ask``."""
+
+    def _in_loop(self, ask: Callable[[Any, Options], PendingAnswer], given: object, options: Options) -> PendingInLoop:
+        """What ``ask`` gives, for an event loop: a backend that prepares requests for long does it elsewhere."""
+        return ask(given, options)
 
     def run_tools(  # type: ignore[misc]  # "tools" is an option, too
         self,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.options import takes_options
-from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.streams import AsyncTextStream, PendingAnswer, PendingInLoop, TextStream
 from tea_llm.errors import (
     EngineClosedError,
     GenerationCancelledError,
@@ -22,8 +21,6 @@ from tea_llm.errors import (
 from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from tea_llm.backends.options import Options
     from tea_llm.backends.vectors import Embedded, EmbedOptions
 
@@ -53,85 +50,11 @@ class FallbackBackend(LlmBackend):
         self._api = api
         self._reason = reason
 
-    @takes_options
-    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return self._result(lambda backend, given: backend.call(prompt, **given), options, is_text=_is_text(prompt))
+    def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Options) -> _FallbackAnswer:
+        return _FallbackAnswer(self, lambda backend: backend._ask, prompt, options, is_text=_is_text(prompt))
 
-    @takes_options
-    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        kept = _again(messages)
-        return self._result(lambda backend, given: backend.chat(kept, **given), options)
-
-    @overload
-    def stream(
-        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object],
-        **options: Unpack[Options],
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        def start() -> TextStream:
-            is_text = _is_text(prompt)
-            answer = _Answer(self, lambda backend, given: backend.stream(prompt, **given), options, is_text=is_text)
-            return TextStream(answer.next_chunk, answer.wait, answer.cancel)
-
-        return deliver(start, callback, options)
-
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream_chat(
-        self,
-        messages: Iterable[Message],
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        def start() -> TextStream:
-            kept = _again(messages)
-            answer = _Answer(self, lambda backend, given: backend.stream_chat(kept, **given), options)
-            return TextStream(answer.next_chunk, answer.wait, answer.cancel)
-
-        return deliver(start, callback, options)
-
-    @takes_options
-    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return await self._aresult(
-            lambda backend, given: backend.acall(prompt, **given), options, is_text=_is_text(prompt)
-        )
-
-    @takes_options
-    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        kept = _again(messages)
-        return await self._aresult(lambda backend, given: backend.achat(kept, **given), options)
-
-    @takes_options
-    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        answer = _AsyncAnswer(
-            self, lambda backend, given: backend.astream(prompt, **given), options, is_text=_is_text(prompt)
-        )
-        return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
-
-    @takes_options
-    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        kept = _again(messages)
-        answer = _AsyncAnswer(self, lambda backend, given: backend.astream_chat(kept, **given), options)
-        return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
+    def _ask_chat(self, messages: Iterable[Message], options: Options) -> _FallbackAnswer:
+        return _FallbackAnswer(self, lambda backend: backend._ask_chat, _again(messages), options)
 
     # Vectors of one model are no use beside those of another, and neither are scores: these never fall back once there
     # is a local one.
@@ -156,31 +79,74 @@ class FallbackBackend(LlmBackend):
     def __repr__(self) -> str:
         return f"<FallbackBackend local={self._local!r} api={self._api!r}>"
 
-    def _result(
-        self, ask: Callable[[LlmBackend, Options], LlmCallResult], options: Options, *, is_text: bool = True
-    ) -> LlmCallResult:
-        reason, failure = self._reason, None
-        for_api = _ApiOptions(options, had_local=self._local is not None)
-        if self._local is not None:
-            try:
-                return ask(self._local, options)
-            except InferenceError as error:
-                reason, failure = _reason_to_fall_back(error, is_text=is_text), error
-        with _in_place_of(failure):
-            return replace(ask(self._api, for_api.now()), fallback_reason=reason)
 
-    async def _aresult(
-        self, ask: Callable[[LlmBackend, Options], Awaitable[LlmCallResult]], options: Options, *, is_text: bool = True
-    ) -> LlmCallResult:
-        reason, failure = self._reason, None
-        for_api = _ApiOptions(options, had_local=self._local is not None)
-        if self._local is not None:
+class _FallbackAnswer:
+    """A request that is made when its answer is taken: to the local backend, and then perhaps to the API.
+
+    Args:
+        owner: has the two.
+        ask: a backend's method that makes the request.
+        given: what it is given: a prompt or messages.
+        options: of the call.
+        is_text: an API can be given the same.
+    """
+
+    def __init__(
+        self,
+        owner: FallbackBackend,
+        ask: Callable[[LlmBackend], Callable[[Any, Options], PendingAnswer]],
+        given: object,
+        options: Options,
+        *,
+        is_text: bool = True,
+    ) -> None:
+        self._owner = owner
+        self._ask = ask
+        self._given = given
+        self._options = options
+        self._is_text = is_text
+
+    def wait(self) -> LlmCallResult:
+        owner, reason, failure = self._owner, self._owner._reason, None
+        for_api = _ApiOptions(self._options, had_local=owner._local is not None)
+        if owner._local is not None:
             try:
-                return await ask(self._local, options)
+                return self._asked(owner._local, self._options).wait()
             except InferenceError as error:
-                reason, failure = _reason_to_fall_back(error, is_text=is_text), error
+                reason, failure = _reason_to_fall_back(error, is_text=self._is_text), error
         with _in_place_of(failure):
-            return replace(await ask(self._api, for_api.now()), fallback_reason=reason)
+            return replace(self._asked(owner._api, for_api.now()).wait(), fallback_reason=reason)
+
+    async def join(self) -> LlmCallResult:
+        owner, reason, failure = self._owner, self._owner._reason, None
+        for_api = _ApiOptions(self._options, had_local=owner._local is not None)
+        if owner._local is not None:
+            try:
+                return await self._asked_in_loop(owner._local, self._options).join()
+            except InferenceError as error:
+                reason, failure = _reason_to_fall_back(error, is_text=self._is_text), error
+        with _in_place_of(failure):
+            return replace(await self._asked_in_loop(owner._api, for_api.now()).join(), fallback_reason=reason)
+
+    def stream(self) -> TextStream:
+        def ask(backend: LlmBackend, options: Options) -> TextStream:
+            return self._asked(backend, options).stream()
+
+        answer = _Answer(self._owner, ask, self._options, is_text=self._is_text)
+        return TextStream(answer.next_chunk, answer.wait, answer.cancel)
+
+    def astream(self) -> AsyncTextStream:
+        def ask(backend: LlmBackend, options: Options) -> AsyncTextStream:
+            return self._asked_in_loop(backend, options).astream()
+
+        answer = _AsyncAnswer(self._owner, ask, self._options, is_text=self._is_text)
+        return AsyncTextStream(answer.next_chunk, answer.wait, answer.cancel)
+
+    def _asked(self, backend: LlmBackend, options: Options) -> PendingAnswer:
+        return self._ask(backend)(self._given, options)
+
+    def _asked_in_loop(self, backend: LlmBackend, options: Options) -> PendingInLoop:
+        return backend._in_loop(self._ask(backend), self._given, options)
 
 
 class _ApiOptions:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any
 
 from tea_llm._check import check_path, check_text
 from tea_llm._log import forward_native_log
@@ -22,21 +22,20 @@ from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.embedding import LocalEmbedder, in_thread
-from tea_llm.backends.options import GenerationOptions, split_params, takes_options
+from tea_llm.backends.options import GenerationOptions, split_params
 from tea_llm.backends.preparation import Check, Deadline, check_fits, is_long, prepared
-from tea_llm.backends.streams import AsyncTextStream, TextStream, deliver
+from tea_llm.backends.streams import PendingInLoop
 from tea_llm.backends.submission import chat_request, submit
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.paths import model_files
 from tea_llm.tokenizer import check_tokens, decode, encoder_of
-from tea_llm.types import EngineStats, LlmCallParams, LlmCallResult, Message, ModelInfo
+from tea_llm.types import EngineStats, LlmCallParams, Message, ModelInfo
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Unpack
 
     from tea_llm.backends.options import Options
     from tea_llm.backends.vectors import Embedded, EmbedOptions
@@ -82,66 +81,8 @@ class LocalLlmBackend(LlmBackend):
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
         _open_backends.add(self)
 
-    @takes_options
-    def call(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return self._ask(prompt, options).wait()
-
-    @takes_options
-    def chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return self._ask_chat(messages, options).wait()
-
-    @overload
-    def stream(
-        self, prompt: str | Sequence[int] | LlmCallParams, callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object],
-        **options: Unpack[Options],
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream(
-        self,
-        prompt: str | Sequence[int] | LlmCallParams,
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        return deliver(lambda: self._ask(prompt, options).stream(), callback, options)
-
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: None = None, **options: Unpack[Options]
-    ) -> TextStream: ...
-    @overload
-    def stream_chat(
-        self, messages: Iterable[Message], callback: Callable[[str], object], **options: Unpack[Options]
-    ) -> LlmCallResult: ...
-    @takes_options
-    def stream_chat(
-        self,
-        messages: Iterable[Message],
-        callback: Callable[[str], object] | None = None,
-        **options: Unpack[Options],
-    ) -> TextStream | LlmCallResult:
-        return deliver(lambda: self._ask_chat(messages, options).stream(), callback, options)
-
-    @takes_options
-    async def acall(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> LlmCallResult:
-        return await prepared(self._ask, prompt, options).join()
-
-    @takes_options
-    async def achat(self, messages: Iterable[Message], **options: Unpack[Options]) -> LlmCallResult:
-        return await prepared(self._ask_chat, messages, options).join()
-
-    @takes_options
-    def astream(self, prompt: str | Sequence[int] | LlmCallParams, **options: Unpack[Options]) -> AsyncTextStream:
-        return prepared(self._ask, prompt, options).astream()
-
-    @takes_options
-    def astream_chat(self, messages: Iterable[Message], **options: Unpack[Options]) -> AsyncTextStream:
-        return prepared(self._ask_chat, messages, options).astream()
+    def _in_loop(self, ask: Callable[..., Any], given: object, options: Options) -> PendingInLoop:
+        return prepared(ask, given, options)
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         return self._embedder.embed(text, options)

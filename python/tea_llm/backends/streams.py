@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tea_llm.types import Choice, LlmCallResult, StreamChunk
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncTextStream", "TextStream", "deliver"]
+__all__ = ["AsyncTextStream", "PendingAnswer", "PendingInLoop", "TextStream", "deliver"]
+
+
+class PendingInLoop(Protocol):
+    """A request, and the ways to take its answer in an event loop. One of them is taken, once."""
+
+    async def join(self) -> LlmCallResult:
+        """The result. Cancelling the task ends the request."""
+
+    def astream(self) -> AsyncTextStream:
+        """The pieces."""
+
+
+class PendingAnswer(PendingInLoop, Protocol):
+    """A request, and all ways to take its answer. Each backend has its own."""
+
+    def wait(self) -> LlmCallResult:
+        """The result, in the calling thread. Ctrl-C ends the request."""
+
+    def stream(self) -> TextStream:
+        """The pieces, for a thread."""
 
 
 class TextStream(Iterator[StreamChunk]):
