@@ -43,7 +43,7 @@ def begun_parts(
     Args:
         read: of the text.
         text: of the answer so far.
-        shows_open_call: a call that has begun will be one.
+        shows_open_call: a grammar holds the model to the format, so that a call that has begun will be one.
         ends: texts that end reasoning.
     """
     calls, odd = _calls(read)
@@ -56,6 +56,8 @@ def begun_parts(
     content = read.content if odd is None else _content_before(read, odd)
     if odd is not None and not odd.is_closed and shows_open_call:
         calls.append(odd)
+    if not shows_open_call and odd is None and calls and calls[-1].content_bytes == len(content.encode()):
+        calls.pop()  # what follows it may show that it is not a call
     return _parts(content, read.reasoning, calls)
 
 
