@@ -11,7 +11,7 @@ from tea_llm.diagnosis import diagnose
 
 def test_kernels_agree_with_plain_loops() -> None:
     checks = _core.check_kernels(0.01, 1)
-    assert [name for name, _, _ in checks] == ["f16", "q8_0", "q4_0", "q4_K"]
+    assert [name for name, _, _ in checks] == ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_K", "q6_K"]
     for name, error, gflops in checks:
         assert 0 < error < 0.05, name  # 8-bit activations; an error of 0 would mean that nothing was compared
         assert gflops > 0
