@@ -31,7 +31,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/stubtest tea_llm._core --allowlist tests/stubtest_allowlist.txt
 	$(BIN)/clang-format --dry-run -Werror csrc/*/*.cpp csrc/*/*.hpp
-	$(BIN)/codespell README.md CHANGELOG.md SECURITY.md docs csrc/engine csrc/bindings csrc/kernels python
+	$(BIN)/codespell *.md docs csrc/engine csrc/bindings csrc/kernels python
 
 format: .venv/installed
 	$(BIN)/ruff check --fix
