@@ -11,7 +11,6 @@ from tea_llm._check import check_text
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.paths import explicit_model_path
-from tea_llm.wordpiece import WordPiece
 
 __all__ = ["Encode", "Tokenizer", "encoder_of"]
 
@@ -82,7 +81,11 @@ class Encode(Protocol):
 
 def encoder_of(model: _core.Model) -> Encode:
     """How texts become token ids of a loaded model: llama.cpp's way, or ours where that is not the reference's."""
-    return WordPiece(model).encode if model.metadata("tokenizer.ggml.model") == b"bert" else model.encode
+    if model.metadata("tokenizer.ggml.model") != b"bert":
+        return model.encode
+    from tea_llm.wordpiece import WordPiece
+
+    return WordPiece(model).encode
 
 
 def decode(model: _core.Model, tokens: Sequence[int]) -> str:

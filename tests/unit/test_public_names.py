@@ -34,6 +34,12 @@ def test_a_public_module_is_there_without_its_own_import(name: str) -> None:
     assert (child.stdout.split(), child.stderr) == ([f"tea_llm.{name}", "False"], "")
 
 
+def test_what_few_programs_need_is_imported_where_it_is_used() -> None:
+    child = run_python("import sys, tea_llm; print(*sys.modules)")
+    later = {"httpx", "jinja2", "pydantic", "yaml", "tea_llm.chat.answer_format", "tea_llm.grammar.schema"}
+    assert not later.intersection(child.stdout.split())
+
+
 def test_names_that_are_imported_later_are_listed() -> None:
     child = run_python("""
         import sys

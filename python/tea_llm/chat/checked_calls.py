@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tea_llm.grammar.validate import problems_of
 from tea_llm.types import LlmCallResult, ToolCall
 
 __all__ = ["with_problems"]
@@ -41,6 +40,8 @@ def _checked(calls: Sequence[ToolCall], schemas: Mapping[str, Any]) -> tuple[Too
 
 
 def _problems(call: ToolCall, schemas: Mapping[str, Any]) -> tuple[str, ...]:
+    from tea_llm.grammar.validate import problems_of
+
     if call.name not in schemas:
         return (f"there is no function {call.name!r}",)
     return problems_of(call.arguments, schemas[call.name] or {})
