@@ -10,19 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tea_llm._native import _core
+from tea_llm.chat.argument_values import json_begin, json_or, json_value, read_elements
 from tea_llm.chat.call_texts import CallTexts
 from tea_llm.chat.parser_nodes import Nodes
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
+from tea_llm.grammar.combine import Schema
 from tea_llm.grammar.compose import needed, prefixed
 from tea_llm.grammar.elements import Elements, shape_of
 from tea_llm.grammar.gemma import GemmaRules
-from tea_llm.grammar.parameters import Parameter, Parameters
+from tea_llm.grammar.parameters import Parameter, Parameters, kinds_in
 from tea_llm.grammar.rules import Rules
 from tea_llm.grammar.schema import schema_to_gbnf
 from tea_llm.grammar.texts import text_to_gbnf
@@ -79,11 +81,13 @@ def call_form(
     for is_exact in (True, False):
         neutral = [_neutral(number, signature, is_exact) for number, signature in enumerate(signatures)]
         inner: list[str] = []
+        free: dict[str, frozenset[str]] = {}
         try:
             native = ask(tools=json.dumps(neutral), is_required=is_required)
             if _ELEMENT_MARK in native.parser:
                 neutral = [
-                    _with_elements(one, signature, inner) for one, signature in zip(neutral, signatures, strict=True)
+                    _with_elements(one, signature, inner, free)
+                    for one, signature in zip(neutral, signatures, strict=True)
                 ]
                 native = ask(tools=json.dumps(neutral), is_required=is_required)
         except TemplateError as error:  # some templates know no lists of types
@@ -91,7 +95,7 @@ def call_form(
             continue
         if not native.has_calls:
             return CallForm(native, "", "")
-        return _Writer(native, [function["name"] for function in functions], signatures, inner).form()
+        return _Writer(native, [function["name"] for function in functions], signatures, inner, free).form()
     return None
 
 
@@ -108,13 +112,16 @@ def _neutral(number: int, signature: Parameters, is_exact: bool) -> dict[str, An
     return {"type": "function", "function": {"name": _tool(number), "description": "", "parameters": parameters}}
 
 
-def _with_elements(neutral: dict[str, Any], signature: Parameters, inner: list[str]) -> dict[str, Any]:
+def _with_elements(
+    neutral: dict[str, Any], signature: Parameters, inner: list[str], free: dict[str, frozenset[str]]
+) -> dict[str, Any]:
     """The same with what is in its parameters.
 
     Args:
         neutral: a neutral function.
         signature: of the real one.
         inner: names of properties within, in the order of their placeholders; new ones are put there.
+        free: by their places in the parser, the types of values whose elements the schema does not name; as ``inner``.
     """
 
     def properties_of(signature: Parameters, depth: int) -> dict[str, Any]:
@@ -122,16 +129,18 @@ def _with_elements(neutral: dict[str, Any], signature: Parameters, inner: list[s
         for one in signature.all:
             placeholder = f"teainner{len(inner):05}e"
             inner.append(one.name)
-            found[placeholder] = schema_of(one.schema, depth + 1)
+            found[placeholder] = schema_of(one.schema, depth + 1, placeholder)
         return found
 
-    def schema_of(schema: Any, depth: int) -> dict[str, Any]:
+    def schema_of(schema: Any, depth: int, place: str) -> dict[str, Any]:
         kind, one = shape_of(schema, signature.document, depth)
+        if kind in ("", "string"):
+            free[place] = kinds_in(schema, signature.document)
         if kind == "object":
             properties = properties_of(Parameters(one, signature.document), depth)
             return {"type": "object", "properties": properties, "required": []}
         if kind == "array":
-            return {"type": "array", "items": schema_of(one["items"], depth + 1)}
+            return {"type": "array", "items": schema_of(one["items"], depth + 1, f"{place}-item")}
         return {"type": kind or "object"}
 
     parameters = {"type": "object", "properties": properties_of(signature, 0), "required": []}
@@ -155,9 +164,11 @@ class _Writer:
         names: Sequence[str],
         signatures: Sequence[Parameters],
         inner: Sequence[str],
+        free: Mapping[str, frozenset[str]],
     ) -> None:
         self._native = native
         self._inner = inner
+        self._free = free
         self._nodes = Nodes(native.parser)
         self._texts = CallTexts(self._nodes, names)
         self._names = names
@@ -281,6 +292,7 @@ class _Writer:
     def _hold_elements(self, number: int, rule: int, signature: Parameters) -> None:
         """Arguments that are elements, and hold others."""
         if self._nodes.tagged(rule, "tool-arg"):
+            read_elements(self._nodes, rule, self._free, _ELEMENT_MARK)
             prefix = f"call-{number}-arguments-"
             self._rules.append(prefixed(Elements(_ELEMENT_MARK, self._attempt).gbnf(signature), prefix))
             self._nodes.wrap(self._container(rule), "gbnf", grammar=f"{prefix}root")
@@ -301,28 +313,52 @@ class _Writer:
 
     def _hold_argument(self, prefix: str, tag: int, parameter: Parameter, signature: Parameters) -> None:
         """Puts a rule of its own in the place of an argument's value."""
-        parts = self._nodes[self._nodes[tag]["child"]]["children"]
-        place = next(place for place, part in enumerate(parts) if self._nodes.tagged(part, *_VALUES))
-        tags = {self._nodes[index]["tag"] for index in self._nodes.tagged(parts[place], *_VALUES)}
-        ends = [close for part in parts[place:] for close in self._nodes.tagged(part, "tool-arg-close")]
-        end = self._real(self._nodes.literal(ends[0]))
+        nodes = self._nodes
+        parts = nodes[nodes[tag]["child"]]["children"]
+        place = next(place for place, part in enumerate(parts) if nodes.tagged(part, *_VALUES))
+        tags = {nodes[index]["tag"] for index in nodes.tagged(parts[place], *_VALUES)}
+        ends = [close for part in parts[place:] for close in nodes.tagged(part, "tool-arg-close")]
+        end = self._real(nodes.literal(ends[0]))
+        closes = ends[0] in nodes.inside(parts[place])
+        takes_json = "tool-arg-value" in tags
         if "tool-arg-string-value" in tags:
-            takes_json = "tool-arg-value" in tags
+            others = frozenset() if takes_json else parameter.kinds - {"string"}
+            told = json_begin(nodes, parts[:place], others)
+            if told:
+                argument = (*told, ends[0])
+                self._hold_told(tag, argument, others, f"{prefix}-json-", parameter.schema, signature.document)
+            elif others:
+                takes_json = True
+                text = nodes.rule(f"{prefix}-text", parts[place])
+                parts[place] = json_or(nodes, text, others, ends[0], closes=closes)
             gbnf = self._attempt(
                 lambda: text_to_gbnf(parameter.schema, signature.document, end=end, takes_json=takes_json)
             )
+            if gbnf is None and others and not told:
+                parts[place] = nodes.add("gbnf", child=parts[place], grammar=f"{prefix}-text")
             if gbnf is None:
                 return
         else:
             gbnf = self._attempt(lambda: schema_to_gbnf(parameter.schema, signature.document))
             gbnf = gbnf or schema_to_gbnf(True)
-            if "python-or-json-value" in self._nodes.rules:
+            if "python-or-json-value" in nodes.rules:
                 gbnf = gbnf.replace("boolean ::= ", 'boolean ::= "True" | "False" | ').replace(
                     "\nnull ::= ", '\nnull ::= "None" | '
                 )
-        closes = ends[0] in self._nodes.inside(parts[place])
         grammar = self._put(gbnf, f"{prefix}-value-") + (f" {quoted(end)}" if closes and end else "")
-        parts[place] = self._nodes.add("gbnf", child=parts[place], grammar=grammar)
+        parts[place] = nodes.add("gbnf", child=parts[place], grammar=grammar)
+
+    def _hold_told(
+        self, tag: int, argument: Sequence[int], kinds: Collection[str], rule: str, schema: Any, document: Schema
+    ) -> None:
+        """Puts an argument whose form says that its value is JSON beside that whose form says that it is a text."""
+        *begin, close = argument
+        of_kinds = {"type": sorted(kinds)}
+        gbnf = self._attempt(lambda: schema_to_gbnf({"allOf": [schema, of_kinds]}, document))
+        value = json_value(self._nodes, kinds)
+        held = self._nodes.add("gbnf", child=value, grammar=self._put(gbnf or schema_to_gbnf(of_kinds), rule))
+        told = self._nodes.add("sequence", children=[*begin, held, close])
+        self._nodes[tag]["child"] = self._nodes.add("choice", children=[told, self._nodes[tag]["child"]])
 
     def _put(self, gbnf: str, prefix: str) -> str:
         """The name of the first rule of a grammar, which is put among the rules once."""

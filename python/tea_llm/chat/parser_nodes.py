@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from tea_llm.grammar.characters import CharSet, in_text
+
 __all__ = ["Node", "Nodes"]
 
 Node: TypeAlias = "dict[str, Any]"
@@ -52,6 +54,16 @@ class Nodes:
         self._nodes.append({"type": kind, **fields})
         return len(self._nodes) - 1
 
+    def chars(self, characters: CharSet, *, count: int = 1) -> int:
+        """Index of a new node for ``count`` characters of a set."""
+        ranges = [{"start": first, "end": last} for first, last in characters]
+        counts = {"min_count": count, "max_count": count}
+        return self.add("chars", pattern=in_text(characters), ranges=ranges, negated=False, **counts)
+
+    def some(self, child: int, *, least: int = 0, most: int = -1) -> int:
+        """Index of a new node for a child so many times; -1: any number."""
+        return self.add("repetition", child=child, min_count=least, max_count=most)
+
     def wrap(self, index: int, kind: str, **fields: Any) -> None:
         """Puts a new node, whose child the node becomes, in its place: for all who refer to it."""
         self._nodes.append(self._nodes[index])
@@ -60,6 +72,11 @@ class Nodes:
     def replace(self, index: int, kind: str, **fields: Any) -> None:
         """Puts a new node in the place of one: for all who refer to it."""
         self._nodes[index] = {"type": kind, **fields}
+
+    def rule(self, name: str, child: int) -> int:
+        """Index of a new node that gives a child a rule of its own in the grammar, where it is used here."""
+        self.rules[name] = self.add("rule", name=name, child=child, trigger=False)
+        return self.rules[name]
 
     def name(self, index: int, rule: str) -> None:
         """Gives the node a rule of its own in the grammar."""

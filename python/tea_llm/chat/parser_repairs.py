@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from tea_llm._native import _core
+from tea_llm.chat.argument_values import python_text
 from tea_llm.chat.parser_nodes import Nodes
 
 __all__ = ["repaired"]
@@ -20,7 +21,7 @@ def repaired(native: _core.AnswerFormat) -> _core.AnswerFormat:
     """The format with a parser that reads more, or the format itself."""
     nodes = Nodes(native.parser)
     repairs = [_free_ids(nodes), _separate_ids(nodes), _join_calls(nodes), _begin_text(nodes, native.generation_prompt)]
-    repairs.append(_read_python(nodes))
+    repairs += [_read_python(nodes), _end_cdata(nodes)]
     if _SOLAR_CONTENT in native.markers:
         repairs.append(_begin_solar(nodes, native.generation_prompt))
     return native.with_parser(nodes.saved) if any(repairs) else native
@@ -90,15 +91,29 @@ def _begin_text(nodes: Nodes, prompt: str) -> bool:
 
 
 def _read_python(nodes: Nodes) -> bool:
-    """Templates with arguments one by one write Python's words, which llama.cpp makes JSON and does not read."""
-    if not any(node.get("tag") == "tool-arg-value" for node in nodes):
+    """Templates with arguments one by one write values as Python shows them: llama.cpp makes JSON of what is read."""
+    if not any(node.get("tag") == "tool-arg-value" or node.get("name") == "gemma4-null" for node in nodes):
         return False
     for rule, words in (("json-bool", ("True", "False")), ("json-null", ("None",))):
         if rule in nodes.rules:
-            node = nodes[nodes.rules[rule]]
-            more = [nodes.add("literal", literal=word) for word in words]
-            node["child"] = nodes.add("choice", children=[node["child"], *more])
+            _or_else(nodes, rule, *(nodes.add("literal", literal=word) for word in words))
+    for rule in ("json-string", "python-string"):
+        if rule in nodes.rules:
+            _or_else(nodes, rule, *(python_text(nodes, quote) for quote in "\"'"))
     return True
+
+
+def _or_else(nodes: Nodes, rule: str, *more: int) -> None:
+    node = nodes[nodes.rules[rule]]
+    node["child"] = nodes.add("choice", children=[node["child"], *more])
+
+
+def _end_cdata(nodes: Nodes) -> bool:
+    """MiniCPM5 ends a text that it quotes with two marks; the first one alone may be a part of it."""
+    texts = [node for node in nodes if node.get("delimiters") == ["]]>"] and node["type"] == "until"]
+    for node in texts:
+        node["delimiters"] = ["]]></param>"]
+    return bool(texts)
 
 
 def _begin_solar(nodes: Nodes, prompt: str) -> bool:

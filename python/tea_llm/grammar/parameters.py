@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tea_llm.errors import GrammarError
+from tea_llm.grammar.combine import Schema
 from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, TYPES
 from tea_llm.grammar.rules import Rules
 from tea_llm.grammar.schema import schema_to_gbnf
 from tea_llm.grammar.texts import alternatives, kinds_of
 
-__all__ = ["Parameter", "Parameters"]
+__all__ = ["Parameter", "Parameters", "kinds_in"]
 
 _HELD = ("type", "properties", "required", "additionalProperties")
 
@@ -111,16 +112,18 @@ class Parameters:
             required &= {*one.get("required", ())}
             self.more += [f"{key!r} is not supported here" for key in sorted(one.keys() & KNOWN - {*_HELD})]
         return [
-            Parameter(name, one, name in required, self._kinds(one))
+            Parameter(name, one, name in required, kinds_in(one, self.document))
             for name, one in properties.items()
             if one is not False
         ]
 
-    def _kinds(self, schema: Any) -> frozenset[str]:
-        try:
-            return frozenset(kind for one in alternatives(schema, self.document) for kind in kinds_of(one))
-        except GrammarError:
-            return frozenset(TYPES)
+
+def kinds_in(schema: Any, document: Schema) -> frozenset[str]:
+    """The types of a schema's values; all where they cannot be told."""
+    try:
+        return frozenset(kind for one in alternatives(schema, document) for kind in kinds_of(one))
+    except GrammarError:
+        return frozenset(TYPES)
 
 
 def _less(schema: Any) -> Any:
