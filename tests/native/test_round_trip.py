@@ -12,6 +12,7 @@ from support.answers import TOOLS, form_of
 from support.round_trip import REASONING, Rendered, rendered, template_of
 from support.templates import NAMES
 from tea_llm.chat.answer_parts import Parts
+from tea_llm.chat.parser_nodes import Nodes
 
 WITH_TOOLS = [name for name in NAMES if template_of(name).uses_tools]
 HARD = "a <b>\n \"q\" 'x' \\ {1}"
@@ -46,6 +47,99 @@ def test_what_a_template_writes_is_read(name: str, thinks: bool) -> None:
                 assert parts.reasoning == REASONING
             elif content and content in answer.text and content != parts.reasoning:  # gpt-oss's template moves it
                 assert parts.content.strip() == content
+
+
+TEXTS = {"type": "array", "items": {"type": "string"}}
+VALUES: list[tuple[dict[str, Any], list[Any]]] = [
+    (TEXTS, [[], ["a", "it's", 'a "q"', "both ' and \"", "a\nb\\c\t", "\x85\u200b\U000f0000 ü😀"]]),
+    ({"type": "array", "items": {"type": "integer"}}, [[], [1, -2]]),
+    ({"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}}, [[{"a": "it's"}, {}]]),
+    ({"type": "array"}, [[], [0, "a", True, {"b": [0.5]}]]),
+    ({"type": "object"}, [{}, {"a": 0}, {"x": "it's", "z": [True, {"q": "w"}]}]),
+    ({"type": "string"}, ["None", "[1]", "{'a': 0}", "5", " a ", ""]),
+    ({"type": ["string", "null"]}, ["nobody", ""]),
+    ({"anyOf": [{"type": "string"}, TEXTS, {"type": "integer"}]}, ["a", "[a", "007", ["a"], 7]),
+    ({}, ["a", {"a": "b"}, True, 1.5]),
+]
+NULLS: list[tuple[dict[str, Any], list[Any]]] = [
+    ({"type": ["string", "null"]}, [None]),
+    ({"type": "array"}, [[0, "0", None]]),
+    ({"type": "object"}, [{"x": None, "y": "1", "z": []}]),
+]
+UNTOLD = {"MiniMax-M3"}
+"""Templates that leave nulls out, and tell texts from numbers, and what is empty, by the schema alone."""
+
+
+def answers_with_values(name: str) -> list[tuple[Rendered, Any]]:
+    values = [*VALUES, *(NULLS if name not in UNTOLD else ())]
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": f"take_{number}",
+                "description": "Takes it.",
+                "parameters": {"type": "object", "properties": {"v": schema}, "required": ["v"]},
+            },
+        }
+        for number, (schema, _) in enumerate(values)
+    ]
+    found = []
+    for number, (_, given) in enumerate(values):
+        for value in given:
+            calls = [(f"take_{number}", {"v": value})]
+            answer = rendered(name, tools, calls) or rendered(name, tools, calls, thinks=True)
+            if answer is not None and not (name in UNQUOTED and isinstance(value, str) and "'" in value):
+                found.append((answer, calls))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_TOOLS) - IN_WORDS))
+def test_values_of_all_kinds_are_read(name: str) -> None:
+    for answer, calls in answers_with_values(name):
+        _, found = read(answer)
+        assert found == calls, answer.text
+
+
+@pytest.mark.parametrize(
+    "name", ["ByteDance-Seed-OSS", "GLM-4.6", "Kimi-K3", "deepseek-ai-DeepSeek-V3.2", "muse-glimmer", "Qwen3-Coder"]
+)
+def test_a_grammar_takes_texts_and_others_for_one_parameter(name: str) -> None:
+    tried = 0
+    for answer, calls in answers_with_values(name):
+        if calls[0][0] == "take_7":
+            tried += 1
+            assert AnswerGrammar(answer.form.grammar).begins(answer.form.grammar_prefix + answer.text)
+    assert tried == len(VALUES[7][1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ByteDance-Seed-OSS", "GLM-4.6", "Kimi-K3", "MiniMax-M3", "deepseek-ai-DeepSeek-V3.2", "google-gemma-4-31B-it"],
+)
+def test_streams_say_of_values_what_results_say(name: str) -> None:
+    for answer, calls in answers_with_values(name):
+        ((_, _, arguments),) = answer.form.parse(answer.text, is_cut=False).calls
+        for end in range(len(answer.text)):
+            for _, called, begun in answer.form.parse_partial(answer.text[:end]).calls:
+                assert (called, arguments[: len(begun)]) == (calls[0][0], begun), answer.text[:end]
+
+
+@pytest.mark.parametrize("name", sorted(set(WITH_TOOLS) - IN_WORDS))
+def test_marks_of_the_form_in_a_text_are_text(name: str) -> None:
+    """All but the one that ends an argument, or a turn."""
+    tools = [tool for tool in TOOLS if tool["function"]["name"] == "get_weather"]
+    form = form_of(name)
+    assert form is not None
+    nodes = Nodes(form.native.parser)
+    ends = [nodes.literal(index).strip() for index, node in enumerate(nodes) if node.get("tag") == "tool-arg-close"]
+    ends += [form.reasoning_end, "_OF_TURN_TOKEN|>", '<|"|>', "]<]minimax[>[", "\\"]
+    marks = {node["literal"] for node in nodes if len(node.get("literal", "")) > 3}
+    marks |= {mark for node in nodes for mark in node.get("delimiters", ())} | {*form.native.markers}
+    city = " ".join(sorted(mark for mark in marks if not any(end in mark for end in ends if end)))
+    calls = [("get_weather", {"city": f"a {city} b", "days": 3})]
+    answer = rendered(name, tools, calls) or rendered(name, tools, calls, thinks=True)
+    if answer is not None:
+        assert read(answer)[1] == calls, answer.text
 
 
 def test_most_templates_were_tried() -> None:
