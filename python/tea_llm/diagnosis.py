@@ -5,16 +5,13 @@ Whatever runs native code is asked of a child process, so that an installation t
 
 from __future__ import annotations
 
-import json
-import math
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tea_llm import _child
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm._version import __version__
 from tea_llm.errors import ConfigError, LlmError, ModelNotFoundError
@@ -80,50 +77,17 @@ def _check_python() -> Check:
 
 
 def _ask_child() -> dict[str, Any]:
-    """What ``_native_facts`` says in a process of its own, or ``{"problem": ...}``."""
-    command = [sys.executable, "-c", "from tea_llm import diagnosis; diagnosis._print_native_facts()"]
+    """What the native code says in a process of its own, or ``{"problem": ...}``."""
     try:
-        child = subprocess.run(  # noqa: S603 - our own interpreter and code
-            command, capture_output=True, text=True, errors="replace", timeout=_CHILD_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"problem": f"the self-test did not end within {_CHILD_TIMEOUT_S:.0f} s"}
-    if child.returncode < 0:
+        facts = _child.run("kernels", str(_SELF_TEST_S), timeout=_CHILD_TIMEOUT_S)
+        return facts | {"limits": _core.limits()}
+    except (LlmError, TimeoutError) as error:
+        return {"problem": str(error)}
+    except _child.ChildDiedError as error:
         return {
-            "problem": f"the self-test died of signal {-child.returncode}: this build does not suit this CPU "
+            "problem": f"the self-test {error}: this build does not suit this CPU "
             "(see TEA_LLM_CPU_VARIANT in docs/install.md), or a library is damaged"
         }
-    if child.returncode != 0:
-        return {"problem": f"the self-test failed: {child.stderr.strip().splitlines()[-1:] or child.returncode}"}
-    facts: dict[str, Any] = json.loads(child.stdout)
-    return facts
-
-
-def _print_native_facts() -> None:
-    """Runs in the child: what the extension says, as JSON."""
-    print(json.dumps(_native_facts()))  # noqa: T201 - to the parent
-
-
-def _native_facts() -> dict[str, Any]:
-    try:
-        variants = _core.cpu_variants()
-        n_threads = _core.usable_cores()
-        return {
-            "variants": [{"name": name, "score": score, "is_in_use": used} for name, score, used in variants],
-            "kernels": _core.system_info(),
-            "limits": _core.limits(),
-            "n_threads": n_threads,
-            "devices": [
-                {"name": name, "description": description, "memory_bytes": memory}
-                for name, description, memory in _core.devices()
-            ],
-            "self_test": [
-                {"type": type_, "error": error if math.isfinite(error) else None, "gflops": round(gflops, 1)}
-                for type_, error, gflops in _core.check_kernels(_SELF_TEST_S, n_threads)
-            ],
-        }
-    except LlmError as error:
-        return {"problem": str(error)}
 
 
 def _check_native(native: dict[str, Any]) -> list[Check]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from tea_llm import _child
 from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.local import LocalLlmBackend
 from tea_llm.catalog import get_model_config
 from tea_llm.chat.prompt import ChatPrompt
-from tea_llm.errors import ModelLoadError, ModelNotFoundError
+from tea_llm.errors import LlmError, LocalBackendUnavailableError, ModelLoadError, ModelNotFoundError
 from tea_llm.paths import missing_models, model_not_found, resolve_model_path
 
 __all__ = ["load"]
@@ -96,6 +96,7 @@ def load(
     Raises:
         ModelNotFoundError: no file there, or nowhere; lists every place that was searched.
         ModelLoadError: the file cannot be used; carries llama.cpp's last error lines.
+        LocalBackendUnavailableError: this installation has no engine, or ``probe`` finds no ``tea-llm-child``.
         TemplateError: ``chat_template`` is not valid.
         TypeError, ValueError: an argument of a wrong type or out of range.
 
@@ -178,26 +179,18 @@ def _check_split(tensor_split: Sequence[float] | None) -> list[float]:
     return [check_float(f"tensor_split[{i}]", share, 0, 1e9) for i, share in enumerate(tensor_split)]
 
 
-_PROBE = """
-import sys, tea_llm
-with tea_llm.load(sys.argv[1], n_ctx=256, n_parallel=1) as llm:
-    if llm._model.generates:
-        llm.call([0], max_tokens=1)
-"""
-
-
 def _probe(path: Path) -> None:
-    """Loads the file in a child process.
+    """Loads the file and generates a token in a child process.
 
     Raises:
         ModelLoadError: the child failed or died.
+        LocalBackendUnavailableError: there is no child to use.
     """
-    import subprocess
-
-    child = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", _PROBE, str(path)], capture_output=True, text=True, errors="replace", check=False
-    )
-    if child.returncode != 0:
-        ending = f"died of signal {-child.returncode}" if child.returncode < 0 else "failed"
-        tail = "\n".join(child.stderr.strip().splitlines()[-4:])
-        raise ModelLoadError(f"{path} was tried in a child process, which {ending}:\n{tail}")
+    try:
+        _child.run("probe", str(path))
+    except LocalBackendUnavailableError:
+        raise
+    except _child.ChildDiedError as error:
+        raise ModelLoadError(f"{path} was tried in a child process, which {error}") from error
+    except (LlmError, ValueError) as error:
+        raise ModelLoadError(f"{path} was tried in a child process, which failed:\n{error}") from error

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tea_llm import errors
+from tea_llm import _child, errors
 from tea_llm._check import check_flag, check_int, check_path
 from tea_llm._files import replacing_by_name
 from tea_llm._native import _core
@@ -21,25 +18,7 @@ from tea_llm.paths import resolve_model_path
 __all__ = ["file_types", "quantize"]
 
 _MOST_THREADS = 512
-_POLL_S = 0.1
 _NEARLY_FULL = 1 << 20
-_CHILD = """
-import json, os, sys, threading
-from tea_llm._native import _core
-
-def end_with_parent():
-    sys.stdin.read()
-    os._exit(1)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
-source, target, options = sys.argv[1:]
-try:
-    _core.quantize(os.fsencode(source), os.fsencode(target), **json.loads(options))
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-    sys.exit(1)
-"""
-"""llama.cpp's quantizer can neither be interrupted nor be trusted with every file: it gets a process of its own."""
 
 
 def file_types() -> dict[str, float]:
@@ -78,6 +57,7 @@ def quantize(
     Raises:
         ModelNotFoundError: no source there.
         ModelLoadError: llama.cpp cannot read or quantize it; carries its last error lines.
+        LocalBackendUnavailableError: the installation lacks the program that does it, ``tea-llm-child``.
         OSError: the target cannot be written, or the disk is too small for it.
         TypeError, ValueError: a wrong argument, or source and target are one file.
 
@@ -89,7 +69,7 @@ def quantize(
     if type not in types:
         raise ValueError(f"there is no file type {type!r}: {', '.join(types)}")
     threads = _core.usable_cores() if n_threads is None else check_int("n_threads", n_threads, 1, _MOST_THREADS)
-    options = {"type": type, "n_threads": threads, "requantizes": check_flag("allow_requantize", allow_requantize)}
+    requantizes = check_flag("allow_requantize", allow_requantize)
     path, target = resolve_model_path(explicit=source) or Path(source), Path(check_path("target", target))
     if target.exists() and target.samefile(path):
         raise ValueError(f"{target} is the source itself")
@@ -101,7 +81,7 @@ def quantize(
                 f"no room for {target}: {n_bytes / 1e6:.1f} MB are needed, {n_free / 1e6:.1f} MB are free there"
             )
         try:
-            _run([str(path), str(unfinished), json.dumps(options)], lambda: _report(progress, unfinished, n_bytes))
+            _run(str(path), str(unfinished), type, threads, requantizes, lambda: _report(progress, unfinished, n_bytes))
         except errors.ModelLoadError as error:
             if shutil.disk_usage(unfinished.parent).free < _NEARLY_FULL:  # llama.cpp does not say why it cannot write
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
@@ -121,26 +101,9 @@ def _report(progress: Callable[[float], object] | None, file: Path, n_bytes: int
             progress(min(0.99, file.stat().st_size / max(1, n_bytes)))
 
 
-def _run(arguments: list[str], report: Callable[[], None]) -> None:
-    """Runs the child process, with a report now and then. However this ends, the child has ended, too."""
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", _CHILD, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
-        try:
-            while True:
-                try:
-                    child.wait(_POLL_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    report()
-            output = child.communicate()[0]
-        finally:
-            child.kill()
-    if child.returncode < 0:
-        raise errors.ModelLoadError(f"{arguments[0]}: llama.cpp's quantizer died of signal {-child.returncode}")
-    if child.returncode > 0:
-        name, message = json.loads(output) if output else ("ModelLoadError", "llama.cpp's quantizer failed")
-        raise getattr(errors, name, ValueError)(message)
+def _run(source: str, target: str, type_: str, threads: int, requantizes: bool, report: Callable[[], None]) -> None:
+    """llama.cpp's quantizer can neither be interrupted nor be trusted with every file: a child process runs it."""
+    try:
+        _child.run("quantize", source, target, type_, str(threads), str(int(requantizes)), report=report)
+    except _child.ChildDiedError as error:
+        raise errors.ModelLoadError(f"{source}: llama.cpp's quantizer {error}") from error

@@ -60,7 +60,7 @@ def test_a_file_that_is_there_stays_until_the_new_one_is_complete(source: Path, 
 
 
 def test_progress_can_end_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tea_llm.quantization._POLL_S", 1e-4)
+    monkeypatch.setattr("tea_llm._child._POLL_S", 1e-4)
 
     def stop(fraction: float) -> None:
         raise RuntimeError(f"no more after {fraction}")

