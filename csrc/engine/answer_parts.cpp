@@ -154,8 +154,8 @@ class PartsReader {
     }
 
     void add_text(const common_peg_ast_node& node, bool is_reasoning) {
-        if (!is_reasoning && parts_.is_reasoning && !parts_.reasoning.empty() &&
-            node.start == reasoning_end_) {
+        const bool has_reasoning = !parts_.reasoning.empty() || reasoning_end_ > prompt_bytes_;
+        if (!is_reasoning && parts_.is_reasoning && has_reasoning && node.start == reasoning_end_) {
             return;  // no mark between them: it is the beginning of one
         }
         close_call();

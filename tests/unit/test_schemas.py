@@ -82,6 +82,12 @@ def test_types_that_exclude_each_other_stay_apart() -> None:
     assert kinds({"type": ["integer", "null"], "allOf": [{"type": "number"}]}) == {"int"}
 
 
+def test_other_keys_beside_a_name_with_a_quote() -> None:
+    objects = drawn({"type": "object", "required": ['q"', "b"], "additionalProperties": {"const": 1}}, 200)
+    assert all({'q"', "b"} <= one.keys() for one in objects)
+    assert any(len(one) > 2 for one in objects)
+
+
 def test_lengths_hold_beside_a_pattern() -> None:
     lengths = {
         len(text) for text in drawn({"type": "string", "pattern": "^a[bc]*$", "minLength": 2, "maxLength": 4}, 200)

@@ -317,7 +317,9 @@ class _Compiler:
 
     def _other_key(self, names: list[str]) -> str:
         """A key that is none of these, written without escapes."""
-        return self._rules.named(self._rules.other_key(self._other_than(names)))
+        # Other keys have no escapes: a name that needs one is none of them.
+        plain = [name for name in names if json.dumps(name, ensure_ascii=False) == f'"{name}"']
+        return self._rules.named(self._rules.other_key(self._other_than(plain)))
 
     def _other_than(self, names: list[str]) -> str:
         heads = sorted({name[0] for name in names if name})
