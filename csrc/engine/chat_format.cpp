@@ -174,26 +174,44 @@ std::optional<AnswerParts> AnswerFormat::try_read(const std::string& text) const
 
 AnswerParts AnswerFormat::read(const std::string& text, bool searches) const {
     AnswerParts best;
-    size_t good = text.size();
     if (auto parts = try_read(text)) {
         best = std::move(*parts);
+        best.bytes_good = text.size();
     } else {
-        good = 0;
-        for (size_t bad = searches ? text.size() : 0;
-             good + 1 < bad;) {  // llama.cpp says not how far it came
-            const size_t middle = good + (bad - good) / 2;
-            if ((parts = try_read(text.substr(0, middle)))) {
-                best = std::move(*parts);
-                good = middle;
-            } else {
-                bad = middle;
-            }
+        if (searches) {
+            best = read_beginning(text);
         }
         best.state = AnswerParts::State::stuck;
     }
-    best.bytes_good = good;
-    if (!best.calls.empty() && best.calls.back().is_closed && best.bytes_read < good) {
+    if (!best.calls.empty() && best.calls.back().is_closed && best.bytes_read < best.bytes_good) {
         read_end_mark(text, best);
+    }
+    return best;
+}
+
+// Of the longest beginning that can be read: llama.cpp does not say how far it came.
+AnswerParts AnswerFormat::read_beginning(const std::string& text) const {
+    AnswerParts best;
+    const auto reads = [&](size_t n_bytes) {
+        auto parts = try_read(text.substr(0, n_bytes));
+        if (parts) {
+            best = std::move(*parts);
+            best.bytes_good = n_bytes;
+        }
+        return parts.has_value();
+    };
+    // Within some marks it fails, and reads the text again that ends before or behind them.
+    size_t bad = text.size();
+    for (const size_t least = bad - std::min(bad, longest_mark / 2); bad > least + 1; --bad) {
+        if (reads(bad - 1)) {
+            return best;
+        }
+    }
+    while (best.bytes_good + 1 < bad) {
+        const size_t middle = best.bytes_good + (bad - best.bytes_good) / 2;
+        if (!reads(middle)) {
+            bad = middle;
+        }
     }
     return best;
 }

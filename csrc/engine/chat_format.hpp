@@ -48,6 +48,7 @@ class AnswerFormat {
 
     // None: no answer of this format begins so.
     std::optional<AnswerParts> try_read(const std::string& text) const;
+    AnswerParts read_beginning(const std::string& text) const;
     void read_end_mark(const std::string& text, AnswerParts& parts) const;
 
     std::unique_ptr<Parser> parser_;
