@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import threading
@@ -227,6 +226,8 @@ def _computed(
 
 async def in_thread(work: Callable[..., _T], *args: object) -> _T:
     """What ``work(*args, check)`` gives, in another thread. Cancelling the task ends it at its next ``check``."""
+    import asyncio
+
     is_cancelled = threading.Event()
 
     def check() -> None:

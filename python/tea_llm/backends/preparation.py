@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from tea_llm.errors import ContextOverflowError, GenerationCancelledError, Gener
 from tea_llm.types import ChatMessage, LlmCallParams
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tea_llm.backends.answers import LocalAnswer
     from tea_llm.types import LlmCallResult, StreamChunk
 
@@ -134,6 +135,8 @@ class LaterAnswer:
         return await (await self._answer()).anext()
 
     async def _answer(self) -> LocalAnswer:
+        import asyncio
+
         if self._asked is None and not self._is_cancelled:
             self._asked = asyncio.ensure_future(in_thread(self._ask))
         if self._asked is None or self._asked.cancelled():
