@@ -17,27 +17,20 @@ from tea_llm import (
 )
 from tea_llm.testing import MockBackend
 
-METHODS = (
-    "call",
-    "chat",
-    "stream",
-    "stream_chat",
-    "acall",
-    "achat",
-    "astream",
-    "astream_chat",
-    "close",
-)
+METHODS = ("call", "chat", "stream", "stream_chat", "acall", "achat", "astream", "astream_chat")
+HOOKS = ("_ask", "_ask_chat", "close")
+"""What a backend must have of its own: the methods stand once, over these."""
 
 
 def test_it_is_abstract() -> None:
-    assert LlmBackend.__abstractmethods__ == frozenset(METHODS)
+    assert LlmBackend.__abstractmethods__ == frozenset(HOOKS)
+    assert all(callable(getattr(LlmBackend, method)) for method in METHODS)
     with pytest.raises(TypeError, match="abstract"):
         LlmBackend()  # type: ignore[abstract]
 
 
 def test_embeddings_are_for_those_who_have_them() -> None:
-    bare: type[LlmBackend] = type("Bare", (LlmBackend,), dict.fromkeys(METHODS) | {"close": lambda self: None})
+    bare: type[LlmBackend] = type("Bare", (LlmBackend,), dict.fromkeys(HOOKS) | {"close": lambda self: None})
     with bare() as backend:
         with pytest.raises(EmbeddingNotSupportedError, match="Bare gives no embeddings"):
             backend.embed("a")
