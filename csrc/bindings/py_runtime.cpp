@@ -9,7 +9,6 @@
 #include "engine/backend_modules.hpp"
 #include "engine/machine.hpp"
 #include "engine/runtime.hpp"
-#include "engine/self_test.hpp"
 #include "ggml-backend.h"
 #include "llama.h"
 
@@ -79,22 +78,6 @@ void register_runtime(py::module_& module) {
             return devices;
         },
         "(name, description, bytes of memory) of what can compute.");
-    module.def(
-        "check_kernels",
-        [](double seconds, int n_threads) {
-            std::vector<KernelCheck> checks;
-            {
-                const GilRelease released;
-                checks = check_kernels(seconds, n_threads);
-            }
-            py::list results;
-            for (const auto& check : checks) {
-                results.append(py::make_tuple(check.type, check.error, check.gflops));
-            }
-            return results;
-        },
-        py::arg("seconds"), py::arg("n_threads"),
-        "(type, error, gflops) of the CPU's kernels: csrc/engine/self_test.hpp.");
     module.def(
         "system_info",
         [] {

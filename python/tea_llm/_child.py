@@ -111,7 +111,7 @@ def _answer(status: int, output: bytes, noise: bytes) -> dict[str, Any]:
         result: dict[str, Any] = said["result"]
         return result
     if isinstance(said, dict) and status == 1 and "error" in said:
-        name = dict(_core._error_classes()).get(said["kind"], "LlmError")
+        name = dict(_core._error_classes()).get(said.get("kind", -1), "LlmError")
         raise getattr(errors, name, ValueError)(str(said["error"]))
     tail = "\n".join(noise.decode("utf-8", "replace").strip().splitlines()[-_N_LINES:])
     ending = f"died of signal {-status}" if status < 0 else f"ended without an answer (exit status {status})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -121,16 +121,14 @@ def inspect_model(
         forward_native_log()
     metadata = contents[0][0]
     types: Counter[str] = Counter()
-    n_params = 0
     for _, tensors, _ in contents:
-        for _, type_, shape, n_bytes in tensors:
+        for _, type_, _, n_bytes in tensors:
             types[type_] += n_bytes
-            n_params += prod(shape)
     size_bytes = sum(file.stat().st_size for file in files)
     pairs = zip(files, contents, strict=True)
     missing = sum(max(0, expected - file.stat().st_size) for file, (_, _, expected) in pairs)
     types_by_size = dict(types.most_common())
-    bare = ModelFile(files[0], len(files), size_bytes, metadata, types_by_size, n_params, (), None, missing)
+    bare = ModelFile(files[0], len(files), size_bytes, metadata, types_by_size, _n_params(contents), (), None, missing)
     uses = _uses(bare)
     memory = None
     if uses and not missing:
@@ -150,6 +148,20 @@ def inspect_model(
     return replace(bare, uses=uses, memory=memory)
 
 
+def count_weights(path: Path) -> int:
+    """The numbers in all tensors of a model, from the headers of its files: the model itself is not loaded.
+
+    Raises:
+        ModelLoadError: not a GGUF file, or a damaged header.
+        ModelNotFoundError: a part of it is missing.
+    """
+    try:
+        _, contents = _parts(path)
+    finally:
+        forward_native_log()
+    return _n_params(contents)
+
+
 def problem_with(path: Path) -> str | None:
     """What is wrong with a model file, as far as its header tells; None: nothing, or there is no engine to look."""
     if not IS_NATIVE:
@@ -162,6 +174,10 @@ def problem_with(path: Path) -> str | None:
         forward_native_log()
     missing = expected - path.stat().st_size
     return f"cut off: {missing / 1e6:.1f} MB of {expected / 1e6:.1f} MB are missing" if missing > 0 else None
+
+
+def _n_params(contents: Iterable[Any]) -> int:
+    return sum(prod(shape) for _, tensors, _ in contents for _, _, shape, _ in tensors)
 
 
 def _parts(given: Path) -> tuple[list[Path], list[Any]]:

@@ -82,7 +82,7 @@ def load(
             rounding, and pays where answers quote their prompts. 0 (default): none.
         cache_ram: bytes for what finished requests computed, beside the KV cache: it is moved there when others
             need the room (or start, where caches are not f16 or flash attention is off: attention then passes over
-            every cell in use), and back for a prompt that goes on from it.
+            every cell in use), and back for a prompt that continues it.
             ``"auto"``: half of what the full KV cache takes, at most an eighth of the free memory. 0: none, it is
             forgotten. (Not for models with a sliding window or a recurrent state.)
         seed: for requests that give none, so that a program's random answers repeat; None: random.

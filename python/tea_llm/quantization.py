@@ -13,6 +13,7 @@ from tea_llm import _child, errors
 from tea_llm._check import check_flag, check_int, check_path
 from tea_llm._files import replacing_by_name
 from tea_llm._native import _core
+from tea_llm.inspection import count_weights
 from tea_llm.paths import resolve_model_path
 
 __all__ = ["file_types", "quantize"]
@@ -74,7 +75,7 @@ def quantize(
     if target.exists() and target.samefile(path):
         raise ValueError(f"{target} is the source itself")
     with replacing_by_name(target) as unfinished:
-        n_bytes = int(_n_params(path) * types[type] / 8)
+        n_bytes = int(count_weights(path) * types[type] / 8)
         n_free = shutil.disk_usage(unfinished.parent).free
         if n_bytes > n_free:
             raise OSError(
@@ -89,10 +90,6 @@ def quantize(
     if progress is not None:
         progress(1.0)
     return target
-
-
-def _n_params(path: Path) -> int:
-    return _core.Model.load(os.fsencode(path)).n_params
 
 
 def _report(progress: Callable[[float], object] | None, file: Path, n_bytes: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tea_llm
-from tea_llm import LocalBackendUnavailableError, ModelLoadError, _child, diagnosis
+from tea_llm import LlmError, LocalBackendUnavailableError, ModelLoadError, _child, diagnosis
 
 Tiny = Callable[..., Path]
 
@@ -58,6 +58,17 @@ def test_paths_with_any_bytes(source: Path, tmp_path: Path) -> None:
     copy.write_bytes(source.read_bytes())
     tea_llm.load(copy, n_ctx=64, probe=True).close()
     assert tea_llm.quantize(copy, copy.with_suffix(".q8.gguf"), "q8_0").is_file()
+
+
+def test_a_source_is_loaded_by_the_child_alone(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header can be read and the model cannot be loaded, so the error must be the child's."""
+    unknown = tmp_path / "unknown.gguf"
+    unknown.write_bytes(source.read_bytes().replace(b"llama", b"llamb"))
+    with pytest.raises(ModelLoadError, match="llamb"):
+        tea_llm.load(unknown)
+    child_that(monkeypatch, tmp_path / "child", """echo '{"error": "of the child"}'; exit 1""")
+    with pytest.raises(LlmError, match="of the child"):
+        tea_llm.quantize(unknown, tmp_path / "out.gguf", "q8_0")
 
 
 @pytest.mark.parametrize("script", ["exit 0", "echo ok", "echo '{}'", """echo '{"result": {}}'; exit 3"""])

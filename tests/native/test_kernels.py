@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from support.process import run_python
-from tea_llm import _core
+from tea_llm import _child, _core
 from tea_llm.diagnosis import diagnose
 
 
 def test_kernels_agree_with_plain_loops() -> None:
-    checks = _core.check_kernels(0.01, 1)
-    assert [name for name, _, _ in checks] == ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_K", "q6_K"]
-    for name, error, gflops in checks:
-        assert 0 < error < 0.05, name  # 8-bit activations; an error of 0 would mean that nothing was compared
-        assert gflops > 0
+    checks = _child.run("kernels", "0.01")["self_test"]
+    assert [check["type"] for check in checks] == ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_K", "q6_K"]
+    for check in checks:
+        assert 0 < check["error"] < 0.05, check[
+            "type"
+        ]  # 8-bit activations; an error of 0 would mean that nothing was compared
+        assert check["gflops"] > 0
 
 
 def test_one_variant_is_in_use_and_runs_here() -> None:

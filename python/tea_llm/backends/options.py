@@ -223,7 +223,7 @@ class Option:
         check: takes its name and what a caller gave; returns the value that backends work with.
         default: that value where a caller gives nothing.
         is_sampling: whether the engine takes it, by its name, among the options of its sampler.
-        is_for_chats: whether it says something about messages, which a raw prompt has not got.
+        is_for_chats: whether it says something about messages, which a raw prompt does not have.
         apis: which APIs take it. ``"compatible"``: servers that speak OpenAI's protocol and add to it, as llama.cpp's
             does; OpenAI, Azure and Ollama would refuse or ignore it. ``"none"``: it is for local models.
     """
@@ -339,7 +339,7 @@ SAMPLING = tuple(name for name, option in OPTIONS.items() if option.is_sampling)
 CHAT_ONLY = tuple(name for name, option in OPTIONS.items() if option.is_for_chats)
 LOCAL_ONLY = tuple(name for name, option in OPTIONS.items() if option.apis == "none")
 NOT_OPENAI = tuple(name for name, option in OPTIONS.items() if option.apis == "compatible")
-"""Options that OpenAI's protocol has not got, and servers of others may have."""
+"""Options that OpenAI's protocol lacks and other servers may have."""
 
 
 def split_params(
