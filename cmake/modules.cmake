@@ -1,5 +1,5 @@
 # The wheel's native files beside the extension, in tea_llm/lib: ggml's two libraries, and a module for each kind of CPU
-# and each GPU backend, which csrc/engine/backend_modules.cpp loads. Their names are our own: a process may hold
+# and each GPU backend, which csrc/llama/backend_modules.cpp loads. Their names are our own: a process may hold
 # another copy of ggml, and the loader takes a library of a known name for one that is there already.
 
 set(tea_llm_modules)

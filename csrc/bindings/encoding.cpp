@@ -6,8 +6,8 @@
 #include <system_error>
 #include <utility>
 
-#include "engine/runtime.hpp"
-#include "engine/tokenizer.hpp"
+#include "llama/runtime.hpp"
+#include "llama/tokenizer.hpp"
 
 namespace tea::bindings {
 

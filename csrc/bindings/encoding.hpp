@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/model.hpp"
+#include "llama/model.hpp"
 
 namespace tea::bindings {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/chat_format.hpp"
+#include "llama/chat_format.hpp"
 
 namespace tea::bindings {
 

@@ -11,7 +11,7 @@
 #include "bindings/py_request.hpp"
 #include "bindings/py_sampling.hpp"
 #include "engine/engine.hpp"
-#include "engine/footprint.hpp"
+#include "llama/footprint.hpp"
 
 namespace tea::bindings {
 

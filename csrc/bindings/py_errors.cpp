@@ -8,9 +8,9 @@
 #include <system_error>
 #include <utility>
 
-#include "engine/error.hpp"
-#include "engine/runtime.hpp"
+#include "base/error.hpp"
 #include "ggml.h"
+#include "llama/runtime.hpp"
 
 namespace tea::bindings {
 

@@ -1,6 +1,6 @@
 #include "bindings/common.hpp"
-#include "engine/gguf_file.hpp"
-#include "engine/quantizer.hpp"
+#include "llama/gguf_file.hpp"
+#include "llama/quantizer.hpp"
 
 namespace tea::bindings {
 

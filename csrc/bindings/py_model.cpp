@@ -10,8 +10,8 @@
 #include <system_error>
 #include <vector>
 
-#include "engine/model.hpp"
-#include "engine/tokenizer.hpp"
+#include "llama/model.hpp"
+#include "llama/tokenizer.hpp"
 
 namespace tea::bindings {
 

@@ -6,11 +6,11 @@
 #include <pthread.h>
 #endif
 
-#include "engine/backend_modules.hpp"
-#include "engine/machine.hpp"
-#include "engine/runtime.hpp"
 #include "ggml-backend.h"
 #include "llama.h"
+#include "llama/backend_modules.hpp"
+#include "llama/runtime.hpp"
+#include "machine/machine.hpp"
 
 namespace tea::bindings {
 

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "base/options.hpp"
 #include "bindings/common.hpp"
-#include "engine/options.hpp"
 
 namespace tea::bindings {
 

@@ -15,16 +15,16 @@
 #include <utility>
 #include <vector>
 
-#include "engine/backend_modules.hpp"
+#include "base/error.hpp"
 #include "engine/engine.hpp"
-#include "engine/error.hpp"
-#include "engine/machine.hpp"
-#include "engine/model.hpp"
-#include "engine/quantizer.hpp"
-#include "engine/runtime.hpp"
-#include "engine/self_test.hpp"
 #include "ggml-backend.h"
 #include "llama.h"
+#include "llama/backend_modules.hpp"
+#include "llama/model.hpp"
+#include "llama/quantizer.hpp"
+#include "llama/runtime.hpp"
+#include "llama/self_test.hpp"
+#include "machine/machine.hpp"
 #include "nlohmann/json.hpp"
 
 namespace {

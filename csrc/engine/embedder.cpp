@@ -8,7 +8,7 @@
 #include <thread>
 #include <utility>
 
-#include "engine/error.hpp"
+#include "base/error.hpp"
 
 namespace tea {
 

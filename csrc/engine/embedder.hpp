@@ -7,9 +7,9 @@
 #include <mutex>
 #include <vector>
 
-#include "engine/compute_threads.hpp"
-#include "engine/embedding_context.hpp"
-#include "engine/model.hpp"
+#include "llama/compute_threads.hpp"
+#include "llama/embedding_context.hpp"
+#include "llama/model.hpp"
 
 namespace tea {
 

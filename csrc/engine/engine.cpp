@@ -6,8 +6,8 @@
 #include <system_error>
 #include <utility>
 
-#include "engine/check.hpp"
-#include "engine/tokenizer.hpp"
+#include "base/check.hpp"
+#include "llama/tokenizer.hpp"
 
 namespace tea {
 

@@ -8,10 +8,10 @@
 #include <thread>
 #include <vector>
 
-#include "engine/decoder.hpp"
 #include "engine/engine_loop.hpp"
 #include "engine/inbox.hpp"
 #include "engine/request.hpp"
+#include "llama/decoder.hpp"
 
 namespace tea {
 

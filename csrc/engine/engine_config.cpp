@@ -4,12 +4,12 @@
 #include <limits>
 #include <string>
 
-#include "engine/check.hpp"
-#include "engine/footprint.hpp"
-#include "engine/machine.hpp"
-#include "engine/runtime.hpp"
+#include "base/check.hpp"
 #include "ggml.h"
 #include "llama.h"
+#include "llama/footprint.hpp"
+#include "llama/runtime.hpp"
+#include "machine/machine.hpp"
 
 namespace tea {
 

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/model.hpp"
-#include "engine/options.hpp"
+#include "base/options.hpp"
+#include "llama/model.hpp"
 
 namespace tea {
 

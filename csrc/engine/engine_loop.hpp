@@ -4,12 +4,12 @@
 #include <memory>
 #include <vector>
 
-#include "engine/decoder.hpp"
 #include "engine/inbox.hpp"
-#include "engine/pace.hpp"
-#include "engine/past_store.hpp"
-#include "engine/scheduler.hpp"
-#include "engine/sequence_pool.hpp"
+#include "llama/decoder.hpp"
+#include "planning/pace.hpp"
+#include "planning/past_store.hpp"
+#include "planning/scheduler.hpp"
+#include "planning/sequence_pool.hpp"
 
 namespace tea {
 

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 
-#include "engine/error.hpp"
-#include "engine/step_times.hpp"
+#include "base/error.hpp"
 #include "engine/task.hpp"
+#include "planning/step_times.hpp"
 
 namespace tea {
 

@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "engine/error.hpp"
+#include "base/error.hpp"
+#include "base/options.hpp"
 #include "engine/mailbox.hpp"
-#include "engine/options.hpp"
-#include "engine/runtime.hpp"
-#include "engine/sampler.hpp"
+#include "llama/runtime.hpp"
+#include "sampling/sampler.hpp"
 
 namespace tea {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/tokenizer.hpp"
+#include "llama/tokenizer.hpp"
 
 namespace tea {
 

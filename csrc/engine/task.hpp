@@ -5,12 +5,12 @@
 #include <optional>
 #include <vector>
 
-#include "engine/model.hpp"
-#include "engine/prompt_lookup.hpp"
-#include "engine/reasoning_budget.hpp"
 #include "engine/request.hpp"
-#include "engine/sampler.hpp"
-#include "engine/text_stream.hpp"
+#include "llama/model.hpp"
+#include "planning/prompt_lookup.hpp"
+#include "sampling/reasoning_budget.hpp"
+#include "sampling/sampler.hpp"
+#include "sampling/text_stream.hpp"
 
 namespace tea {
 

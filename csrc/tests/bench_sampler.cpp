@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/sampler.hpp"
+#include "sampling/sampler.hpp"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/compute_share.hpp"
+#include "machine/compute_share.hpp"
 #include "tests/check.hpp"
 
 using tea::ComputeShare;

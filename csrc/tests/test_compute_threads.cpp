@@ -9,8 +9,8 @@
 #include <limits>
 #include <utility>
 
-#include "engine/compute_threads.hpp"
-#include "engine/runtime.hpp"
+#include "llama/compute_threads.hpp"
+#include "llama/runtime.hpp"
 #include "tests/check.hpp"
 
 using tea::ThreadTeam;

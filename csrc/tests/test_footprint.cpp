@@ -1,4 +1,4 @@
-#include "engine/footprint.hpp"
+#include "llama/footprint.hpp"
 #include "tests/check.hpp"
 
 using tea::fits_memory;

@@ -1,4 +1,4 @@
-#include "engine/pace.hpp"
+#include "planning/pace.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include <numeric>
 
-#include "engine/past_store.hpp"
+#include "planning/past_store.hpp"
 #include "tests/check.hpp"
 
 using tea::PastStore;

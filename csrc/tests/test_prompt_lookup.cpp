@@ -1,4 +1,4 @@
-#include "engine/prompt_lookup.hpp"
+#include "planning/prompt_lookup.hpp"
 #include "tests/check.hpp"
 
 using tea::PromptLookup;

@@ -1,9 +1,9 @@
 #include <string>
 #include <thread>
 
-#include "engine/runtime.hpp"
 #include "ggml.h"
 #include "llama.h"
+#include "llama/runtime.hpp"
 #include "tests/check.hpp"
 
 namespace runtime = tea::runtime;

@@ -6,10 +6,10 @@
 #include <numeric>
 #include <random>
 
-#include "engine/error.hpp"
-#include "engine/exp.hpp"
-#include "engine/penalties.hpp"
-#include "engine/sampler.hpp"
+#include "base/error.hpp"
+#include "sampling/exp.hpp"
+#include "sampling/penalties.hpp"
+#include "sampling/sampler.hpp"
 #include "tests/check.hpp"
 
 using tea::Error;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <random>
 
-#include "engine/sampler.hpp"
 #include "llama-cpp.h"
+#include "sampling/sampler.hpp"
 #include "tests/check.hpp"
 
 using tea::Sampler;

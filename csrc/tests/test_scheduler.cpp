@@ -3,7 +3,7 @@
 #include <random>
 #include <set>
 
-#include "engine/scheduler.hpp"
+#include "planning/scheduler.hpp"
 #include "tests/check.hpp"
 
 using tea::scheduler::AdmissionState;

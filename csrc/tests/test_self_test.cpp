@@ -1,5 +1,5 @@
-#include "engine/self_test.hpp"
 #include "ggml-cpu.h"
+#include "llama/self_test.hpp"
 #include "tests/check.hpp"
 
 TEST_CASE("kernels are right, and those that a loaded model gets") {

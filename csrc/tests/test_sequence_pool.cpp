@@ -3,7 +3,7 @@
 #include <random>
 #include <set>
 
-#include "engine/sequence_pool.hpp"
+#include "planning/sequence_pool.hpp"
 #include "tests/check.hpp"
 
 using tea::SequenceMemory;

@@ -1,7 +1,7 @@
 #include <random>
 #include <string>
 
-#include "engine/text_stream.hpp"
+#include "sampling/text_stream.hpp"
 #include "tests/check.hpp"
 
 using tea::TextStream;

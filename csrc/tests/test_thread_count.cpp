@@ -1,4 +1,4 @@
-#include "engine/thread_count.hpp"
+#include "machine/thread_count.hpp"
 #include "tests/check.hpp"
 
 using tea::ThreadCount;

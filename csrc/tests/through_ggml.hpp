@@ -6,9 +6,9 @@
 #include <functional>
 #include <vector>
 
-#include "engine/runtime.hpp"
 #include "ggml-cpp.h"
 #include "ggml-cpu.h"
+#include "llama/runtime.hpp"
 
 namespace tea::test {
 

@@ -49,7 +49,7 @@ def test_all_variants_are_modules_with_names_of_our_own(tmp_path: Path) -> None:
 
 def test_the_system_is_asked_about_every_variants_registers() -> None:
     """Fails when a new pin brings a variant without AVX-512 that backend_modules.cpp has not heard of."""
-    source = (ROOT / "csrc/engine/backend_modules.cpp").read_text()
+    source = (ROOT / "csrc/llama/backend_modules.cpp").read_text()
     known = {
         name: set(re.findall(r'"(\w+)"', re.search(rf"{name}\{{(.*?)\}};", source, re.DOTALL)[1]))  # type: ignore[index]
         for name in ("without_avx", "with_avx")

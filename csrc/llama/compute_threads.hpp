@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ggml.h"
+#include "llama.h"
+#include "machine/compute_share.hpp"
+#include "machine/thread_count.hpp"
+
+namespace tea {
+
+// How many threads may compute: fewer while other processes take processors, and while others in this process
+// compute. For one thread at a time.
+class ThreadBudget {
+  public:
+    // `adapts`: else it is always `most`.
+    ThreadBudget(int32_t most, bool adapts) : most_(most), adapts_(adapts), wanted_(most, adapts) {}
+
+    // Around each step.
+    int32_t begin_step();
+    void end_step() { share_.end_step(); }
+
+  private:
+    const int32_t most_;
+    const bool adapts_;
+    ThreadCount wanted_;
+    ComputeShare share_;
+};
+
+struct ThreadpoolDeleter {
+    void operator()(ggml_threadpool* pool) const;
+};
+using ThreadpoolPtr = std::unique_ptr<ggml_threadpool, ThreadpoolDeleter>;
+
+// ggml's threads for one context; the one that computes is their first. Free the context before them.
+class ThreadTeam {
+  public:
+    // Fewer threads where the system starts no more: the log says so. Not to be made under an AbortGuard.
+    explicit ThreadTeam(int32_t n_threads);
+
+    int32_t size() const { return size_; }
+    // To a new context.
+    void attach(llama_context* context) const;
+    // Stays as it is where the system does not start so many; asked again for another number, it tries again.
+    void resize(llama_context* context, int32_t n_threads);
+    // After each step that was computed.
+    void free_retired() { retired_.clear(); }
+
+  private:
+    int32_t size_;
+    int32_t n_refused_ = 0;  // threads that could not be started when they were wanted last
+    ThreadpoolPtr pool_;
+    std::vector<ThreadpoolPtr> retired_;  // ggml pauses the one before when it computes with the next
+};
+
+}  // namespace tea

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/options.hpp"
+#include "llama-cpp.h"
+#include "llama/runtime.hpp"
+
+namespace tea {
+
+// What a model's memory lets us do with the past of a sequence (llama_cpp.md §1.4).
+enum class MemoryClass {
+    full,       // every position is kept: any prefix can be resumed
+    windowed,   // old positions leave a sliding window
+    recurrent,  // one state per sequence: only its very end can be resumed
+    none,       // no memory: the model does not generate
+};
+
+struct SpecialToken {
+    int32_t id;
+    std::string text;
+    bool strips_left;   // white space before it belongs to it
+    bool strips_right;  // white space after it belongs to it
+};
+
+// A loaded model file, read-only and safe to use from any thread.
+class Model {
+  public:
+    // Called with 0..1 while weights are read; false cancels.
+    using Progress = std::function<bool(float)>;
+
+    // Throws Error{model_load} with llama.cpp's last words, {cancelled} when progress said so, or
+    // {invalid_argument} for an option that cannot be honoured here.
+    static std::shared_ptr<const Model> load(const ModelOptions& options, const Progress& progress);
+
+    // The same model without its weights and without its vocabulary's texts: for Footprint.
+    // Throws Error{model_load} when the file is not there any more, or has changed.
+    std::shared_ptr<const Model> layout() const;
+
+    ~Model();
+    Model(const Model&) = delete;
+    Model& operator=(const Model&) = delete;
+
+    llama_model* handle() const { return model_.get(); }
+    const llama_vocab* vocab() const { return vocab_; }
+
+    int32_t n_vocab() const { return n_vocab_; }
+    int32_t n_ctx_train() const;
+    int32_t n_ctx_original() const;  // before it was stretched by RoPE scaling
+    bool is_vocab_only() const { return options_.vocab_only; }
+    MemoryClass memory_class() const;
+    int32_t n_swa() const;
+
+    bool is_end_of_generation(int32_t token) const { return is_eog_[static_cast<size_t>(token)]; }
+    const std::vector<int32_t>& end_of_generation_tokens() const { return eog_tokens_; }
+    // Tokens the model's author says must never be generated.
+    const std::vector<int32_t>& suppressed_tokens() const { return suppressed_tokens_; }
+    // Tokens whose text has control meaning; the same text inside a message must not become them.
+    std::vector<SpecialToken> control_tokens() const;
+
+    // Scalar metadata of the file, as text. Empty when there is no such key.
+    std::string metadata(const std::string& key) const;
+    std::string chat_template() const;  // empty: the file has none
+    std::string description() const;    // "llama 135M Q4_1", in llama.cpp's words
+    uint64_t size_bytes() const;
+    uint64_t n_params() const;
+    // How this model makes one vector of a text's many: "mean", "cls", "last", "rank", or "none" when the
+    // file does not say.
+    std::string pooling() const;
+    // Whether it has a head that gives vectors we know how to use: no encoder-decoder, no diffusion.
+    bool can_embed() const;
+    // Whether weights are read from a mapped file, and may leave memory until they are.
+    bool is_mapped() const { return options_.use_mmap && !options_.use_mlock; }
+
+  private:
+    static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,
+                                             const llama_model_kv_override* overrides);
+    Model(llama_model_ptr model, const ModelOptions& options);
+    std::string find_problem() const;  // what llama.cpp's loader lets pass, and we must not; else empty
+
+    ModelOptions options_;
+    llama_model_ptr model_;
+    const llama_vocab* vocab_;
+    int32_t n_vocab_;
+    std::vector<bool> is_eog_;
+    std::vector<int32_t> eog_tokens_;
+    std::vector<int32_t> suppressed_tokens_;
+    runtime::ForkStamp fork_stamp_;
+};
+
+// The ggml type of a KV cache element.
+ggml_type ggml_type_of(KvType type);
+
+}  // namespace tea
