@@ -71,6 +71,13 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "tests/wheel_company.py")
 
 
+@nox.session
+def frozen(session: nox.Session) -> None:
+    """PyInstaller's programs, of one directory and of one file; posargs: a wheel to take instead of building one."""
+    session.install(*(session.posargs or ["."]), "pyinstaller", "gguf")
+    session.run("python", "tests/frozen_program.py")
+
+
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The whole suite on one Python, from an installed wheel."""

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +94,93 @@ os.setuid(61_234)
     assert "Error" in outcomes[0] or moment == "later"
     assert '"done"' in outcomes[-1]
     assert "Error" not in outcomes[-1]
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Path]:
+    """A control group that can limit how many tasks it has, as a container's ``--pids-limit`` does."""
+    root = Path("/sys/fs/cgroup")
+    path = (root / "pids" if (root / "pids").is_dir() else root) / f"tea-llm-{os.getpid()}-{tmp_path.name}"
+    path.mkdir()
+    if not (path / "pids.max").exists():
+        path.rmdir()
+        pytest.fail(f"needs the pids controller in {root}/cgroup.subtree_control")
+    yield path
+    path.rmdir()
+
+
+_IN_GROUP = """
+group, n = sys.argv[3], int(sys.argv[2])
+
+def put(name, value):
+    with open(f"{group}/{name}", "w") as file:
+        file.write(str(value))
+
+def limit_group():
+    put("pids.max", max(0, len(os.listdir("/proc/self/task")) + n))
+
+put("pids.max", "max")  # the child before had a limit
+put("cgroup.procs", os.getpid())
+"""
+
+
+@pytest.mark.parametrize("moment", ["load", "call", "later"])
+@pytest.mark.parametrize("arch", ["llama", "bert"])
+def test_a_container_that_may_start_no_more(
+    tiny_model: Callable[..., Path], group: Path, arch: str, moment: str
+) -> None:
+    code = f"{_START.replace('int(sys.argv[3])', '0')}{_IN_GROUP}limit, moment = limit_group, '{moment}'\n{_END}"
+    outcomes = []
+    for n in range(5):
+        child = run_python(code, args=[str(tiny_model(arch)), str(n), str(group)])
+        assert child.returncode == 0, (n, child.stderr[-3000:])
+        outcomes.append(child.stdout)
+    assert "Error" in outcomes[0] or moment == "later" or arch == "bert"
+    assert '"done"' in outcomes[-1]
+    assert ("Error" in outcomes[-1]) == (arch == "bert"), "bert generates nothing"
+
+
+_ADAPT = """
+import threading, time
+
+llm = tea_llm.load(sys.argv[1], n_ctx=1024)
+begin, problems = threading.Event(), []
+
+def repeat(work):
+    begin.wait()
+    end = time.monotonic() + 2
+    try:
+        while time.monotonic() < end:
+            work()
+    except BaseException as error:
+        problems.append(error)
+
+def call():
+    assert llm.call("Hello", max_tokens=20, ignore_eos=True).tokens_used == 20
+
+def embed():
+    assert len(llm.embed(["Hello", "world " * 90])) == 2
+
+call(), embed()
+workers = [threading.Thread(target=repeat, args=[work]) for work in (call, embed)]
+[worker.start() for worker in workers]
+limit_group()
+begin.set()
+[worker.join() for worker in workers]
+call(), embed()
+llm.close()
+assert not problems, problems
+print("done")
+"""
+
+
+@pytest.mark.parametrize("n", [-2, 0, 8])
+def test_adapting_in_a_container_that_may_start_no_more(tiny_model: Callable[..., Path], group: Path, n: int) -> None:
+    """Two that compute at once share the processors: threads come and go, and those that went may not come back."""
+    code = f"import os, sys, tea_llm\n{_IN_GROUP}{_ADAPT}"
+    child = run_python(code, args=[str(tiny_model("llama")), str(n), str(group)])
+    assert child.returncode == 0, child.stderr[-3000:]
+    assert child.stdout == "done\n"
 
 
 @pytest.mark.parametrize("arch", ["llama", "bert"])
