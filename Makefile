@@ -5,7 +5,7 @@ BIN    := .venv/bin
 # The C++ tests and warnings-as-errors belong to this checkout's build, not to a user's.
 CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=ON
 
-.PHONY: run test build lint format bench wheel docs clean
+.PHONY: run test build planning lint format bench wheel docs clean
 
 run: build
 	@$(BIN)/tea-llm pull smollm2-135m
@@ -24,6 +24,12 @@ build: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation \
 		-Cbuild-dir=$(BUILD) -Ceditable.rebuild=true -Ceditable.verbose=false $(CMAKE_DEFINES) -e ".[dev]"
 	@touch $@
+
+# The planner and its tests alone: no llama.cpp, no Python; seconds on a fresh clone.
+planning:
+	cmake -S . -B build/planning -DCMAKE_BUILD_TYPE=Debug -DTEA_LLM_PLANNING_ONLY=ON -DTEA_LLM_WERROR=ON >/dev/null
+	cmake --build build/planning --parallel
+	ctest --test-dir build/planning --output-on-failure
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -50,7 +50,7 @@ set(LLAMA_BUILD_APP OFF)
 set(LLAMA_OPENSSL OFF)
 set(LLAMA_SUBPROCESS OFF)
 set(LLAMA_ALL_WARNINGS OFF)
-# The abort guard (csrc/llama/runtime.cpp) throws through ggml's C frames.
+# The abort guard (csrc/llama/abort_guard.cpp) throws through ggml's C frames.
 add_compile_options($<$<COMPILE_LANGUAGE:C>:-fexceptions>)
 # Keeps our statics apart from those of another copy of llama.cpp in the process.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

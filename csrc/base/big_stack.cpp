@@ -5,7 +5,6 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "llama/runtime.hpp"
 
 #ifdef _WIN32
 #include <thread>
@@ -23,7 +22,7 @@ struct Job {
 };
 
 void* run(void* argument) {
-    runtime::be_ready_to_throw();
+    be_ready_to_throw();
     auto* job = static_cast<Job*>(argument);
     try {
         (*job->work)();

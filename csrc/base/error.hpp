@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -39,6 +40,13 @@ inline Error no_thread(ErrorKind kind, const std::string& purpose, const std::st
     return Error(kind,
                  "no thread could be started " + purpose + " (" + reason +
                      "): the limit on threads (ulimit -u, a container's pids limit) or on memory is reached");
+}
+
+// Has the memory ready that a thread's first exception takes: the C library ends the process when it cannot
+// be had, as may be when the exception is std::bad_alloc. Each thread calls it when it starts.
+inline void be_ready_to_throw() {
+    volatile int n = std::uncaught_exceptions();  // volatile: or the call is left out
+    (void)n;
 }
 
 }  // namespace tea

@@ -6,7 +6,8 @@
 #include <system_error>
 #include <utility>
 
-#include "llama/runtime.hpp"
+#include "base/error.hpp"
+#include "llama/fork_stamp.hpp"
 #include "llama/tokenizer.hpp"
 
 namespace tea::bindings {

@@ -1,3 +1,4 @@
+#include "base/error.hpp"
 #include "bindings/common.hpp"
 
 #include <pybind11/numpy.h>

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "ggml.h"
+#include "llama/abort_guard.hpp"
 #include "llama/runtime.hpp"
 
 namespace tea::bindings {

@@ -1,3 +1,4 @@
+#include "base/error.hpp"
 #include "bindings/common.hpp"
 #include "bindings/encoding.hpp"
 
@@ -48,7 +49,7 @@ class Loading {
 
   private:
     void run(const ModelOptions& options) {
-        runtime::be_ready_to_throw();
+        be_ready_to_throw();
         try {
             model_ = Model::load(options, [this](float fraction) {
                 fraction_ = fraction;

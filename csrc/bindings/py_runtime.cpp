@@ -9,6 +9,7 @@
 #include "ggml-backend.h"
 #include "llama.h"
 #include "llama/backend_modules.hpp"
+#include "llama/log.hpp"
 #include "llama/runtime.hpp"
 #include "machine/machine.hpp"
 
@@ -23,7 +24,7 @@ void register_runtime(py::module_& module) {
         [] {
             py::list lines;
             for (const auto& line : runtime::take_log_lines()) {
-                lines.append(py::make_tuple(line.level, to_str(line.text)));
+                lines.append(py::make_tuple(static_cast<int>(line.level), to_str(line.text)));
             }
             return lines;
         },

@@ -20,10 +20,10 @@
 #include "ggml-backend.h"
 #include "llama.h"
 #include "llama/backend_modules.hpp"
+#include "llama/kernel_check.hpp"
 #include "llama/model.hpp"
 #include "llama/quantizer.hpp"
 #include "llama/runtime.hpp"
-#include "llama/self_test.hpp"
 #include "machine/machine.hpp"
 #include "nlohmann/json.hpp"
 

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "engine/engine_loop.hpp"
+#include "llama/log.hpp"
 
 namespace tea {
 
@@ -158,10 +159,11 @@ void EngineLoop::grow_for(int32_t n_cells) {
     const auto n_grown = static_cast<int32_t>(std::min<int64_t>(n_new, config_.n_cells));
     if (decoder_->grow(n_grown)) {
         pool_->grow(n_grown);
-        runtime::write_log(10, "the KV cache has " + std::to_string(n_grown) + " cells now");
+        runtime::write_log(runtime::LogLevel::debug,
+                           "the KV cache has " + std::to_string(n_grown) + " cells now");
     } else {
-        runtime::write_log(30, "there is no memory for a KV cache of more than " +
-                                   std::to_string(pool_->n_cells()) + " cells");
+        runtime::write_log(runtime::LogLevel::warning, "there is no memory for a KV cache of more than " +
+                                                           std::to_string(pool_->n_cells()) + " cells");
     }
     can_grow_ = pool_->n_cells() == n_grown && n_grown < config_.n_cells;
 }

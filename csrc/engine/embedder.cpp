@@ -121,7 +121,7 @@ void Embedder::embed_side_by_side(const Texts& texts, const std::vector<Embeddin
     std::mutex error_mutex;
     std::exception_ptr error;
     const auto work = [&](int32_t place, const std::function<void()>& after_step) {
-        runtime::be_ready_to_throw();
+        be_ready_to_throw();
         try {
             while (next.load() < steps.size()) {
                 if (place >= n_wanted.load()) {

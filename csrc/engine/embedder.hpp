@@ -7,9 +7,10 @@
 #include <mutex>
 #include <vector>
 
-#include "llama/compute_threads.hpp"
 #include "llama/embedding_context.hpp"
+#include "llama/fork_stamp.hpp"
 #include "llama/model.hpp"
+#include "machine/thread_budget.hpp"
 
 namespace tea {
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "llama/abort_guard.hpp"
 #include "llama/tokenizer.hpp"
 
 namespace tea {

@@ -12,6 +12,7 @@
 #include "engine/inbox.hpp"
 #include "engine/request.hpp"
 #include "llama/decoder.hpp"
+#include "llama/fork_stamp.hpp"
 
 namespace tea {
 

@@ -8,7 +8,7 @@
 #include "ggml.h"
 #include "llama.h"
 #include "llama/footprint.hpp"
-#include "llama/runtime.hpp"
+#include "llama/log.hpp"
 #include "machine/machine.hpp"
 
 namespace tea {
@@ -169,7 +169,8 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
             throw;
         }
         // llama.cpp will not make such a context: the first request will hear of it.
-        runtime::write_log(30, "how much memory a context takes is not known: " + std::string(error.what()));
+        runtime::write_log(runtime::LogLevel::warning,
+                           "how much memory a context takes is not known: " + std::string(error.what()));
         config = with_context(config, model, options.n_ctx == -1 ? n_ctx_unknown : options.n_ctx);
     }
     config.n_idle_most = n_idle_most(config);

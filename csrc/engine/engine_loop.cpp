@@ -1,5 +1,9 @@
 #include "engine/engine_loop.hpp"
 
+#include "base/error.hpp"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
+
 #include <algorithm>
 #include <deque>
 #include <exception>
@@ -22,7 +26,7 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
 }
 
 void EngineLoop::run() {
-    runtime::be_ready_to_throw();
+    be_ready_to_throw();
     try {
         make_decoder();
         while (!is_dead_ && collect()) {

@@ -2,7 +2,9 @@
 #include <new>
 #include <string>
 
+#include "base/error.hpp"
 #include "engine/engine_loop.hpp"
+#include "llama/log.hpp"
 
 namespace tea {
 
@@ -40,8 +42,9 @@ void EngineLoop::keep_outside(int32_t sequence) {
     try {
         parked_.put({pool_->tokens(sequence), decoder_->save(sequence)});
     } catch (const std::bad_alloc&) {
-        runtime::write_log(10, "there was no memory to keep a past of " +
-                                   std::to_string(pool_->tokens(sequence).size()) + " tokens");
+        runtime::write_log(runtime::LogLevel::debug, "there was no memory to keep a past of " +
+                                                         std::to_string(pool_->tokens(sequence).size()) +
+                                                         " tokens");
     }
 }
 

@@ -13,7 +13,7 @@
 #include "base/error.hpp"
 #include "base/options.hpp"
 #include "engine/mailbox.hpp"
-#include "llama/runtime.hpp"
+#include "llama/fork_stamp.hpp"
 #include "sampling/sampler.hpp"
 
 namespace tea {

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <string>
 
+#include "base/error.hpp"
 #include "engine/engine_loop.hpp"
 
 namespace tea {

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error.hpp"
 #include "llama/tokenizer.hpp"
 
 namespace tea {

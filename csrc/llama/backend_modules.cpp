@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "ggml-backend.h"
 #include "kernels/register.hpp"
+#include "llama/log.hpp"
 #include "llama/runtime.hpp"
 
 #ifdef _WIN32
@@ -110,7 +111,8 @@ int score_of(const fs::path& file) {
             reason = said;
         }
 #endif
-        runtime::write_log(30, file.filename().u8string() + " is left out: " + reason);
+        runtime::write_log(runtime::LogLevel::warning,
+                           file.filename().u8string() + " is left out: " + reason);
     }
     return score == nullptr ? 0 : score();
 }
@@ -219,7 +221,8 @@ void load() {
     for (const auto& module : find_modules()) {
         // One that does not load (no driver, say) says so in the log: that machine has no such GPU.
         if (!is_cpu(module) && ggml_backend_load(module.file.u8string().c_str()) == nullptr) {
-            runtime::write_log(20, "the " + module.name + " backend is left out: it does not load");
+            runtime::write_log(runtime::LogLevel::info,
+                               "the " + module.name + " backend is left out: it does not load");
         }
     }
 }

@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "chat.h"
 #include "json-schema-to-grammar.h"
+#include "llama/abort_guard.hpp"
 #include "llama/runtime.hpp"
 #include "log.h"
 #include "peg-parser.h"

@@ -8,7 +8,8 @@
 #include <string>
 
 #include "base/check.hpp"
-#include "llama/runtime.hpp"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 #include "machine/machine.hpp"
 
 namespace tea {

@@ -7,8 +7,10 @@
 #include "engine/engine_config.hpp"
 #include "ggml.h"
 #include "llama-cpp.h"
-#include "llama/compute_threads.hpp"
+#include "llama/abort_guard.hpp"
 #include "llama/model.hpp"
+#include "llama/thread_team.hpp"
+#include "machine/thread_budget.hpp"
 #include "planning/sequence_pool.hpp"
 
 namespace tea {

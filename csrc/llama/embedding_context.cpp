@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 
 namespace tea {
 

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "llama-cpp.h"
-#include "llama/compute_threads.hpp"
+#include "llama/fork_stamp.hpp"
 #include "llama/model.hpp"
+#include "llama/thread_team.hpp"
 
 namespace tea {
 

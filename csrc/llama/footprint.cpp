@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <string>
 
+#include "base/error.hpp"
 #include "ggml-backend.h"
 #include "llama-ext.h"
+#include "llama/abort_guard.hpp"
 #include "llama/decoder.hpp"
+#include "llama/log.hpp"
 
 namespace tea {
 

@@ -7,6 +7,8 @@
 #include "ggml-cpp.h"
 #include "ggml.h"
 #include "gguf.h"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 #include "llama/runtime.hpp"
 
 namespace tea {

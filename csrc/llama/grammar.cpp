@@ -9,9 +9,11 @@
 #include <string_view>
 
 #include "base/big_stack.hpp"
+#include "base/error.hpp"
 #include "base/utf8.hpp"
 #include "llama-grammar.h"
-#include "llama/runtime.hpp"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 #include "llama/tokenizer.hpp"
 
 namespace tea {

@@ -5,8 +5,12 @@
 #include <new>
 #include <utility>
 
+#include "base/error.hpp"
 #include "llama.h"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 #include "llama/model_header.hpp"
+#include "llama/runtime.hpp"
 
 namespace tea {
 

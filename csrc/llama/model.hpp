@@ -8,7 +8,7 @@
 
 #include "base/options.hpp"
 #include "llama-cpp.h"
-#include "llama/runtime.hpp"
+#include "llama/fork_stamp.hpp"
 
 namespace tea {
 

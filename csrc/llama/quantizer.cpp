@@ -4,6 +4,8 @@
 
 #include "base/error.hpp"
 #include "llama.h"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 #include "llama/runtime.hpp"
 
 namespace tea {

@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "base/big_stack.hpp"
+#include "base/error.hpp"
 #include "llama.h"
+#include "llama/abort_guard.hpp"
 
 namespace tea::tokenizer {
 

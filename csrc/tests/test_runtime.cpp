@@ -3,6 +3,8 @@
 
 #include "ggml.h"
 #include "llama.h"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 #include "llama/runtime.hpp"
 #include "tests/check.hpp"
 
@@ -63,7 +65,7 @@ TEST_CASE("a line of the log may come in pieces") {
     log("one ");
     log("line\nand half of another");
     const auto lines = runtime::take_log_lines();
-    CHECK(lines.size() == 1 && lines[0].text == "one line" && lines[0].level == 40);
+    CHECK(lines.size() == 1 && lines[0].text == "one line" && lines[0].level == runtime::LogLevel::error);
     log(std::string(1000, 'x'));  // stays unfinished: logs_at_the_end adds to it, if it is still there
 }
 

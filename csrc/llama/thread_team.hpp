@@ -6,28 +6,8 @@
 
 #include "ggml.h"
 #include "llama.h"
-#include "machine/compute_share.hpp"
-#include "machine/thread_count.hpp"
 
 namespace tea {
-
-// How many threads may compute: fewer while other processes take processors, and while others in this process
-// compute. For one thread at a time.
-class ThreadBudget {
-  public:
-    // `adapts`: else it is always `most`.
-    ThreadBudget(int32_t most, bool adapts) : most_(most), adapts_(adapts), wanted_(most, adapts) {}
-
-    // Around each step.
-    int32_t begin_step();
-    void end_step() { share_.end_step(); }
-
-  private:
-    const int32_t most_;
-    const bool adapts_;
-    ThreadCount wanted_;
-    ComputeShare share_;
-};
 
 struct ThreadpoolDeleter {
     void operator()(ggml_threadpool* pool) const;

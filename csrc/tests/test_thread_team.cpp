@@ -9,8 +9,9 @@
 #include <limits>
 #include <utility>
 
-#include "llama/compute_threads.hpp"
+#include "llama/log.hpp"
 #include "llama/runtime.hpp"
+#include "llama/thread_team.hpp"
 #include "tests/check.hpp"
 
 using tea::ThreadTeam;
@@ -54,7 +55,7 @@ class Limit {
 size_t n_warnings() {
     size_t n = 0;
     for (const auto& line : tea::runtime::take_log_lines()) {
-        n += line.level == 30 ? 1 : 0;
+        n += line.level == tea::runtime::LogLevel::warning ? 1 : 0;
     }
     return n;
 }

@@ -1,5 +1,5 @@
 #include "ggml-cpu.h"
-#include "llama/self_test.hpp"
+#include "llama/kernel_check.hpp"
 #include "tests/check.hpp"
 
 TEST_CASE("kernels are right, and those that a loaded model gets") {

@@ -1,4 +1,4 @@
-#include "llama/self_test.hpp"
+#include "llama/kernel_check.hpp"
 
 #include <algorithm>
 #include <array>

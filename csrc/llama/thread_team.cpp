@@ -1,7 +1,6 @@
-#include "llama/compute_threads.hpp"
+#include "llama/thread_team.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <exception>
 #include <mutex>
 #include <string>
@@ -10,8 +9,8 @@
 
 #include "base/error.hpp"
 #include "ggml-backend.h"
-#include "llama/runtime.hpp"
-#include "machine/machine.hpp"
+#include "llama/abort_guard.hpp"
+#include "llama/log.hpp"
 
 namespace tea {
 
@@ -33,7 +32,7 @@ Function* cpu_function(const char* name) {
 // How many of n threads could compute just now, the calling one among them. ggml_threadpool_new() asserts
 // that all can be started, and does not end those that were: better not to get there.
 int32_t n_startable(int32_t n) {
-    runtime::be_ready_to_throw();
+    be_ready_to_throw();
     std::mutex gate;
     std::vector<std::thread> others;
     {
@@ -64,28 +63,16 @@ ThreadpoolPtr make_threadpool(int32_t n_threads) {
 }
 
 void warn_of_fewer(int32_t n_wanted, int32_t n_there) {
-    runtime::write_log(30, std::to_string(n_wanted) + " compute threads could not be started, the limit on " +
-                               "threads (ulimit -u, a container's pids limit) or on memory is reached: " +
-                               std::to_string(n_there) + (n_there == 1 ? " computes" : " compute"));
+    runtime::write_log(runtime::LogLevel::warning,
+                       std::to_string(n_wanted) + " compute threads could not be started, the limit on " +
+                           "threads (ulimit -u, a container's pids limit) or on memory is reached: " +
+                           std::to_string(n_there) + (n_there == 1 ? " computes" : " compute"));
 }
 
 }  // namespace
 
 void ThreadpoolDeleter::operator()(ggml_threadpool* pool) const {
     cpu_function<void(ggml_threadpool*)>("ggml_threadpool_free")(pool);
-}
-
-int32_t ThreadBudget::begin_step() {
-    const int32_t n_computing = share_.begin_step();
-    if (!adapts_) {
-        return most_;
-    }
-    const auto since_start = std::chrono::steady_clock::now().time_since_epoch();
-    const double now = std::chrono::duration<double>(since_start).count();
-    if (wanted_.is_due(now)) {
-        wanted_.observe(now, machine::cpu_time());
-    }
-    return std::max(1, wanted_.current() / n_computing);
 }
 
 ThreadTeam::ThreadTeam(int32_t n_threads) : size_(n_startable(n_threads)), pool_(make_threadpool(size_)) {
