@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/attention_rows.hpp"
 #include "kernels/lanes.hpp"
 
 namespace tea::kernels {

@@ -285,6 +285,25 @@ inline Floats exp(Floats x) {
     return ggml_v_expf(x);
 }
 
+inline Floats load_halves(const ggml_fp16_t* from) {
+#if TEA_LANES == 16
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#else
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#endif
+}
+
+// Of all lanes.
+inline float sum(Floats x) {
+#if TEA_LANES == 16
+    return _mm512_reduce_add_ps(x);
+#else
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+#endif
+}
+
 inline Floats high_halves(Ints x) {
     return low_halves(shift_right<16>(x));
 }
