@@ -9,9 +9,9 @@
 #include <random>
 #include <vector>
 
-#include "engine/runtime.hpp"
 #include "ggml-cpp.h"
 #include "ggml-cpu.h"
+#include "llama/runtime.hpp"
 
 namespace {
 
