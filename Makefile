@@ -5,7 +5,7 @@ BIN    := .venv/bin
 # The C++ tests and warnings-as-errors belong to this checkout's build, not to a user's.
 CMAKE_DEFINES := -Ccmake.define.TEA_LLM_TESTS=ON -Ccmake.define.TEA_LLM_WERROR=ON
 
-.PHONY: run test build planning lint format bench wheel docs clean
+.PHONY: run test build planning lint format bench wheel docs clean FORCE
 
 run: build
 	@$(BIN)/tea-llm pull smollm2-135m
@@ -18,7 +18,13 @@ test: build lint
 build: .venv/installed
 	@$(BIN)/cmake --build $(BUILD) >$(BUILD)/rebuild.log || { cat $(BUILD)/rebuild.log; exit 1; }
 
-.venv/installed: pyproject.toml Makefile
+# The editable install knows each module by its path: it is made again when one has come, gone or moved.
+build/modules: FORCE
+	@mkdir -p build; find python/tea_llm -name '*.py' | LC_ALL=C sort >$@.now; cmp -s $@.now $@ && rm $@.now || mv $@.now $@
+
+FORCE:
+
+.venv/installed: pyproject.toml Makefile build/modules
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "scikit-build-core>=1.1" "pybind11>=3.0" cmake ninja pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation \

@@ -8,8 +8,8 @@ import time
 from run import cpu, model
 
 import tea_llm
-from tea_llm.chat.answer_format import AnswerFormats
-from tea_llm.chat.answer_reader import AnswerReader, CallIds
+from tea_llm.answers.grammars import AnswerFormats
+from tea_llm.answers.reader import AnswerReader, CallIds
 
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant. " * 5},
@@ -41,7 +41,7 @@ def chat_shares(llm: tea_llm.LocalLlmBackend) -> None:
             whole.append(time.perf_counter() - begin)
             begin = time.perf_counter()
             prompt.encode(prompt.render(MESSAGES, tools=tools))
-            form = prompt.answer_formats.get(tools=tools)
+            form = llm._answer_formats.get(tools=tools)
             if form is not None:
                 form.parse(result.content, is_cut=True)
             parts.append(time.perf_counter() - begin)

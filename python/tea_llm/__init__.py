@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from tea_llm._version import __version__
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.local import LocalLlmBackend
+from tea_llm.backends.local.loading import load
 from tea_llm.backends.streams import AsyncTextStream, TextStream
 from tea_llm.catalog import DEFAULT_MODELS, ModelConfig, get_model_config
 from tea_llm.chat.conversation import Conversation
@@ -34,7 +35,6 @@ from tea_llm.errors import (
     StateFileError,
     TemplateError,
 )
-from tea_llm.loading import load
 from tea_llm.paths import resolve_model_path
 from tea_llm.settings import LlmSettings
 from tea_llm.tokenizer import Tokenizer

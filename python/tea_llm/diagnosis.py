@@ -14,10 +14,10 @@ from typing import Any
 from tea_llm import _child
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm._version import __version__
+from tea_llm.backends.api.endpoint import resolve
 from tea_llm.errors import ConfigError, LlmError, ModelNotFoundError
 from tea_llm.inspection import problem_with
 from tea_llm.paths import found_models, missing_models, models_dir, resolve_model_path, searched_places
-from tea_llm.providers import resolve
 from tea_llm.settings import LlmSettings
 
 __all__ = ["Check", "diagnose"]

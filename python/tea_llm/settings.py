@@ -143,15 +143,15 @@ class LlmSettings:
 
     @classmethod
     def from_env(cls) -> LlmSettings:
-        """The settings that the environment makes: ``TEA_MODEL_PATH``, and a provider's variables (``providers``)."""
-        from tea_llm.providers import settings_of_environment
+        """The settings that the environment makes: ``TEA_MODEL_PATH``, and a provider's variables (``backends.api.endpoint``)."""
+        from tea_llm.backends.api.endpoint import settings_of_environment
 
         found = {"model_path": os.environ.get("TEA_MODEL_PATH"), **settings_of_environment()}
         return cls(**{name: value for name, value in found.items() if value})  # type: ignore[arg-type]
 
     def is_api_configured(self) -> bool:
         """Whether there is an API to ask: a URL or a key, in the settings or the environment."""
-        from tea_llm.providers import is_configured
+        from tea_llm.backends.api.endpoint import is_configured
 
         return is_configured(self)
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from tea_llm._check import check_text
 from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.embedding import Embedded, EmbedOptions, checked_texts
 from tea_llm.backends.options import GenerationOptions, split_params
 from tea_llm.backends.streams import AsyncTextStream, TextStream
-from tea_llm.backends.vectors import Embedded, EmbedOptions, checked_texts
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import EngineClosedError, GenerationCancelledError
 from tea_llm.types import Choice, EmbedInfo, LlmCallParams, LlmCallResult, Message, StreamChunk, Usage

@@ -27,7 +27,7 @@ from tea_llm import (
     GenerationTimeoutError,
     LlmError,
 )
-from tea_llm.backends import transport
+from tea_llm.backends.api import transport
 
 KEY = "sk-very-secret-key"
 HI = [{"role": "user", "content": "Hi"}]

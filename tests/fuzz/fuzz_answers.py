@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.answers import TOOLS, WRITTEN, form_of, streamed
 from support.fuzzing import fuzz
 from support.templates import NAMES
-from tea_llm.chat.answer_format import AnswerFormat
+from tea_llm.answers.format import AnswerFormat
 
 SPLITS = sorted({piece for case in WRITTEN for piece in case.text.replace("><", "> <").split()})
 ODD = [*"{}[]<>|`\"'\\\n \té中\u2028\0", "```json\n", "\n\n"]

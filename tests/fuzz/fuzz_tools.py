@@ -16,7 +16,7 @@ from support.answer_grammar import AnswerGrammar
 from support.fuzzing import fuzz
 from support.schemas import random_schema
 from support.templates import NAMES, source_of
-from tea_llm.chat.answer_format import AnswerFormats
+from tea_llm.answers.grammars import AnswerFormats
 from tea_llm.chat.template import ChatTemplate
 from tea_llm.grammar.validate import problems_of
 

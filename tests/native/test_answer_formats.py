@@ -13,9 +13,9 @@ import pytest
 import tea_llm
 from support.answers import TOOLS, WRITTEN, Written, form_of, streamed
 from support.templates import DIRECTORY, NAMES
-from tea_llm.chat.answer_format import AnswerFormat
-from tea_llm.chat.answer_parts import Parts
-from tea_llm.chat.answer_reader import AnswerReader, CallIds
+from tea_llm.answers.format import AnswerFormat
+from tea_llm.answers.parts import Parts
+from tea_llm.answers.reader import AnswerReader, CallIds
 
 HARD = 'Here: {"a": [1]}. 2 < 3 <b> | `x` </ '
 

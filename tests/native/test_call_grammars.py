@@ -14,7 +14,8 @@ import pytest
 import tea_llm
 from support.answer_grammar import AnswerGrammar
 from support.templates import NAMES, source_of
-from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats
+from tea_llm.answers.format import AnswerFormat
+from tea_llm.answers.grammars import AnswerFormats
 from tea_llm.chat.template import ChatTemplate
 
 PROPERTIES = {
@@ -176,7 +177,7 @@ def test_llama_cpp_takes_the_grammar(template: str, choice: str, tiny_model: Cal
 
 def test_large_tools_leave_a_usable_grammar(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each text with lengths of its own takes kilobytes, and the engine takes only so many."""
-    monkeypatch.setattr("tea_llm.chat.call_grammar._MOST_BYTES", 30_000)
+    monkeypatch.setattr("tea_llm.answers.call_grammar._MOST_BYTES", 30_000)
     text, number = {"type": "string", "maxLength": 50}, {"const": 1}
     tools = [
         tool(f"f{n}", {"type": "object", "properties": {"a": {**text, "minLength": n}, "b": number}}) for n in range(5)

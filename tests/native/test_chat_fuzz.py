@@ -17,8 +17,9 @@ from support.answers import TOOLS, WRITTEN
 from support.process import run_python
 from support.templates import NAMES, source_of
 from tea_llm import LlmError, LocalLlmBackend
-from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats
-from tea_llm.chat.answer_parts import Parts
+from tea_llm.answers.format import AnswerFormat
+from tea_llm.answers.grammars import AnswerFormats
+from tea_llm.answers.parts import Parts
 from tea_llm.chat.template import ChatTemplate
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

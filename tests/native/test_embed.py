@@ -23,7 +23,7 @@ from support.process import run_python
 from support.reference_bert import ReferenceBert
 from support.tiny_gguf import Tensors
 from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, EngineClosedError, InferenceError, LocalLlmBackend
-from tea_llm.backends.vectors import EmbedOptions, Truncate
+from tea_llm.backends.embedding import EmbedOptions, Truncate
 
 ROUNDING = 1e-4
 TEXTS = ["a few words", "word " * 40, "", "one"]

@@ -102,7 +102,7 @@ def test_cancelling_while_a_prompt_is_tokenized(llm: LocalLlmBackend) -> None:
 
 
 def test_the_answers_are_the_same(llm: LocalLlmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tea_llm.backends.preparation._LONG_CHARACTERS", 0)
+    monkeypatch.setattr("tea_llm.backends.local.preparation._LONG_CHARACTERS", 0)
     messages = [{"role": "user", "content": "Hello"}]
 
     async def ask() -> tuple[str, str, str]:

@@ -12,8 +12,8 @@ import pytest
 
 import tea_llm
 from tea_llm import GrammarError, LocalLlmBackend
-from tea_llm.chat.answer_format import AnswerFormats
-from tea_llm.chat.answer_parts import Parts
+from tea_llm.answers.grammars import AnswerFormats
+from tea_llm.answers.parts import Parts
 from tea_llm.chat.template import ChatTemplate
 
 HARMONY = Path(__file__).parents[2] / "vendor/llama.cpp/models/templates/openai-gpt-oss-120b.jinja"

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, HttpUrl, field_validator
 import tea_llm
 from support.schemas import random_schema
 from tea_llm import AnswerCutError, Choice, GrammarError, InferenceError, LlmCallResult, LocalLlmBackend, Usage
-from tea_llm.chat.response_format import ResponseFormat
+from tea_llm.answers.response_format import ResponseFormat
 
 HI = [{"role": "user", "content": "x"}]
 

@@ -11,8 +11,8 @@ from support.answer_grammar import AnswerGrammar
 from support.answers import TOOLS, form_of
 from support.round_trip import REASONING, Rendered, rendered, template_of
 from support.templates import NAMES
-from tea_llm.chat.answer_parts import Parts
-from tea_llm.chat.parser_nodes import Nodes
+from tea_llm.answers.parser_nodes import Nodes
+from tea_llm.answers.parts import Parts
 
 WITH_TOOLS = [name for name in NAMES if template_of(name).uses_tools]
 HARD = "a <b>\n \"q\" 'x' \\ {1}"

@@ -403,7 +403,8 @@ def test_unplugged_while_in_use(model: Path, server: OpenAiServer) -> None:
 
 
 def test_an_installation_without_the_engine(monkeypatch: pytest.MonkeyPatch, server: OpenAiServer) -> None:
-    from tea_llm import _native, loading
+    from tea_llm import _native
+    from tea_llm.backends.local import loading
 
     monkeypatch.setattr(loading, "_core", _native._Missing("No module named 'tea_llm._core'"))
     with pytest.raises(LocalBackendUnavailableError, match="pip install --force-reinstall"):

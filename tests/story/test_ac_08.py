@@ -16,6 +16,6 @@ def test_the_engine_is_built_in(smollm2: Path) -> None:
 
 
 def test_without_it_load_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tea_llm.loading, "_core", _native._Missing("not built"))
+    monkeypatch.setattr("tea_llm.backends.local.loading._core", _native._Missing("not built"))
     with pytest.raises(tea_llm.LocalBackendUnavailableError, match="pip install"):
         tea_llm.load()

@@ -8,9 +8,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from support.templates import source_of
-from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats
-from tea_llm.chat.answer_parts import Parts
-from tea_llm.chat.answer_reader import AnswerReader, CallIds
+from tea_llm.answers.format import AnswerFormat
+from tea_llm.answers.grammars import AnswerFormats
+from tea_llm.answers.parts import Parts
+from tea_llm.answers.reader import AnswerReader, CallIds
 from tea_llm.chat.template import ChatTemplate
 
 TOOLS: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import tea_llm
 from tea_llm import LlmCallResult, LocalLlmBackend, ModelInfo, StreamChunk, Usage, testing, workflow
 from tea_llm.actions import ACTIONS
-from tea_llm.backends.vectors import EmbeddingOptions
+from tea_llm.backends.embedding import EmbeddingOptions
 
 __all__ = ["code_in", "problem_with"]
 

@@ -10,7 +10,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from support.templates import source_of
-from tea_llm.chat.answer_format import AnswerFormat, AnswerFormats
+from tea_llm.answers.format import AnswerFormat
+from tea_llm.answers.grammars import AnswerFormats
 from tea_llm.chat.dialect import Dialect
 from tea_llm.chat.messages import check_messages
 from tea_llm.chat.template import ChatTemplate

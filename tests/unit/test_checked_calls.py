@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tea_llm.chat.checked_calls import with_problems
+from tea_llm.answers.calls import with_problems
 from tea_llm.types import Choice, LlmCallResult, ToolCall, Usage
 
 TOOLS: list[dict[str, Any]] = [

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from support.process import run_python
 from tea_llm import ApiResponseError, LlmCallResult, ToolCall
-from tea_llm.backends.protocol import Answer, parse_answer
-from tea_llm.chat.response_format import ResponseFormat
+from tea_llm.answers.response_format import ResponseFormat
+from tea_llm.backends.api.protocol import Answer, parse_answer
 
 
 def delta(**content: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tea_llm import ConfigError, LlmSettings
-from tea_llm.providers import is_configured, resolve
+from tea_llm.backends.api.endpoint import is_configured, resolve
 
 VARIABLES = {
     "openai": {"OPENAI_API_KEY": "sk-open"},

@@ -36,7 +36,7 @@ def test_a_public_module_is_there_without_its_own_import(name: str) -> None:
 
 def test_what_few_programs_need_is_imported_where_it_is_used() -> None:
     child = run_python("import sys, tea_llm; print(*sys.modules)")
-    later = {"asyncio", "httpx", "jinja2", "pydantic", "yaml", "tea_llm.chat.answer_format", "tea_llm.grammar.schema"}
+    later = {"asyncio", "httpx", "jinja2", "pydantic", "yaml", "tea_llm.answers.grammars", "tea_llm.grammar.schema"}
     assert not later.intersection(child.stdout.split())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tea_llm import ConfigError, LlmSettings
 from tea_llm._check import MOST_CTX
-from tea_llm.providers import resolve
+from tea_llm.backends.api.endpoint import resolve
 
 KEY = "sk-very-secret"
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tea_llm.answers.calls import find_calls
 from tea_llm.backends.options import GenerationOptions
 from tea_llm.chat.template import ChatTemplate
-from tea_llm.chat.tools import describe_tools, find_calls, parsed_call
+from tea_llm.chat.tools import describe_tools, parsed_call
 from tea_llm.types import ToolCall
 
 TOOL: dict[str, Any] = {

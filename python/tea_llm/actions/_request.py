@@ -11,10 +11,10 @@ from typing import Any
 from tea_llm._check import check_float
 from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
+from tea_llm.backends.embedding import EmbedOptions
 from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.options import OPTIONS as GENERATION_OPTIONS
 from tea_llm.backends.select import get_llm_backend
-from tea_llm.backends.vectors import EmbedOptions
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tea_llm.actions._answer import failure, in_words
 from tea_llm.actions._request import ActionError, Engine, Request
+from tea_llm.backends.api.endpoint import is_openai
 from tea_llm.backends.base import LlmBackend
 from tea_llm.errors import EmbeddingNotSupportedError
-from tea_llm.providers import is_openai
 from tea_llm.settings import LlmSettings
 
 __all__ = ["EMBED_PARAMETERS", "SIMILARITY_PARAMETERS", "embed", "similarity"]

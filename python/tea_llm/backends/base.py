@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self, Unpack
 
+    from tea_llm.backends.embedding import Embedded, EmbeddingOptions, EmbedOptions, Pooling
     from tea_llm.backends.options import Options
-    from tea_llm.backends.vectors import Embedded, EmbeddingOptions, EmbedOptions, Pooling
 
 __all__ = ["LlmBackend"]
 
@@ -322,7 +322,7 @@ class LlmBackend(ABC):
             >>> llm.embed(["a text", "another"]).shape  # doctest: +SKIP
             (2, 384)
         """
-        from tea_llm.backends.vectors import EmbedOptions
+        from tea_llm.backends.embedding import EmbedOptions
 
         checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
         return checked.shaped(text, *self._embed(text, checked))
@@ -363,7 +363,7 @@ class LlmBackend(ABC):
         **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """``embed`` for asyncio."""
-        from tea_llm.backends.vectors import EmbedOptions
+        from tea_llm.backends.embedding import EmbedOptions
 
         checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
         return checked.shaped(text, *await self._aembed(text, checked))
@@ -398,13 +398,13 @@ class LlmBackend(ABC):
             >>> llm.rerank("What is a list?", ["A sequence.", "A fish."])[0].index  # doctest: +SKIP
             0
         """
-        from tea_llm.backends.vectors import best, checked_documents
+        from tea_llm.backends.embedding import best, checked_documents
 
         return best(self._rank(query, checked_documents(query, documents, top_n)), top_n)
 
     async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
         """``rerank`` for asyncio."""
-        from tea_llm.backends.vectors import best, checked_documents
+        from tea_llm.backends.embedding import best, checked_documents
 
         return best(await self._arank(query, checked_documents(query, documents, top_n)), top_n)
 

@@ -1,241 +1,193 @@
-"""Texts to vectors, and documents to scores, with a local model."""
+"""What local embeddings and an API's have in common."""
 
 from __future__ import annotations
 
-import logging
-import re
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tea_llm._log import forward_native_log
-from tea_llm._native import _core
-from tea_llm.backends.vectors import EmbedOptions, VectorTable, checked_texts, groups
-from tea_llm.catalog import embedding_prompt
-from tea_llm.errors import ContextOverflowError, EngineClosedError, InferenceError
-from tea_llm.types import EmbedInfo
+from tea_llm._check import check_flag, check_int, check_text
+from tea_llm.types import RerankResult
 
 if TYPE_CHECKING:
-    from tea_llm.backends.vectors import Truncate
-    from tea_llm.chat.prompt import Runs
-    from tea_llm.tokenizer import Encode
+    from numpy.typing import NDArray
 
-__all__ = ["LocalEmbedder", "in_thread"]
+    from tea_llm.types import EmbedInfo
 
-_T = TypeVar("_T")
+__all__ = [
+    "EmbedOptions",
+    "Embedded",
+    "EmbeddingOptions",
+    "Pooling",
+    "Truncate",
+    "VectorTable",
+    "best",
+    "checked_documents",
+    "checked_texts",
+    "groups",
+]
 
-logger = logging.getLogger("tea_llm")
+Embedded: TypeAlias = "tuple[list[NDArray[np.float32]], EmbedInfo | None]"
+"""One array of all vectors, or without pooling one for each text; and what is known of the tokens."""
 
-_WINDOW = 1024
-"""Texts that are packed together: many enough to fill steps, and few enough to be held at once."""
+Pooling = Literal["mean", "cls", "last", "none"]
+Truncate = Literal["error", "end", "start"]
 
 
-class LocalEmbedder:
-    """The embedding half of a loaded model; its contexts come up with the first text. Thread-safe.
+class EmbeddingOptions(TypedDict, total=False):
+    """Keyword arguments of ``embed``, which explains them."""
+
+    normalize: bool
+    truncate: Truncate
+    dimensions: int | None
+    prompt: str | None
+    progress: Callable[[int], object] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """The options of ``embed``, checked; ``LlmBackend.embed`` explains them."""
+
+    normalize: bool = True
+    truncate: Truncate = "error"
+    dimensions: int | None = None
+    pooling: Pooling | None = None
+    prompt: str | None = None
+    return_info: bool = False
+    progress: Callable[[int], object] | None = None
+
+    @classmethod
+    def checked(cls, given: Mapping[str, object]) -> EmbedOptions:
+        """What a caller gave.
+
+        Raises:
+            TypeError: an option that does not exist, or of a wrong type.
+            ValueError: an option out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise TypeError(f"embed has no option {name!r}: there are {', '.join(known)}")
+        return cls(**given)  # type: ignore[arg-type]  # checked next
+
+    def __post_init__(self) -> None:
+        check_flag("normalize", self.normalize)
+        check_flag("return_info", self.return_info)
+        if self.progress is not None and not callable(self.progress):
+            raise TypeError(f"progress must be a function, not {type(self.progress).__name__}")
+        for name, value, allowed in (
+            ("truncate", self.truncate, get_args(Truncate)),
+            ("pooling", self.pooling, (None, *get_args(Pooling))),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
+        if self.dimensions is not None:
+            check_int("dimensions", self.dimensions, 1, 2**31 - 1)
+        if self.prompt is not None:
+            check_text("prompt", self.prompt)
+
+    def cut(self, n_embd: int) -> int:
+        """How long vectors of ``n_embd`` numbers become.
+
+        Raises:
+            ValueError: they are not that long.
+        """
+        if self.dimensions is not None and self.dimensions > n_embd:
+            raise ValueError(f"dimensions={self.dimensions}: the model's vectors have {n_embd}")
+        return self.dimensions or n_embd
+
+    def finish(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut to ``dimensions`` and scaled to length 1 where asked for, in place; a vector of zeros stays."""
+        vectors = vectors[:, : self.cut(vectors.shape[1])] if vectors.shape[0] else vectors
+        if self.normalize:
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors /= np.where(lengths > 0, lengths, 1)
+        return vectors
+
+    def shaped(self, text: object, vectors: list[NDArray[np.float32]], info: EmbedInfo | None) -> object:
+        """What ``embed`` returns."""
+        shaped: object = vectors if self.pooling == "none" else vectors[0]
+        if isinstance(text, str):
+            shaped = vectors[0] if self.pooling == "none" else vectors[0][0]
+        return (shaped, info) if self.return_info else shaped
+
+    def n_texts(self, text: object) -> int | None:
+        """How many rows there will be; None: that is not known."""
+        if self.pooling == "none":
+            return None
+        return 1 if isinstance(text, str) else len(text) if isinstance(text, Sized) else None
+
+
+class VectorTable:
+    """Rows of vectors as they come, held once: in an array of their number, or in one that grows.
 
     Args:
-        model: the loaded model.
-        name: of it.
-        encode: token ids of a text.
-        encode_runs: token ids of a prompt, of which a part is not to be trusted.
-        engine: whose number of threads holds here, too.
+        n_columns: numbers of a vector.
+        n_rows: how many there will be; None: that is not known.
     """
 
-    def __init__(
-        self,
-        model: _core.Model,
-        name: str,
-        encode: Encode,
-        encode_runs: Callable[[Runs], list[int]],
-        engine: _core.Engine,
-    ) -> None:
-        self._model = model
-        self._name = name
-        self._encode_text = encode
-        self._encode_runs = encode_runs
-        self._engine = engine
-        self._lock = threading.Lock()
-        self._natives: dict[str, _core.Embedder] = {}
-        self._is_closed = False
+    def __init__(self, n_columns: int, n_rows: int | None) -> None:
+        self._array = np.empty((n_rows or 0, n_columns), np.float32)
+        self._n_filled = 0
 
-    def embed(
-        self,
-        text: str | Iterable[str],
-        options: EmbedOptions,
-        check: Callable[[], object] | None = None,
-        *,
-        begin: int = 0,
-    ) -> tuple[list[NDArray[np.float32]], EmbedInfo]:
-        """The vectors in one array; without pooling an array for each text.
+    def add(self, rows: NDArray[np.float32]) -> None:
+        n_filled = self._n_filled + len(rows)
+        if n_filled > len(self._array):
+            self._array.resize((max(n_filled, 2 * self._n_filled), self._array.shape[1]), refcheck=False)
+        self._array[self._n_filled : n_filled] = rows
+        self._n_filled = n_filled
 
-        ``check`` is called between steps, and may raise. Messages call the first of several texts ``text[begin]``.
-        """
-        native = self._native(options.pooling or "")
-        prompt = embedding_prompt(self._name, options.prompt)
-        table = VectorTable(options.cut(native.n_out), options.n_texts(text))
-        n_ends = sum(map(len, self._ends))
-        tokens_of: list[int] = []
-        is_cut: list[bool] = []
-        for group in groups(checked_texts(text, begin), _WINDOW):
-            texts = []
-            for name, one in group:
-                if check is not None:
-                    check()
-                tokens = self._encode(prompt + one, check)
-                texts.append(self._fitting(tokens, native.n_longest, options.truncate, prompt, one))
-                _check_length(name, len(texts[-1]), native.n_longest, "; truncate= cuts what is longer")
-                tokens_of.append(len(texts[-1]))
-                is_cut.append(len(texts[-1]) < n_ends + len(tokens))
-            names = [name for name, _ in group]
-            rows = _computed(native, names, texts, check, rows_of=len if options.pooling == "none" else _one)
-            table.add(options.finish(rows))
-            if options.progress is not None:
-                options.progress(len(tokens_of))
-        info = EmbedInfo(tuple(tokens_of), tuple(is_cut))
-        vectors = table.array()
-        if options.pooling == "none":
-            ends = np.cumsum(tokens_of)[:-1].tolist() if tokens_of else []
-            return (np.split(vectors, ends) if tokens_of else []), info
-        return [vectors], info
-
-    def rank(self, query: str, documents: Sequence[str], check: Callable[[], object] | None = None) -> list[float]:
-        """A score for each document; ``check`` as in ``embed``."""
-        native = self._native("rank")
-        pairs = []
-        for document in documents:
-            if check is not None:
-                check()
-            pairs.append(self._pair(query, document))
-        names = [f"documents[{index}], with the query," for index in range(len(pairs))]
-        for name, pair in zip(names, pairs, strict=True):
-            _check_length(name, len(pair), native.n_longest)
-        scores: list[float] = []
-        for begin in range(0, len(pairs), _WINDOW):
-            window = slice(begin, begin + _WINDOW)
-            scores += _computed(native, names[window], pairs[window], check)[:, 0].tolist()
-        return scores
-
-    def close(self) -> None:
-        """Frees the contexts; calls raise ``EngineClosedError`` from here on."""
-        with self._lock:
-            self._is_closed = True
-            for native in self._natives.values():
-                native.close()
-
-    def _native(self, pooling: str) -> _core.Embedder:
-        """The context for a pooling; ``""``: the model's, or the mean where it has none."""
-        if pooling == self._model.pooling and pooling not in ("none", "rank"):
-            pooling = ""
-        with self._lock:
-            if self._is_closed:
-                raise EngineClosedError("the model was closed")
-            if pooling not in self._natives:
-                self._natives[pooling] = _core.Embedder(
-                    self._model,
-                    n_threads=self._engine.n_threads,
-                    adapts_threads=self._engine.adapts_threads,
-                    pooling=pooling,
-                )
-                if not pooling and self._model.pooling == "none":
-                    logger.warning("The model says nothing of pooling: a text's vector is the mean of its tokens'")
-                forward_native_log()
-            return self._natives[pooling]
-
-    def _encode(self, text: str, check: Callable[[], object] | None = None) -> list[int]:
-        """Without what is put before and behind each text."""
-        return self._encode_text(text, add_special=False, parse_special=False, check=check)
-
-    @cached_property
-    def _ends(self) -> tuple[list[int], list[int]]:
-        """What is put before and behind each text."""
-        ends = self._encode_text("", add_special=True, parse_special=False)
-        n_begin = int(self._model.adds_bos and self._model.bos in ends[:1])
-        return ends[:n_begin], ends[n_begin:]
-
-    def _fitting(self, tokens: list[int], n_most: int, truncate: Truncate, prompt: str, text: str) -> list[int]:
-        """The tokens of ``prompt + text`` within their ends, cut if asked for. The engine refuses too many."""
-        begin, end = self._ends
-        n_over = max(0, len(begin) + len(tokens) + len(end) - n_most)
-        if n_over and truncate == "end":
-            tokens = tokens[:-n_over]
-        elif n_over and truncate == "start":
-            kept = self._encode(prompt) if prompt else []
-            n_room = n_most - len(begin) - len(kept) - len(end)
-            tokens = kept + (self._encode(text) if prompt else tokens)[-n_room:] if n_room > 0 else tokens
-        return [*begin, *tokens, *end]
-
-    def _pair(self, query: str, document: str) -> list[int]:
-        """Query and document as the model's own template joins them, or with its separators between and behind."""
-        if template := self._model.metadata("tokenizer.chat_template.rerank").decode("utf-8", "replace"):
-            texts = {"{query}": query, "{document}": document}
-            parts = re.split(r"({query}|{document})", template)
-            return self._encode_runs([(texts.get(part, part), part not in texts) for part in parts if part])
-        model = self._model
-        begin, end = self._ends
-        between = [model.eos] * model.adds_eos + [model.sep] * model.adds_sep
-        return [*begin, *self._encode(query), *between, *self._encode(document), *end]
+    def array(self) -> NDArray[np.float32]:
+        """All rows."""
+        if self._n_filled < len(self._array):
+            self._array.resize((self._n_filled, self._array.shape[1]), refcheck=False)
+        return self._array
 
 
-def _check_length(name: str, n_tokens: int, n_most: int, advice: str = "") -> None:
-    if not n_tokens:
-        raise ValueError(f"{name} is empty, and this model has no token for an empty text")
-    if n_tokens > n_most:
-        raise ContextOverflowError(f"{name} has {n_tokens} tokens: this model takes {n_most}{advice}", n_tokens, n_most)
-
-
-def _one(tokens: Sequence[int]) -> int:  # noqa: ARG001 - a text's rows, where it has one vector
-    return 1
-
-
-def _computed(
-    native: _core.Embedder,
-    names: Sequence[str],
-    texts: list[list[int]],
-    check: Callable[[], object] | None,
-    *,
-    rows_of: Callable[[list[int]], int] = _one,
-) -> NDArray[np.float32]:
-    """The rows of all texts, one below the other.
+def checked_texts(text: str | Iterable[str], begin: int = 0) -> Iterator[tuple[str, str]]:
+    """Pairs of a name for messages and a text, as they are asked for. The first of several is ``text[begin]``.
 
     Raises:
-        InferenceError: a number in them is NaN or infinite; names the text.
+        TypeError: neither a string nor strings.
+        ValueError: a lone surrogate in one.
     """
-
-    def rows_for(some: list[list[int]]) -> NDArray[np.float32]:
-        rows = np.empty((sum(map(rows_of, some)), native.n_out), np.float32)
-        native.embed(some, rows, check)
-        return rows
-
-    rows = rows_for(texts)
-    is_good = np.isfinite(rows).all(axis=1)
-    if is_good.all():
-        return rows
-    # A text's NaN can spread to others of its step: the one to name has it alone, too.
-    owners = np.repeat(np.arange(len(texts)), list(map(rows_of, texts)))
-    bad = sorted(set(owners[~is_good].tolist()))
-    guilty = next((index for index in bad if not np.isfinite(rows_for([texts[index]])).all()), bad[0])
-    raise InferenceError(
-        f"{names[guilty]} gives NaN or infinite numbers: the model's weights are damaged, or too large for their type; "
-        "try another file of this model"
-    )
+    if isinstance(text, str):
+        return iter([("text", check_text("text", text))])
+    given: object = text
+    if isinstance(given, (bytes, dict)) or not isinstance(given, Iterable):
+        raise TypeError(f"text must be a string or strings, not {type(given).__name__}")
+    return ((f"text[{index}]", check_text(f"text[{index}]", one)) for index, one in enumerate(text, begin))
 
 
-async def in_thread(work: Callable[..., _T], *args: object) -> _T:
-    """What ``work(*args, check)`` gives, in another thread. Cancelling the task ends it at its next ``check``."""
-    import asyncio
+def groups(items: Iterable[tuple[str, str]], n: int) -> Iterator[list[tuple[str, str]]]:
+    """The items in lists of ``n``; the last may be shorter."""
+    items = iter(items)
+    while group := list(itertools.islice(items, n)):
+        yield group
 
-    is_cancelled = threading.Event()
 
-    def check() -> None:
-        if is_cancelled.is_set():
-            raise asyncio.CancelledError
+def checked_documents(query: str, documents: Sequence[str], top_n: int | None) -> list[str]:
+    """The documents, after a look at all arguments of ``rerank``.
 
-    try:
-        return await asyncio.to_thread(work, *args, check)
-    except asyncio.CancelledError:
-        is_cancelled.set()
-        raise
+    Raises:
+        TypeError: not texts.
+        ValueError: a lone surrogate in one, a ``top_n`` below 1.
+    """
+    check_text("query", query)
+    if isinstance(documents, str):
+        raise TypeError("documents must be a list of strings, not str")
+    if top_n is not None:
+        check_int("top_n", top_n, 1, 2**31 - 1)
+    given: object = documents
+    if isinstance(given, (bytes, dict)) or not isinstance(given, Iterable):
+        raise TypeError(f"documents must be strings, not {type(given).__name__}")
+    return [check_text(f"documents[{index}]", one) for index, one in enumerate(documents)]
+
+
+def best(scores: Sequence[float], top_n: int | None) -> list[RerankResult]:
+    """The documents' scores, the best first; of equal ones the first one given."""
+    ranked = sorted(enumerate(map(float, scores)), key=lambda scored: -scored[1])
+    return [RerankResult(index, score) for index, score in ranked[:top_n]]

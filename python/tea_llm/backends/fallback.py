@@ -21,8 +21,8 @@ from tea_llm.errors import (
 from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
 if TYPE_CHECKING:
+    from tea_llm.backends.embedding import Embedded, EmbedOptions
     from tea_llm.backends.options import Options
-    from tea_llm.backends.vectors import Embedded, EmbedOptions
 
 __all__ = ["FallbackBackend"]
 

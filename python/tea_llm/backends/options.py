@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, TypedDict, TypeVar
 
 from tea_llm._check import check_flag, check_float, check_int, check_text
-from tea_llm.chat.response_format import ResponseFormat
+from tea_llm.answers.response_format import ResponseFormat
 from tea_llm.types import LlmCallParams
 
 __all__ = [

@@ -15,8 +15,8 @@ from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
+from tea_llm.backends.local.loading import load
 from tea_llm.errors import ConfigError, InferenceError, ModelLoadError, ModelNotFoundError
-from tea_llm.loading import load
 from tea_llm.paths import absolute, missing_models, model_not_found, resolve_model_path
 from tea_llm.settings import LlmSettings
 

@@ -21,7 +21,6 @@ from tea_llm.types import Message
 
 if TYPE_CHECKING:
     from tea_llm import _core
-    from tea_llm.chat.answer_format import AnswerFormats
     from tea_llm.chat.dialect import Dialect
     from tea_llm.chat.template import ChatTemplate
 
@@ -126,13 +125,6 @@ class ChatPrompt:
             check_traces(checked, runs, write_all)
         return runs
 
-    @cached_property
-    def answer_formats(self) -> AnswerFormats:
-        """How answers to its prompts are written."""
-        from tea_llm.chat.answer_format import AnswerFormats
-
-        return AnswerFormats(self._compiled())
-
     def warn(self, what: str, message: str) -> None:
         """Logs a warning, once for each ``what``."""
         if what not in self._warned:
@@ -181,14 +173,15 @@ class ChatPrompt:
     def _encode_plain(self, text: str, check: Callable[[], object] | None) -> list[int]:
         return self._model.encode(text, add_special=False, parse_special=False, check=check) if text else []
 
-    def _compiled(self) -> ChatTemplate | None:
+    @property
+    def template(self) -> ChatTemplate | None:
         if self._template is None and self.source == "model":
             self._template = self._compile(self._own)
         return self._template
 
     @cached_property
     def _dialect(self) -> Dialect | None:
-        compiled = self._compiled()
+        compiled = self.template
         return None if compiled is None else _dialect(compiled)
 
     def _compile(self, source: str) -> ChatTemplate:

@@ -1,19 +1,12 @@
-"""Function calls as text: tools described in a prompt, calls found in an answer, as far as simple JSON goes."""
+"""Tools and calls put into words, for templates that know nothing of them."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tea_llm.types import ToolCall
-
-__all__ = ["chosen_tools", "describe_tools", "find_calls", "in_words", "parsed_call", "text_of"]
-
-_TAGGED = re.compile(r"<tool_call>((?:(?!<tool_call>).)*?)(?:</tool_call>|$)", re.DOTALL)
-_FENCED = re.compile(r"^```(?:json)?\s*(.*?)\s*(?:```)?$", re.DOTALL)
-_CALL_KEYS = {"name", "arguments", "parameters", "id", "type"}
+__all__ = ["chosen_tools", "describe_tools", "in_words", "parsed_call", "text_of"]
 
 _INSTRUCTION = (
     "You may call functions. To call one, answer with nothing but a JSON object for each call, in this form:\n"
@@ -66,61 +59,6 @@ def chosen_tools(
     if not chosen:
         raise ValueError(f"tool_choice={choice!r} is none of the tools")
     return chosen, True
-
-
-def find_calls(text: str, names: Collection[str]) -> tuple[str, tuple[ToolCall, ...]]:
-    """Splits an answer into its text and its calls.
-
-    A call is ``{"name": ..., "arguments": {...}}`` (or ``parameters``) between ``<tool_call>`` tags, or the whole
-    answer is one or a list of them, fenced or not. What is not a call of a known function stays text.
-
-    Args:
-        text: of the answer.
-        names: of the functions that there are.
-
-    Example:
-        >>> find_calls('{"name": "add", "arguments": {"a": 1}}', ["add"])[1][0].arguments
-        {'a': 1}
-    """
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    def take(match: re.Match[str]) -> str:
-        found = list(_calls_in(match[1], names))
-        calls.extend(found)
-        return "" if found else match[0]
-
-    rest = _TAGGED.sub(take, text).strip()
-    if calls:
-        return rest, _numbered(calls)
-    fenced = _FENCED.match(text.strip())
-    calls = list(_calls_in(fenced[1] if fenced else text, names))
-    return ("", _numbered(calls)) if calls else (text, ())
-
-
-def _calls_in(text: str, names: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return
-    items = found if isinstance(found, list) else [found]
-    calls = [_call_of(item, names) for item in items]
-    if all(calls):
-        yield from (call for call in calls if call is not None)
-
-
-def _call_of(item: object, names: Collection[str]) -> tuple[str, dict[str, Any]] | None:
-    if not isinstance(item, dict):
-        return None
-    nested = item.get("function")
-    function = nested if isinstance(nested, dict) else item
-    if not _CALL_KEYS.issuperset(function):
-        return None
-    name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
-    return (name, arguments) if isinstance(name, str) and name in names and isinstance(arguments, dict) else None
-
-
-def _numbered(calls: Sequence[tuple[str, dict[str, Any]]]) -> tuple[ToolCall, ...]:
-    return tuple(ToolCall(f"call_{index}", name, arguments) for index, (name, arguments) in enumerate(calls))
 
 
 def in_words(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import typer
 
 from tea_llm._files import naming, replacing
-from tea_llm.backends.vectors import EmbedOptions, VectorTable
+from tea_llm.backends.embedding import EmbedOptions, VectorTable
 from tea_llm.cli._terminal import decoded, progress_bar
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from tea_llm._native import _core
-from tea_llm.chat.argument_values import python_text
-from tea_llm.chat.parser_nodes import Nodes
+from tea_llm.answers.argument_values import python_text
+from tea_llm.answers.parser_nodes import Nodes
 
 __all__ = ["repaired"]
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tea_llm.backends.constraints import grammar_of
 from tea_llm.backends.options import SAMPLING, GenerationOptions
 from tea_llm.chat.tools import chosen_tools
 from tea_llm.errors import GrammarError
@@ -15,14 +14,16 @@ from tea_llm.types import Message
 
 if TYPE_CHECKING:
     from tea_llm import _core
-    from tea_llm.chat.answer_format import AnswerFormat
+    from tea_llm.answers.format import AnswerFormat
+    from tea_llm.answers.grammars import AnswerFormats
     from tea_llm.chat.prompt import ChatPrompt
 
-__all__ = ["chat_request", "submit"]
+__all__ = ["chat_request", "grammar_of", "submit"]
 
 
 def chat_request(
     prompt: ChatPrompt,
+    formats: AnswerFormats,
     messages: Iterable[Message],
     options: GenerationOptions,
     *,
@@ -33,6 +34,7 @@ def chat_request(
 
     Args:
         prompt: renders and encodes the messages.
+        formats: of the answers to it.
         messages: of the chat.
         options: of the call.
         check: called now and then while the prompt is tokenized; may raise.
@@ -50,7 +52,7 @@ def chat_request(
         check_fits("".join(text for text, _ in runs))
     tokens = prompt.encode(runs, trusts_contents=options.trust_special_tokens, check=check)
     grammar = grammar_of(options)
-    form = prompt.answer_formats.get(
+    form = formats.get(
         tools=tools,
         is_required=is_required,
         constraint="" if continues else grammar,
@@ -62,6 +64,21 @@ def chat_request(
     if continues and form is not None:  # the answer has come to its text already
         return tokens, replace(options, stop=(*options.stop, *form.native.stop)), grammar, None
     return tokens, options, grammar, form
+
+
+def grammar_of(options: GenerationOptions) -> str:
+    """The GBNF that an answer must match; empty: any text.
+
+    Raises:
+        GrammarError: it cannot be written as a grammar.
+    """
+    if options.response_format is not None:
+        return options.response_format.grammar()
+    if options.regex is not None:
+        from tea_llm.grammar.regex import regex_to_gbnf
+
+        return regex_to_gbnf(options.regex)
+    return options.grammar or ""
 
 
 def submit(

@@ -1,6 +1,6 @@
-"""How answers are written: reasoning, text and calls told apart, and grammars that keep to it.
+"""The answer formats of a chat template, and grammars that hold a model to them.
 
-llama.cpp's ``common/chat`` finds out from a chat template what its model does.
+llama.cpp's ``common/chat`` finds out from the template how its model writes.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tea_llm._native import _core
-from tea_llm.chat.answer_parts import Parts, begun_parts, ended_parts
-from tea_llm.chat.call_grammar import call_form
-from tea_llm.chat.parser_repairs import repaired
-from tea_llm.chat.tools import find_calls
+from tea_llm.answers.call_grammar import call_form
+from tea_llm.answers.format import AnswerFormat
+from tea_llm.answers.parser_repairs import repaired
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
 from tea_llm.grammar.compose import prefixed, through
@@ -25,74 +24,12 @@ from tea_llm.grammar.compose import prefixed, through
 if TYPE_CHECKING:
     from tea_llm.chat.template import ChatTemplate
 
-__all__ = ["AnswerFormat", "AnswerFormats", "Parts"]
+__all__ = ["AnswerFormats"]
 
 logger = logging.getLogger("tea_llm")
 
 _MOST_KEPT = 64
 _PROBE = "x <y> z"
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerFormat:
-    """What the answers to one kind of request look like. Immutable.
-
-    Attributes:
-        native: llama.cpp's knowledge of it.
-        constrained: of the answers that hold to a constraint, where the model writes them in another form.
-        grammar: GBNF of all of an answer; empty: any text.
-        grammar_prefix: of the prompt, what the grammar begins with.
-        tools: names of the functions that may be called.
-        is_lenient: JSON that calls one of them is a call, too, where the model has no form of its own.
-    """
-
-    native: _core.AnswerFormat
-    constrained: _core.AnswerFormat | None = None
-    grammar: str = ""
-    grammar_prefix: str = ""
-    tools: frozenset[str] = frozenset()
-    is_lenient: bool = False
-
-    @property
-    def reasoning_end(self) -> str:
-        """The text that ends reasoning; empty: there is none."""
-        return self.native.reasoning_ends[0].strip() if self.native.reasoning_start else ""
-
-    @property
-    def is_reasoning(self) -> bool:
-        """Whether the prompt has begun the reasoning."""
-        prompt, start = self.native.generation_prompt, self.native.reasoning_start
-        return bool(start) and prompt.rfind(start) > max(map(prompt.rfind, self.native.reasoning_ends))
-
-    def parse_partial(self, text: str) -> Parts:
-        """What is certain of an answer that goes on."""
-        ends = self.native.reasoning_ends
-        parts = begun_parts(self._read(text), text, shows_open_call=bool(self.grammar), ends=ends)
-        return parts._replace(content=_certain_text(parts.content), is_text=False) if self.is_lenient else parts
-
-    def parse(self, text: str, *, is_cut: bool) -> Parts:
-        """All of an answer. What is neither reasoning nor a call is content.
-
-        Args:
-            text: of the answer.
-            is_cut: it was cut off; a call that is not finished is left out then.
-        """
-        native = self.native
-        parts = ended_parts(self._read(text), text, is_cut=is_cut, markers=native.markers, ends=native.reasoning_ends)
-        if self.is_lenient:
-            parts = parts._replace(content=parts.content.lstrip())
-        if self.is_lenient and not parts.calls and self.tools:
-            content, calls = find_calls(parts.content, self.tools)
-            found = tuple(("", call.name, json.dumps(call.arguments)) for call in calls)
-            parts = parts._replace(content=content, calls=found)
-        return parts
-
-    def _read(self, text: str) -> _core.AnswerParts:
-        if self.constrained is not None:
-            read = self.constrained.read(text, searches=False)
-            if read.state != "stuck":
-                return read
-        return self.native.read(text)
 
 
 class AnswerFormats:
@@ -329,9 +266,3 @@ def _generic_source(plain: _core.AnswerFormat | None) -> str:
 def _literal(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     return f"'{escaped}'"
-
-
-def _certain_text(content: str) -> str:
-    """What is text for sure where JSON may be a call."""
-    content = content.lstrip()
-    return "" if content[:1] in ("{", "[", "`") else content.partition("<tool_call>")[0].rstrip()

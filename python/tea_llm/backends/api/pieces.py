@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tea_llm.chat.answer_reader import CallIds
+from tea_llm.answers.reader import CallIds
 from tea_llm.errors import ApiResponseError
 from tea_llm.types import ToolCall, ToolCallDelta
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tea_llm.backends.pieces import some
-from tea_llm.backends.vectors import EmbedOptions, checked_texts, groups
+from tea_llm.backends.api.pieces import some
+from tea_llm.backends.embedding import EmbedOptions, checked_texts, groups
 from tea_llm.catalog import embedding_prompt
 from tea_llm.errors import ApiResponseError
 

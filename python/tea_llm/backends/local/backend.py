@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 from tea_llm._check import check_path, check_text
 from tea_llm._log import forward_native_log
 from tea_llm._native import IS_NATIVE, _core
-from tea_llm.backends.answers import LocalAnswer
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.constraints import grammar_of
-from tea_llm.backends.embedding import LocalEmbedder, in_thread
+from tea_llm.backends.local.answers import LocalAnswer
+from tea_llm.backends.local.embedding import LocalEmbedder
+from tea_llm.backends.local.preparation import Check, Deadline, check_fits, in_thread, is_long, prepared
+from tea_llm.backends.local.submission import chat_request, grammar_of, submit
 from tea_llm.backends.options import GenerationOptions, split_params
-from tea_llm.backends.preparation import Check, Deadline, check_fits, is_long, prepared
 from tea_llm.backends.streams import PendingInLoop
-from tea_llm.backends.submission import chat_request, submit
 from tea_llm.errors import EngineClosedError, StateFileError
 from tea_llm.paths import model_files
 from tea_llm.tokenizer import check_tokens, decode, encoder_of
@@ -37,9 +36,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tea_llm.answers.format import AnswerFormat
+    from tea_llm.answers.grammars import AnswerFormats
+    from tea_llm.backends.embedding import Embedded, EmbedOptions
     from tea_llm.backends.options import Options
-    from tea_llm.backends.vectors import Embedded, EmbedOptions
-    from tea_llm.chat.answer_format import AnswerFormat
     from tea_llm.chat.prompt import ChatPrompt
 
 __all__ = ["LocalLlmBackend"]
@@ -65,7 +65,7 @@ class LocalLlmBackend(LlmBackend):
         seed: int | None,
         fallback_reason: str | None = None,
     ) -> None:
-        from tea_llm.backends import state_file
+        from tea_llm.backends.local import state_file
 
         self._model: _core.Model | None = model
         self._engine = engine
@@ -217,7 +217,7 @@ class LocalLlmBackend(LlmBackend):
 
     async def ascore(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
         """As ``score``. Cancelling the task cancels the request."""
-        from tea_llm.backends.mailbox import LoopMailbox
+        from tea_llm.backends.local.mailbox import LoopMailbox
 
         ask = self._score_request
         request = await in_thread(ask, text, timeout) if is_long(text) else ask(text, timeout)
@@ -241,7 +241,7 @@ class LocalLlmBackend(LlmBackend):
             EngineClosedError, InferenceError: as requests do.
             OSError: the file cannot be written; an older one is as it was.
         """
-        from tea_llm.backends.state_file import write_state
+        from tea_llm.backends.local.state_file import write_state
 
         target = Path(check_path("path", path))
         pasts = self._engine.save_pasts()
@@ -265,7 +265,7 @@ class LocalLlmBackend(LlmBackend):
             EngineClosedError, InferenceError: as requests do.
             OSError: the file cannot be read.
         """
-        from tea_llm.backends.state_file import read_state
+        from tea_llm.backends.local.state_file import read_state
 
         self._open_model()
         pasts = read_state(Path(check_path("path", path)), self._facts())
@@ -276,7 +276,7 @@ class LocalLlmBackend(LlmBackend):
 
     def _facts(self) -> dict[str, str]:
         """What must be the same for a saved state to mean the same."""
-        from tea_llm.backends import state_file
+        from tea_llm.backends.local import state_file
 
         try:
             identity = state_file.identity(self._files)
@@ -339,6 +339,12 @@ class LocalLlmBackend(LlmBackend):
         return tokens
 
     @cached_property
+    def _answer_formats(self) -> AnswerFormats:
+        from tea_llm.answers.grammars import AnswerFormats
+
+        return AnswerFormats(self._prompt.template)
+
+    @cached_property
     def _longest_token_bytes(self) -> int:
         return self._open_model().longest_token_bytes
 
@@ -353,7 +359,7 @@ class LocalLlmBackend(LlmBackend):
         self._open_model()
         deadline = Deadline(checked.timeout, check)
         tokens, asked, grammar, form = chat_request(
-            self._prompt, messages, checked, check=deadline, check_fits=self._check_fits
+            self._prompt, self._answer_formats, messages, checked, check=deadline, check_fits=self._check_fits
         )
         return self._answer(tokens, asked, deadline, grammar, form)
 

@@ -21,7 +21,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from tea_llm._network import network_settings
 from tea_llm._version import __version__
-from tea_llm.backends.protocol import error_in
+from tea_llm.backends.api.endpoint import Endpoint
+from tea_llm.backends.api.protocol import error_in
 from tea_llm.errors import (
     ApiConnectionError,
     ApiError,
@@ -30,7 +31,6 @@ from tea_llm.errors import (
     ApiTimeoutError,
     InferenceError,
 )
-from tea_llm.providers import Endpoint
 
 __all__ = ["Transport"]
 

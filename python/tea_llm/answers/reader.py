@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tea_llm.chat.answer_parts import Parts
+from tea_llm.answers.parts import Parts
 from tea_llm.types import StreamChunk, ToolCallDelta
 
 if TYPE_CHECKING:
-    from tea_llm.chat.answer_format import AnswerFormat
+    from tea_llm.answers.format import AnswerFormat
 
 __all__ = ["AnswerReader", "CallIds"]
 

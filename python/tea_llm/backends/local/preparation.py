@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tea_llm.backends.embedding import in_thread
 from tea_llm.backends.options import GenerationOptions, split_params
 from tea_llm.backends.streams import AsyncTextStream
 from tea_llm.errors import ContextOverflowError, GenerationCancelledError, GenerationTimeoutError
@@ -15,10 +15,12 @@ from tea_llm.types import ChatMessage, LlmCallParams
 if TYPE_CHECKING:
     import asyncio
 
-    from tea_llm.backends.answers import LocalAnswer
+    from tea_llm.backends.local.answers import LocalAnswer
     from tea_llm.types import LlmCallResult, StreamChunk
 
-__all__ = ["Check", "Deadline", "LaterAnswer", "check_fits", "is_long", "prepared"]
+__all__ = ["Check", "Deadline", "LaterAnswer", "check_fits", "in_thread", "is_long", "prepared"]
+
+_T = TypeVar("_T")
 
 Check = Callable[[], object]
 """Called now and then by what takes long; raises to end it."""
@@ -148,3 +150,20 @@ class LaterAnswer:
                 raise GenerationCancelledError("the request was cancelled") from None
             self.cancel()
             raise
+
+
+async def in_thread(work: Callable[..., _T], *args: object) -> _T:
+    """What ``work(*args, check)`` gives, in another thread. Cancelling the task ends it at its next ``check``."""
+    import asyncio
+
+    is_cancelled = threading.Event()
+
+    def check() -> None:
+        if is_cancelled.is_set():
+            raise asyncio.CancelledError
+
+    try:
+        return await asyncio.to_thread(work, *args, check)
+    except asyncio.CancelledError:
+        is_cancelled.set()
+        raise

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tea_llm._native import _core
-from tea_llm.chat.argument_values import json_begin, json_or, json_value, read_elements
-from tea_llm.chat.call_texts import CallTexts
-from tea_llm.chat.parser_nodes import Nodes
+from tea_llm.answers.argument_values import json_begin, json_or, json_value, read_elements
+from tea_llm.answers.call_texts import CallTexts
+from tea_llm.answers.parser_nodes import Nodes
 from tea_llm.errors import GrammarError, TemplateError
 from tea_llm.grammar.characters import quoted
 from tea_llm.grammar.combine import Schema

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
+from tea_llm.answers.calls import with_problems
+from tea_llm.answers.reader import AnswerReader, CallIds
 from tea_llm.backends.options import GenerationOptions
 from tea_llm.backends.streams import AsyncTextStream, TextStream
-from tea_llm.chat.answer_reader import AnswerReader, CallIds
-from tea_llm.chat.checked_calls import with_problems
 from tea_llm.errors import LlmError
 from tea_llm.types import Choice, LlmCallResult, StreamChunk, Timings, TokenLogprob, ToolCall, Usage
 
 if TYPE_CHECKING:
-    from tea_llm.chat.answer_format import AnswerFormat
+    from tea_llm.answers.format import AnswerFormat
 
 __all__ = ["LocalAnswer"]
 
@@ -72,7 +72,7 @@ class LocalAnswer:
 
     async def join(self) -> LlmCallResult:
         """As ``wait``. Cancelling it ends the requests."""
-        from tea_llm.backends.mailbox import LoopMailbox
+        from tea_llm.backends.local.mailbox import LoopMailbox
 
         mailbox = LoopMailbox.of_running_loop()
         try:
@@ -114,7 +114,7 @@ class LocalAnswer:
 
     async def anext(self) -> StreamChunk | None:
         """The next piece of ``astream``."""
-        from tea_llm.backends.mailbox import LoopMailbox
+        from tea_llm.backends.local.mailbox import LoopMailbox
 
         while self._unread or self._read:
             chunk = self._take()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from tea_llm.chat.parser_nodes import Nodes
+from tea_llm.answers.parser_nodes import Nodes
 from tea_llm.grammar.characters import in_text
 from tea_llm.grammar.compose import excluding
 from tea_llm.grammar.language import automaton_rules, except_for

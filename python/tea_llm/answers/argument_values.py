@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from tea_llm.chat.parser_nodes import Nodes
+from tea_llm.answers.parser_nodes import Nodes
 from tea_llm.grammar.characters import char_set, complement
 
 __all__ = ["json_begin", "json_or", "json_value", "python_text", "read_elements"]

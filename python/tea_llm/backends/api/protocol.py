@@ -7,9 +7,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tea_llm.answers.reader import CallIds
+from tea_llm.backends.api.pieces import CallPieces, ContentPiece, WholeCharacters, some, text_of
 from tea_llm.backends.options import OPTIONS, GenerationOptions
-from tea_llm.backends.pieces import CallPieces, ContentPiece, WholeCharacters, some, text_of
-from tea_llm.chat.answer_reader import CallIds
 from tea_llm.chat.messages import check_messages
 from tea_llm.errors import (
     ApiAuthError,

@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tea_llm._check import check_int, check_text
-from tea_llm.backends.api_embedding import VectorParts, embedding_bodies, parse_scores, parse_vectors
+from tea_llm.answers.calls import with_problems
+from tea_llm.backends.api.embedding import VectorParts, embedding_bodies, parse_scores, parse_vectors
+from tea_llm.backends.api.endpoint import resolve
+from tea_llm.backends.api.portal import Future, Portal
+from tea_llm.backends.api.protocol import Answer, completion_body, parse_answer, raw_body, wire_messages
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.options import LOCAL_ONLY, GenerationOptions, split_params
-from tea_llm.backends.portal import Future, Portal
-from tea_llm.backends.protocol import Answer, completion_body, parse_answer, raw_body, wire_messages
 from tea_llm.backends.streams import AsyncTextStream, TextStream
-from tea_llm.chat.checked_calls import with_problems
 from tea_llm.errors import (
     ApiError,
     ApiResponseError,
@@ -24,7 +25,6 @@ from tea_llm.errors import (
     EmbeddingNotSupportedError,
     EngineClosedError,
 )
-from tea_llm.providers import resolve
 from tea_llm.settings import LlmSettings
 from tea_llm.types import LlmCallParams, LlmCallResult, Message, StreamChunk
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tea_llm.backends.transport import Transport
-    from tea_llm.backends.vectors import Embedded, EmbedOptions
-    from tea_llm.chat.response_format import ResponseFormat
+    from tea_llm.answers.response_format import ResponseFormat
+    from tea_llm.backends.api.transport import Transport
+    from tea_llm.backends.embedding import Embedded, EmbedOptions
 
 __all__ = ["ApiLlmBackend"]
 
@@ -279,7 +279,7 @@ class ApiLlmBackend(LlmBackend):
         """The connections of this process: a forked child has a portal of its own."""
         portal = Portal.get()
         if portal not in self._transports:
-            from tea_llm.backends.transport import Transport  # httpx: only for those who ask
+            from tea_llm.backends.api.transport import Transport  # httpx: only for those who ask
 
             self._transports[portal] = Transport(self._endpoint, max_retries=self._max_retries)
             portal.open.add(self._transports[portal])
