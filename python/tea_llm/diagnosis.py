@@ -14,7 +14,7 @@ from typing import Any
 from tea_llm import _child
 from tea_llm._native import IS_NATIVE, _core
 from tea_llm._version import __version__
-from tea_llm.backends.api.endpoint import resolve
+from tea_llm.backends.api.endpoint import is_configured, resolve
 from tea_llm.errors import ConfigError, LlmError, ModelNotFoundError
 from tea_llm.inspection import problem_with
 from tea_llm.paths import found_models, missing_models, models_dir, resolve_model_path, searched_places
@@ -167,7 +167,7 @@ def _check_model(settings: LlmSettings, *, can_look: bool) -> Check:
 
 
 def _check_api(settings: LlmSettings) -> Check:
-    if not settings.is_api_configured():
+    if not is_configured(settings):
         return Check("API", "none configured", None, {"is_configured": False})
     try:
         endpoint = resolve(settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tea_llm._check import check_path
+from tea_llm._environment import variable
 from tea_llm.catalog import DEFAULT_MODELS
 from tea_llm.errors import ModelNotFoundError
 from tea_llm.settings import LlmSettings
@@ -42,14 +43,14 @@ def cache_dirs() -> list[Path]:
 
     They need not exist. A relative ``XDG_CACHE_HOME`` counts as not set, as its specification says.
     """
-    xdg = Path(os.environ.get("XDG_CACHE_HOME") or ".")
+    xdg = Path(variable("XDG_CACHE_HOME") or ".")
     dirs = [xdg / "tea" / "models"] if xdg.is_absolute() else []
     return list(dict.fromkeys([*dirs, _expand("~/.cache/tea/models")]))
 
 
 def search_dirs() -> list[Path]:
     """The directories that are searched for ``DEFAULT_MODELS``, in order. They need not exist."""
-    appdir = os.environ.get("APPDIR")
+    appdir = variable("APPDIR")
     bundled = [Path(appdir, "usr", "share", "models")] if appdir else []
     return [*bundled, *cache_dirs()]
 
@@ -121,7 +122,7 @@ def searched_places(settings: Mapping[str, Any] | LlmSettings | None = None) -> 
         ConfigError: as ``resolve_model_path``.
     """
     lines = [f"{label}: {_describe(value) if value else 'not set'}" for label, value in _named_paths(settings)]
-    if not os.environ.get("APPDIR"):
+    if not variable("APPDIR"):
         lines.append("$APPDIR/usr/share/models: APPDIR is not set")
     lines += [_describe_default_dir(directory) for directory in search_dirs()]
     return lines
@@ -213,7 +214,7 @@ def absolute(path: str | Path) -> Path:
 def _named_paths(settings: Mapping[str, Any] | LlmSettings | None) -> list[tuple[str, str | None]]:
     """The two places where a user names a file, with what is written there."""
     return [
-        ("TEA_MODEL_PATH", os.environ.get("TEA_MODEL_PATH")),
+        ("TEA_MODEL_PATH", variable("TEA_MODEL_PATH")),
         ("settings.llm.model_path", LlmSettings.parse(settings).model_path),
     ]
 

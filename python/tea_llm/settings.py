@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int, check_text
+from tea_llm._environment import settings_of_environment
 from tea_llm.errors import ConfigError
 
 __all__ = ["LlmSettings", "check_secret"]
@@ -143,17 +144,8 @@ class LlmSettings:
 
     @classmethod
     def from_env(cls) -> LlmSettings:
-        """The settings that the environment makes: ``TEA_MODEL_PATH``, and a provider's variables (``backends.api.endpoint``)."""
-        from tea_llm.backends.api.endpoint import settings_of_environment
-
-        found = {"model_path": os.environ.get("TEA_MODEL_PATH"), **settings_of_environment()}
-        return cls(**{name: value for name, value in found.items() if value})  # type: ignore[arg-type]
-
-    def is_api_configured(self) -> bool:
-        """Whether there is an API to ask: a URL or a key, in the settings or the environment."""
-        from tea_llm.backends.api.endpoint import is_configured
-
-        return is_configured(self)
+        """The settings that ``TEA_MODEL_PATH`` and a provider's environment variables make."""
+        return cls(**settings_of_environment())  # type: ignore[arg-type]
 
     @classmethod
     def _problem(cls, llm: Mapping[str, Any]) -> str | None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tea_llm._check import check_path
+from tea_llm._environment import environment
 from tea_llm._native import IS_NATIVE
 from tea_llm.backends.api import ApiLlmBackend
+from tea_llm.backends.api.endpoint import is_configured
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.fallback import FallbackBackend
 from tea_llm.backends.local import LocalLlmBackend
@@ -25,12 +27,6 @@ __all__ = ["close_all", "create_llm_backend", "get_llm_backend", "is_local_llm_a
 logger = logging.getLogger("tea_llm")
 
 _Backend = TypeVar("_Backend", bound=LlmBackend)
-
-_VARIABLES = (
-    *("TEA_MODEL_PATH", "APPDIR", "HOME", "XDG_CACHE_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_VERSION"),
-    *("OLLAMA_API_BASE", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT"),
-)
-"""What decides between backends besides the settings."""
 
 
 def create_llm_backend(
@@ -88,7 +84,7 @@ class _Cache:
 
     def get(self, settings: LlmSettings, model_path: str | None) -> LlmBackend:
         paths = [absolute(path) for path in (settings.model_path, model_path) if path]
-        key = (settings, model_path, *paths, *map(os.environ.get, _VARIABLES))
+        key = (settings, model_path, *paths, *environment())
         # What one of another clear() is made of is shared: it is dropped, and not closed.
         return self._once(key, lambda: _create(settings, model_path, self._load), discard=None)
 
@@ -164,11 +160,11 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
         if path is None:
             raise model_not_found(settings)
         return _local(settings, path, load_model, missing)
-    has_api = settings.is_api_configured() and settings.fallback != "never"
+    has_api = is_configured(settings) and settings.fallback != "never"
     if path is None and not has_api:
         other = (
             "The API that is configured is not used, since settings.llm has fallback: never"
-            if settings.is_api_configured()
+            if is_configured(settings)
             else "Nor is an API configured: set OPENAI_API_KEY, or api_url and model in settings.llm"
         )
         raise ConfigError(f"{model_not_found(settings)}\n{other}")
@@ -193,7 +189,7 @@ def _local(settings: LlmSettings, path: Path, load_model: _Loader, missing: str)
         load_model: loads it, or has it.
         missing: which other model was wanted; "": none.
     """
-    wants_api = settings.backend == "auto" and settings.fallback == "call" and settings.is_api_configured()
+    wants_api = settings.backend == "auto" and settings.fallback == "call" and is_configured(settings)
     api = ApiLlmBackend(settings) if wants_api else None
     names = ("n_ctx", "n_parallel", "n_threads", "n_gpu_layers", "chat_format")
     arguments = {name: value for name in names if (value := getattr(settings, name)) not in (None, "auto")}

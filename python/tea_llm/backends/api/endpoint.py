@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from tea_llm._environment import Variable, provider_of_environment, variable
 from tea_llm.backends.options import NOT_OPENAI
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings, check_secret
 
-__all__ = ["Endpoint", "is_configured", "is_openai", "resolve", "settings_of_environment"]
+__all__ = ["Endpoint", "is_configured", "is_openai", "resolve"]
 
 OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://localhost:11434/v1"
@@ -90,9 +90,9 @@ def resolve(settings: LlmSettings) -> Endpoint:
     if provider == "azure":
         return _azure(settings)
     if provider == "ollama":
-        url = settings.api_url or os.environ.get("OLLAMA_API_BASE") or OLLAMA_URL
+        url = settings.api_url or variable("OLLAMA_API_BASE") or OLLAMA_URL
         return _plain(provider, url, settings, settings.api_key or "", _NOT_OLLAMA)
-    url = settings.api_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    url = settings.api_url or variable("OPENAI_BASE_URL") or OPENAI_URL
     key = settings.api_key or _key_in("OPENAI_API_KEY") or ""
     if is_openai(settings) and not key:
         raise ConfigError("no key for provider 'openai': set OPENAI_API_KEY, or api_key in settings.llm")
@@ -101,7 +101,7 @@ def resolve(settings: LlmSettings) -> Endpoint:
 
 def is_openai(settings: LlmSettings) -> bool:
     """Whether the API would be OpenAI's own, and not one that speaks its protocol."""
-    url = settings.api_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    url = settings.api_url or variable("OPENAI_BASE_URL") or OPENAI_URL
     return _provider(settings) == "openai" and url.rstrip("/") == OPENAI_URL
 
 
@@ -109,40 +109,18 @@ def is_configured(settings: LlmSettings) -> bool:
     """Whether settings or environment give a URL or a key."""
     if settings.api_url or settings.api_key or settings.provider == "ollama":
         return True
-    names = {
+    names: dict[str, tuple[Variable, ...]] = {
         "ollama": ("OLLAMA_API_BASE",),
         "azure": ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
         "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
-    }[_provider(settings)]
-    return any(os.environ.get(name) for name in names)
-
-
-def settings_of_environment() -> dict[str, str | None]:
-    """The settings that a provider's environment variables make, by their names."""
-    provider = _provider(LlmSettings())
-    if provider == "ollama":
-        return {"provider": provider, "api_url": os.environ["OLLAMA_API_BASE"]}
-    if provider == "azure":
-        return {
-            "provider": provider,
-            "api_url": os.environ["AZURE_OPENAI_ENDPOINT"],
-            "api_key": os.environ["AZURE_OPENAI_API_KEY"],
-            "deployment": os.environ.get("AZURE_OPENAI_DEPLOYMENT"),
-            "api_version": os.environ.get("OPENAI_API_VERSION"),
-        }
-    return {"api_url": os.environ.get("OPENAI_BASE_URL"), "api_key": os.environ.get("OPENAI_API_KEY")}
+    }
+    return any(map(variable, names[_provider(settings)]))
 
 
 def _provider(settings: LlmSettings) -> str:
     if settings.provider != "auto":
         return settings.provider
-    if settings.api_url:
-        return "openai"
-    if os.environ.get("OLLAMA_API_BASE"):
-        return "ollama"
-    if os.environ.get("AZURE_OPENAI_API_KEY") and os.environ.get("AZURE_OPENAI_ENDPOINT"):
-        return "azure"
-    return "openai"
+    return "openai" if settings.api_url else provider_of_environment()
 
 
 def _plain(provider: str, url: str, settings: LlmSettings, key: str, refused_options: frozenset[str]) -> Endpoint:
@@ -163,9 +141,9 @@ def _plain(provider: str, url: str, settings: LlmSettings, key: str, refused_opt
 
 
 def _azure(settings: LlmSettings) -> Endpoint:
-    url = settings.api_url or os.environ.get("AZURE_OPENAI_ENDPOINT")
+    url = settings.api_url or variable("AZURE_OPENAI_ENDPOINT")
     key = settings.api_key or _key_in("AZURE_OPENAI_API_KEY")
-    deployment = settings.deployment or os.environ.get("AZURE_OPENAI_DEPLOYMENT") or settings.model
+    deployment = settings.deployment or variable("AZURE_OPENAI_DEPLOYMENT") or settings.model
     if not url or not key:
         raise ConfigError(
             "provider 'azure' needs AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY, "
@@ -173,7 +151,7 @@ def _azure(settings: LlmSettings) -> Endpoint:
         )
     if not deployment:
         raise ConfigError("model is required for provider 'azure': set deployment in settings.llm")
-    version = settings.api_version or os.environ.get("OPENAI_API_VERSION") or AZURE_VERSION
+    version = settings.api_version or variable("OPENAI_API_VERSION") or AZURE_VERSION
     return Endpoint(
         provider="azure",
         url=f"{_checked_url(url)}/openai/deployments/{quote(deployment, safe='')}",
@@ -186,14 +164,14 @@ def _azure(settings: LlmSettings) -> Endpoint:
     )
 
 
-def _key_in(variable: str) -> str | None:
+def _key_in(name: Variable) -> str | None:
     """The key in an environment variable.
 
     Raises:
         ConfigError: it holds what no key has.
     """
     try:
-        return check_secret(variable, os.environ.get(variable, ""))
+        return check_secret(name, variable(name) or "")
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

@@ -13,7 +13,7 @@ from tea_llm import _child
 from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
-from tea_llm.backends.local import LocalLlmBackend
+from tea_llm.backends.local.backend import LocalLlmBackend
 from tea_llm.catalog import get_model_config
 from tea_llm.chat.prompt import ChatPrompt
 from tea_llm.errors import LlmError, LocalBackendUnavailableError, ModelLoadError, ModelNotFoundError
