@@ -16,7 +16,7 @@ from support.process import run_python
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(tea_llm.__path__, "tea_llm.")
-    if not module.name.endswith("__main__")
+    if not module.name.endswith(("__main__", ".hook-tea_llm"))  # the hook needs PyInstaller
 ]
 
 

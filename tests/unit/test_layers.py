@@ -16,6 +16,7 @@ ROOT = Path(tea_llm.__file__).parent
 # From below: the part, and the parts that it imports. Imports inside functions count; those for types alone do not.
 # A part is a module, or a package with all that is in it and is not a part of its own.
 PARTS: dict[str, str] = {
+    "__pyinstaller": "",
     "_check": "",
     "_files": "",
     "_shown": "",
