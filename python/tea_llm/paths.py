@@ -88,10 +88,11 @@ def resolve_model_path(
     """
     if explicit is not None:
         return explicit_model_path(explicit)
-    missing = missing_models(settings)
-    if missing and LlmSettings.parse(settings).strict:
+    parsed = LlmSettings.parse(settings)
+    missing = missing_models(parsed)
+    if missing and parsed.strict:
         raise ModelNotFoundError(f"{'; '.join(missing)}. With settings.llm.strict no other model is searched for")
-    for label, value in _named_paths(settings):
+    for label, value in _named_paths(parsed):
         if not value:
             logger.debug("%s is not set", label)
             continue
@@ -108,18 +109,15 @@ def resolve_model_path(
                 logger.info("Found %s model: %s", kind, directory / name)
                 return directory / name
         logger.debug("No default model in %s", directory)
-    logger.info("No local model found. Searched: %s", "; ".join(searched_places(settings)))
+    logger.info("No local model found. Searched: %s", "; ".join(searched_places(parsed)))
     return None
 
 
-def searched_places(settings: Mapping[str, Any] | LlmSettings | None = None) -> list[str]:
+def searched_places(settings: LlmSettings | None = None) -> list[str]:
     """One line for each place that ``resolve_model_path`` looks at, with what is wrong there.
 
     Args:
-        settings: as ``resolve_model_path``.
-
-    Raises:
-        ConfigError: as ``resolve_model_path``.
+        settings: None: nothing set.
     """
     lines = [f"{label}: {_describe(value) if value else 'not set'}" for label, value in _named_paths(settings)]
     if not variable("APPDIR"):
@@ -128,15 +126,12 @@ def searched_places(settings: Mapping[str, Any] | LlmSettings | None = None) -> 
     return lines
 
 
-def missing_models(settings: Mapping[str, Any] | LlmSettings | None = None, *, stops: bool = True) -> list[str]:
+def missing_models(settings: LlmSettings | None = None, *, stops: bool = True) -> list[str]:
     """One line for each file that ``TEA_MODEL_PATH`` or the settings name and that is not there.
 
     Args:
-        settings: as ``resolve_model_path``.
+        settings: None: nothing set.
         stops: stop where the search does, at the first file that is there.
-
-    Raises:
-        ConfigError: as ``resolve_model_path``.
     """
     missing = []
     for label, value in _named_paths(settings):
@@ -148,14 +143,11 @@ def missing_models(settings: Mapping[str, Any] | LlmSettings | None = None, *, s
     return missing
 
 
-def model_not_found(settings: Mapping[str, Any] | LlmSettings | None = None) -> ModelNotFoundError:
+def model_not_found(settings: LlmSettings | None = None) -> ModelNotFoundError:
     """The error for a search that found nothing: every place, and what to do.
 
     Args:
-        settings: as ``resolve_model_path``.
-
-    Raises:
-        ConfigError: as ``resolve_model_path``.
+        settings: None: nothing set.
     """
     places = "".join(f"\n    {line}" for line in searched_places(settings))
     return ModelNotFoundError(
@@ -211,11 +203,11 @@ def absolute(path: str | Path) -> Path:
         return Path(path)
 
 
-def _named_paths(settings: Mapping[str, Any] | LlmSettings | None) -> list[tuple[str, str | None]]:
+def _named_paths(settings: LlmSettings | None) -> list[tuple[str, str | None]]:
     """The two places where a user names a file, with what is written there."""
     return [
         ("TEA_MODEL_PATH", variable("TEA_MODEL_PATH")),
-        ("settings.llm.model_path", LlmSettings.parse(settings).model_path),
+        ("settings.llm.model_path", None if settings is None else settings.model_path),
     ]
 
 

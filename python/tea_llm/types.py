@@ -1,17 +1,14 @@
-"""The values that go into and come out of every backend. Of the package it imports only ``errors``."""
+"""The values that go into and come out of every backend."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from tea_llm.errors import AnswerCutError
+from tea_llm._parsed import Parsed, takes_parsed
 
 __all__ = [
-    "CUT_OFF",
     "ChatMessage",
     "Choice",
     "EmbedInfo",
@@ -162,71 +159,9 @@ class TokenLogprob:
     top_logprobs: tuple[TokenLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _CutOff:
-    """Stands for the value of an answer that was cut off before it had one."""
-
-    def __repr__(self) -> str:
-        return "<cut off>"
-
-
-CUT_OFF = _CutOff()
-"""What ``response_format`` puts into ``parsed`` then; reading it raises ``AnswerCutError``."""
-
-_Answer = TypeVar("_Answer")
-
-
-class _Parsed:
-    """``parsed`` of ``Choice`` and ``LlmCallResult``, which raises where the answer was cut off.
-
-    The field behind it is ``_parsed``, so that an answer can be copied, compared, shown and pickled all the same. Type
-    checkers see an ordinary field.
-    """
-
-    __slots__ = ()
-
-    if not TYPE_CHECKING:
-
-        @property
-        def parsed(self):
-            if isinstance(self._parsed, _CutOff):
-                is_limit = self.finish_reason == "length"
-                reason = "max_tokens or the context is used up, raise one of them" if is_limit else self.finish_reason
-                raise AnswerCutError(
-                    f"the answer was cut off before it was a whole value ({reason}): it ends with "
-                    f"{self.content[-40:]!r}",
-                    self.content,
-                )
-            return self._parsed
-
-    def __repr__(self) -> str:
-        values = ", ".join(
-            f"{item.name.lstrip('_')}={getattr(self, item.name)!r}"
-            for item in fields(self)  # type: ignore[arg-type]  # both classes are dataclasses
-        )
-        return f"{type(self).__name__}({values})"
-
-
-def _takes_parsed(cls: type[_Answer]) -> type[_Answer]:
-    """Lets the constructor, and so ``dataclasses.replace``, call ``_parsed`` by its public name."""
-    init: Any = cls.__init__
-
-    @wraps(init)
-    def __init__(self: object, *args: object, **values: object) -> None:  # noqa: N807
-        if "parsed" in values:
-            values["_parsed"] = values.pop("parsed")
-        init(self, *args, **values)
-
-    signature = inspect.signature(init)
-    shown = [parameter.replace(name=name.lstrip("_")) for name, parameter in signature.parameters.items()]
-    __init__.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
-    cls.__init__ = __init__  # type: ignore[method-assign]
-    return cls
-
-
-@_takes_parsed
+@takes_parsed
 @dataclass(frozen=True, slots=True, repr=False)
-class Choice(_Parsed):
+class Choice(Parsed):
     """One of several answers to the same prompt.
 
     Attributes:
@@ -253,9 +188,9 @@ class Choice(_Parsed):
     refusal: str | None = None
 
 
-@_takes_parsed
+@takes_parsed
 @dataclass(frozen=True, slots=True, repr=False)
-class LlmCallResult(_Parsed):
+class LlmCallResult(Parsed):
     """What one request gave.
 
     Attributes:

@@ -200,7 +200,7 @@ def test_the_action_goes_before_the_settings(bench: Bench) -> None:
     bench.run("llm.call", prompt="x")
     assert (bench.last()[0]["backend"], bench.last()[1]) == ("local", "c.gguf")
     bench.engine.cli_overrides = {"model_path": "c.gguf", "backend": "api"}
-    assert "a model file is for local models" in bench.run("llm.call", prompt="x")["error"]
+    assert "--gguf needs a local backend" in bench.run("llm.call", prompt="x")["error"]
 
 
 def test_limits_of_an_api_reach_it(bench: Bench) -> None:

@@ -26,7 +26,8 @@ PARTS: dict[str, str] = {
     "_environment": "",
     "_native": "errors",
     "_network": "_shown",
-    "types": "errors",
+    "_parsed": "errors",
+    "types": "_parsed",
     "_child": "_native errors",
     "_log": "_native",
     "settings": "_check _environment errors",
@@ -38,7 +39,7 @@ PARTS: dict[str, str] = {
     "tokenizer": "_check _log _native paths wordpiece",
     "grammar": "errors",
     "chat": "_check _files errors grammar types",
-    "answers": "_native errors grammar types",
+    "answers": "_native _parsed errors grammar types",
     "backends": "_check answers chat errors types",
     "backends.local": "_check _child _files _log _native answers backends catalog chat errors grammar paths tokenizer"
     " types",

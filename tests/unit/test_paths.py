@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tea_llm import Tokenizer
+from tea_llm import LlmSettings, Tokenizer
 from tea_llm.backends.select import get_llm_backend
 from tea_llm.catalog import DEFAULT_MODELS
 from tea_llm.errors import ConfigError, ModelNotFoundError
@@ -43,6 +43,10 @@ def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"GGUF")
     return path
+
+
+def parsed(path: str | Path) -> LlmSettings:
+    return LlmSettings.parse(settings(path))
 
 
 def settings(path: object) -> dict[str, object]:
@@ -85,22 +89,22 @@ def test_order_of_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_named_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search goes on, as the story has it, but those who ask hear of it; ``strict`` settings are an error."""
     cached = touch(models_dir() / DEFAULT_MODELS[0])
-    assert missing_models() == missing_models(settings(str(touch(tmp_path / "there.gguf")))) == []
+    assert missing_models() == missing_models(parsed(str(touch(tmp_path / "there.gguf")))) == []
     gone = tmp_path / "gone.gguf"
     line = f"settings.llm.model_path is set, but {gone} is not a model file: no such file"
-    assert missing_models(settings(gone)) == [line]
+    assert missing_models(parsed(gone)) == [line]
     assert resolve_model_path(settings(gone)) == cached
     strict = {"llm": {"model_path": gone, "strict": True}}
     with pytest.raises(ModelNotFoundError, match=r"gone.gguf is not a model file: no such file. With .*strict"):
         resolve_model_path(strict)
     monkeypatch.setenv("TEA_MODEL_PATH", str(tmp_path))
     from_environment = f"TEA_MODEL_PATH is set, but {tmp_path} is not a model file: it is a directory"
-    assert missing_models(settings(gone)) == [from_environment, line]
+    assert missing_models(parsed(gone)) == [from_environment, line]
     with pytest.raises(ModelNotFoundError, match="TEA_MODEL_PATH is set"):
         resolve_model_path({"llm": {"strict": True}})
     monkeypatch.setenv("TEA_MODEL_PATH", str(cached))
-    assert missing_models(settings(gone)) == []  # the search does not come to it
-    assert missing_models(settings(gone), stops=False) == [line]
+    assert missing_models(parsed(gone)) == []  # the search does not come to it
+    assert missing_models(parsed(gone), stops=False) == [line]
     assert resolve_model_path(strict) == cached
 
 
@@ -284,7 +288,7 @@ def test_the_error_lists_every_place_and_what_to_do(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TEA_MODEL_PATH", str(tmp_path / "gone.gguf"))
     monkeypatch.setenv("APPDIR", str(tmp_path / "app"))
     touch(models_dir() / "mine.gguf")
-    message = str(model_not_found(settings(str(tmp_path))))
+    message = str(model_not_found(parsed(str(tmp_path))))
     assert f"TEA_MODEL_PATH: {tmp_path}/gone.gguf: no such file" in message
     assert f"settings.llm.model_path: {tmp_path}: it is a directory" in message
     assert f"{tmp_path}/app/usr/share/models: none of {', '.join(DEFAULT_MODELS)}" in message

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from tea_llm._version import __version__
-from tea_llm.actions._request import FOREIGN, SETTINGS, Engine
+from tea_llm.actions._host import Host
+from tea_llm.actions._request import FOREIGN, SETTINGS
 from tea_llm.actions.embedding import EMBED_PARAMETERS, SIMILARITY_PARAMETERS, embed, similarity
 from tea_llm.actions.generation import ANSWER_PARAMETERS, STREAM_PARAMETERS, answer, stream
 from tea_llm.actions.tools import TOOLS_PARAMETERS, tools
@@ -25,7 +26,7 @@ class Action:
     """One action.
 
     Attributes:
-        run: takes the parameters, and by keyword ``engine``, ``state`` and, for ``llm.tools``, ``registry``.
+        run: takes the parameters, and by keyword ``host``, ``state`` and, for ``llm.tools``, ``registry``.
         parameters: the names that it takes, those that choose a backend included.
     """
 
@@ -61,7 +62,7 @@ __tea_actions__ = {
 }
 
 
-def register_actions(registry: MutableMapping[str, Callable[..., Any]], engine: Engine = None) -> None:
+def register_actions(registry: MutableMapping[str, Callable[..., Any]], engine: object = None) -> None:
     """Puts the actions into an engine's registry, each under both of its names.
 
     Args:
@@ -77,9 +78,9 @@ def register_actions(registry: MutableMapping[str, Callable[..., Any]], engine: 
 
 
 def _run(
-    name: str, registry: Mapping[str, Any], engine: Engine, /, state: Mapping[str, Any] | None = None, **params: Any
+    name: str, registry: Mapping[str, Any], engine: object, /, state: Mapping[str, Any] | None = None, **params: Any
 ) -> dict[str, Any]:
-    tools_of = getattr(engine, "actions_registry", None) or registry
-    more = {"registry": tools_of} if name == "llm.tools" else {}
+    host = Host.of(engine)
+    more = {"registry": host.actions_registry or registry} if name == "llm.tools" else {}
     asked = {key: value for key, value in params.items() if key not in FOREIGN}
-    return ACTIONS[name].run(asked, engine=engine, state=state, **more)
+    return ACTIONS[name].run(asked, host=host, state=state, **more)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tea_llm._check import check_float
+from tea_llm.actions._host import Host
 from tea_llm.backends.api import ApiLlmBackend
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.embedding import EmbedOptions
@@ -18,10 +19,7 @@ from tea_llm.backends.select import get_llm_backend
 from tea_llm.errors import ConfigError
 from tea_llm.settings import LlmSettings
 
-__all__ = ["FOREIGN", "OPTIONS", "SETTINGS", "ActionError", "Engine", "Request", "open_backend", "parameter_problem"]
-
-Engine = Any
-"""The host's engine object, of which any attribute may be missing; or None."""
+__all__ = ["FOREIGN", "OPTIONS", "SETTINGS", "ActionError", "Request", "open_backend", "parameter_problem"]
 
 OPTIONS = frozenset(GENERATION_OPTIONS)
 """Parameters that go with a request."""
@@ -75,16 +73,16 @@ class Request:
         params: Mapping[str, Any],
         *,
         known: frozenset[str],
-        engine: Engine,
+        host: Host,
         state: Mapping[str, Any] | None,
         is_local: bool = False,
     ) -> Request:
-        """Settings, then parameters, then the command line: each goes before the one in front of it.
+        """Settings, then parameters, then the command line: each overrides the one before it.
 
         Args:
             params: the action's keyword arguments.
             known: the parameters that this action has of its own, options included.
-            engine: the host's.
+            host: the engine that carries out the action.
             state: the workflow's.
             is_local: whether the action is one of ``llm.local``.
 
@@ -95,9 +93,9 @@ class Request:
             if name not in known | SETTINGS | FOREIGN | _INJECTED:
                 near = difflib.get_close_matches(str(name), known | SETTINGS, n=1)
                 raise ActionError(f"Unknown parameter: {name}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        given, checked = _settings_of(engine)
+        given, checked = _settings_of(host)
         params = _own_names({name: _converted(name, value) for name, value in params.items()})
-        overrides = _overrides(engine, state)
+        overrides = _overrides(host, state)
         settings = {name: value for name, value in given.items() if name in SETTINGS | _API_LIMITS}
         asked = {name: value for name, value in params.items() if name in SETTINGS and value is not None}
         asked |= {name: params[name] for name in _API_LIMITS - known if params.get(name) is not None}
@@ -115,16 +113,15 @@ class Request:
             options.setdefault("temperature", checked.temperature)
         return cls(settings, model_path, options, own, checked.max_retries)
 
-    def open(self, engine: Engine, *, max_retries: int | None = None) -> LlmBackend:
+    def open(self, host: Host, *, max_retries: int | None = None) -> LlmBackend:
         """The backend that answers: the engine's own ``llm_backend``, or the process's for these settings.
 
         Args:
-            engine: the host's.
+            host: the engine that carries out the action.
             max_retries: of the backend itself; None: as the settings say.
         """
-        backend = getattr(engine, "llm_backend", None)
-        if backend is not None:
-            return backend  # type: ignore[no-any-return]
+        if host.llm_backend is not None:
+            return host.llm_backend
         settings = self.settings if max_retries is None else {**self.settings, "max_retries": max_retries}
         return open_backend({"llm": settings}, self.model_path)
 
@@ -159,12 +156,11 @@ def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend
     return backend
 
 
-def _settings_of(engine: Engine) -> tuple[dict[str, Any], LlmSettings]:
+def _settings_of(host: Host) -> tuple[dict[str, Any], LlmSettings]:
     """The engine's settings as they were given, and checked: what is wrong there is said here."""
-    given = getattr(engine, "llm_settings", None)
-    if given is None:
-        settings = getattr(engine, "settings", None)
-        given = settings.get("llm") if isinstance(settings, Mapping) else None
+    given = host.llm_settings
+    if given is None and isinstance(host.settings, Mapping):
+        given = host.settings.get("llm")
     if given is None:
         return {}, LlmSettings()
     if not isinstance(given, Mapping):
@@ -187,8 +183,8 @@ def _own_names(given: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _overrides(engine: Engine, state: Mapping[str, Any] | None) -> dict[str, Any]:
-    given = dict(getattr(engine, "cli_overrides", None) or {})
+def _overrides(host: Host, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(host.cli_overrides or {})
     for name in ("model_path", "backend"):
         if state is not None and state.get(f"_tea_cli_{name}"):
             given[name] = state[f"_tea_cli_{name}"]
@@ -208,7 +204,7 @@ def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any], forced: 
     """Which backend an action means: forced, named, or by what else it names."""
     if forced is not None:
         if forced == "api" and has_file:
-            raise ActionError("a model file is for local models, and --backend api asks none")
+            raise ActionError("--gguf needs a local backend: remove --backend api")
         asked["backend"] = forced
         return
     if has_file:  # --gguf is for all nodes

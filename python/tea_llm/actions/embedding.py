@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tea_llm.actions._answer import failure, in_words
-from tea_llm.actions._request import ActionError, Engine, Request
+from tea_llm.actions._host import Host
+from tea_llm.actions._request import ActionError, Request
 from tea_llm.backends.api.endpoint import is_openai
 from tea_llm.backends.base import LlmBackend
 from tea_llm.errors import EmbeddingNotSupportedError
@@ -25,17 +26,15 @@ _OPENAI_MODEL = "text-embedding-3-small"
 _UNSUPPORTED = "Embeddings require local backend with embedding=True or explicit API configuration"
 
 
-def embed(
-    params: Mapping[str, Any], *, engine: Engine, state: Mapping[str, Any] | None, is_local: bool
-) -> dict[str, Any]:
+def embed(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None, is_local: bool) -> dict[str, Any]:
     """The vector of a text, or the vectors of several."""
     backend: LlmBackend | None = None
     try:
-        request = Request.of(params, known=EMBED_PARAMETERS, engine=engine, state=state, is_local=is_local)
+        request = Request.of(params, known=EMBED_PARAMETERS, host=host, state=state, is_local=is_local)
         text = request.own.get("text")
         if not text:
             raise ActionError("Missing required parameter: text")
-        backend = request.open(engine)
+        backend = request.open(host)
         options: Any = {name: request.own[name] for name in _EMBED_OPTIONS if request.own.get(name) is not None}
         vectors = backend.embed(text, **options)
     except ActionError as error:
@@ -49,18 +48,18 @@ def embed(
     return {"embedding": vectors[0].tolist(), "embeddings": vectors.tolist(), "dimensions": vectors.shape[1]}
 
 
-def similarity(params: Mapping[str, Any], *, engine: Engine, state: Mapping[str, Any] | None) -> dict[str, Any]:
+def similarity(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None) -> dict[str, Any]:
     """How near two texts or two vectors are: the cosine of the angle between them."""
     backend: LlmBackend | None = None
     try:
-        request = Request.of(params, known=SIMILARITY_PARAMETERS, engine=engine, state=state)
+        request = Request.of(params, known=SIMILARITY_PARAMETERS, host=host, state=state)
         own = request.own
         if own.get("vector_a") is not None and own.get("vector_b") is not None:
             a, b = (_vector(name, own[name]) for name in ("vector_a", "vector_b"))
         elif own.get("text_a") and own.get("text_b"):
             if params.get("model") is None and is_openai(LlmSettings.parse({"llm": request.settings})):
                 request.settings["model"] = _OPENAI_MODEL  # the settings' one is for texts
-            backend = request.open(engine)
+            backend = request.open(host)
             a, b = backend.embed([own["text_a"], own["text_b"]])
         else:
             raise ActionError("Missing required parameter: text_a and text_b, or vector_a and vector_b")

@@ -8,7 +8,8 @@ from typing import Any
 
 from tea_llm._shown import shown
 from tea_llm.actions._answer import failure, in_words, success
-from tea_llm.actions._request import OPTIONS, ActionError, Engine, Request
+from tea_llm.actions._host import Host
+from tea_llm.actions._request import OPTIONS, ActionError, Request
 from tea_llm.actions._retry import RetriesExceededError, Retry
 from tea_llm.backends.base import LlmBackend
 from tea_llm.errors import LlmError
@@ -43,7 +44,7 @@ def conversation(own: Mapping[str, Any], *, is_chat: bool) -> tuple[Any, bool]:
 def answer(
     params: Mapping[str, Any],
     *,
-    engine: Engine,
+    host: Host,
     state: Mapping[str, Any] | None,
     is_local: bool,
     is_chat: bool,
@@ -53,10 +54,10 @@ def answer(
     backend: LlmBackend | None = None
     retry = Retry()
     try:
-        request = Request.of(params, known=ANSWER_PARAMETERS, engine=engine, state=state, is_local=is_local)
+        request = Request.of(params, known=ANSWER_PARAMETERS, host=host, state=state, is_local=is_local)
         asked, has_messages = conversation(request.own, is_chat=is_chat)
         retry = _retry_of(request.own, default_retries or request.max_retries or 0)
-        backend = request.open(engine, max_retries=0)
+        backend = request.open(host, max_retries=0)
         ask: Callable[..., LlmCallResult] = backend.chat if has_messages else backend.call
         result = retry.run(lambda: ask(asked, **request.options))
     except ActionError as error:
@@ -70,9 +71,7 @@ def answer(
     return success(result, backend, **(tried if retry.max_retries > 0 or retry.attempts > 1 else {}))
 
 
-def stream(
-    params: Mapping[str, Any], *, engine: Engine, state: Mapping[str, Any] | None, is_local: bool
-) -> dict[str, Any]:
+def stream(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None, is_local: bool) -> dict[str, Any]:
     """A whole answer whose text is passed on as it comes: to the callback, the engine's hook, or stdout."""
     n_chunks = 0
 
@@ -82,11 +81,11 @@ def stream(
         write(text)
 
     try:
-        request = Request.of(params, known=STREAM_PARAMETERS, engine=engine, state=state, is_local=is_local)
+        request = Request.of(params, known=STREAM_PARAMETERS, host=host, state=state, is_local=is_local)
         asked, has_messages = conversation(request.own, is_chat=False)
-        hook = request.own.get("callback") or getattr(engine, "on_token", None)
+        hook = request.own.get("callback") or host.on_token
         write: Callable[[str], object] = hook or _print
-        backend = request.open(engine)
+        backend = request.open(host)
         ask: Callable[..., LlmCallResult] = backend.stream_chat if has_messages else backend.stream
         result = ask(asked, deliver, **request.options)
         if hook is None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tea_llm.actions._answer import failure, success
-from tea_llm.actions._request import OPTIONS, ActionError, Engine, Request
+from tea_llm.actions._host import Host
+from tea_llm.actions._request import OPTIONS, ActionError, Request
 from tea_llm.actions.generation import conversation
 from tea_llm.chat.conversation import message_of
 from tea_llm.errors import LlmError
@@ -77,18 +78,18 @@ class Toolbox:
 
 
 def tools(
-    params: Mapping[str, Any], *, engine: Engine, state: Mapping[str, Any] | None, registry: Mapping[str, Any]
+    params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None, registry: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Asks, carries the calls out and asks again, until there are no more calls."""
     done: dict[str, Any] = {"tool_calls": [], "tool_results": [], "rounds": 0}
     try:
-        request = Request.of(params, known=TOOLS_PARAMETERS, engine=engine, state=state)
+        request = Request.of(params, known=TOOLS_PARAMETERS, host=host, state=state)
         messages, _ = conversation(request.own, is_chat=True)
         box = Toolbox.of(request.options.pop("tools", None))
         choice = request.options.pop("tool_choice", "auto")
         max_rounds = request.own.get("max_tool_rounds")
         max_rounds = _MAX_ROUNDS if max_rounds is None else max_rounds
-        backend = request.open(engine)
+        backend = request.open(host)
         messages = list(messages)
         for number in range(max_rounds):
             asked: dict[str, Any] = (

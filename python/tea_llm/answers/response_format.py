@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from tea_llm._parsed import CUT_OFF
 from tea_llm.errors import ApiResponseError, InferenceError
 from tea_llm.grammar.keywords import KNOWN
 from tea_llm.grammar.pydantic_schema import schema_of_class
-from tea_llm.types import CUT_OFF, Choice, LlmCallResult
+from tea_llm.types import Choice, LlmCallResult
 
 __all__ = ["ResponseFormat"]
 

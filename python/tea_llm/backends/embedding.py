@@ -1,24 +1,25 @@
-"""What local embeddings and an API's have in common."""
+"""Embeddings and rankings: the methods of all backends, their options, and arrays."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args, overload
 
 import numpy as np
 
 from tea_llm._check import check_flag, check_int, check_text
-from tea_llm.types import RerankResult
+from tea_llm.errors import EmbeddingNotSupportedError
+from tea_llm.types import EmbedInfo, RerankResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from tea_llm.types import EmbedInfo
+    from typing_extensions import Unpack
 
 __all__ = [
     "EmbedOptions",
+    "Embeds",
     "Embedded",
     "EmbeddingOptions",
     "Pooling",
@@ -119,6 +120,159 @@ class EmbedOptions:
         if self.pooling == "none":
             return None
         return 1 if isinstance(text, str) else len(text) if isinstance(text, Sized) else None
+
+
+class Embeds:
+    """The embedding half of ``LlmBackend``."""
+
+    @overload
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[False] = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[True],
+        **options: Unpack[EmbeddingOptions],
+    ) -> tuple[NDArray[np.float32], EmbedInfo]: ...
+    @overload
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["none"],
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any: ...
+    def embed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Pooling | None = None,
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Vectors of texts.
+
+        Args:
+            text: one text, or any number of them; an iterator is read as it is needed.
+            pooling: how a text's vector is made of its tokens', where it should not be as the file says: ``"mean"``,
+                ``"cls"``, ``"last"``, or ``"none"`` for the tokens' own.
+            return_info: tell how many tokens the texts had, too.
+            **options: ``normalize`` (default True): scale each vector to length 1. ``truncate``: what happens to a text
+                that is longer than the model takes: ``"error"`` (the default), or it is cut at its ``"end"`` or at its
+                ``"start"``. ``dimensions``: keep so many of the first numbers, of models that were trained for that;
+                they are scaled afterwards. ``prompt``: put before each text; ``"query"`` and ``"document"`` stand for
+                what the model was trained with. ``progress``: called with the number of texts that are done. APIs know
+                ``normalize``, ``dimensions``, ``prompt`` and ``progress``.
+
+        Returns:
+            float32, shape ``(n_embd,)`` for one text, ``(n, n_embd)`` for several, in their order. With
+            ``pooling="none"`` an array ``(tokens, n_embd)`` for each text, in a list for several. With ``return_info``
+            a tuple of that and an ``EmbedInfo``.
+
+        Raises:
+            EmbeddingNotSupportedError: the model gives none.
+            ContextOverflowError: a text is longer than the model takes, and ``truncate`` is ``"error"``.
+            InferenceError: the model gives NaN or infinite numbers for a text; names it.
+            TypeError: a text is not a string, an option that does not exist.
+            ValueError: a lone surrogate in a text, an option out of range or that this backend has not got.
+
+        Example:
+            >>> llm.embed(["a text", "another"]).shape  # doctest: +SKIP
+            (2, 384)
+        """
+        checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
+        return checked.shaped(text, *self._embed(text, checked))
+
+    @overload
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[False] = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> NDArray[np.float32]: ...
+    @overload
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["mean", "cls", "last"] | None = None,
+        return_info: Literal[True],
+        **options: Unpack[EmbeddingOptions],
+    ) -> tuple[NDArray[np.float32], EmbedInfo]: ...
+    @overload
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Literal["none"],
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any: ...
+    async def aembed(
+        self,
+        text: str | Iterable[str],
+        *,
+        pooling: Pooling | None = None,
+        return_info: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """``embed`` for asyncio."""
+        checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
+        return checked.shaped(text, *await self._aembed(text, checked))
+
+    # What a backend that has embeddings or rankings implements.
+
+    def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:  # noqa: ARG002
+        raise EmbeddingNotSupportedError(f"{type(self).__name__} gives no embeddings")
+
+    async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
+        return self._embed(text, options)
+
+    def rerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
+        """How well documents answer a query, by a model that reads both together (a cross-encoder).
+
+        Args:
+            query: a text.
+            documents: texts.
+            top_n: keep so many of the best; None: all.
+
+        Returns:
+            the best first.
+
+        Raises:
+            EmbeddingNotSupportedError: the model is no reranker, or the API has none.
+            ContextOverflowError: query and document together are longer than the model takes.
+            InferenceError: the model gives a document no finite score; names it.
+            TypeError: a text is not a string.
+            ValueError: a lone surrogate in a text, a ``top_n`` below 1.
+
+        Example:
+            >>> llm.rerank("What is a list?", ["A sequence.", "A fish."])[0].index  # doctest: +SKIP
+            0
+        """
+        return best(self._rank(query, checked_documents(query, documents, top_n)), top_n)
+
+    async def arerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
+        """``rerank`` for asyncio."""
+        return best(await self._arank(query, checked_documents(query, documents, top_n)), top_n)
+
+    def _rank(self, query: str, documents: list[str]) -> Sequence[float]:  # noqa: ARG002
+        raise EmbeddingNotSupportedError(f"{type(self).__name__} ranks nothing")
+
+    async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
+        return self._rank(query, documents)
 
 
 class VectorTable:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tea_llm.chat.messages import check_message
-from tea_llm.chat.tools import in_words
+from tea_llm.chat.tools import in_words, text_of
 from tea_llm.types import Message
 
 __all__ = ["CHAT_FORMATS", "format_chat_prompt", "format_parts"]
@@ -31,16 +32,18 @@ def format_chat_prompt(messages: Iterable[Message | Mapping[str, object]], chat_
         >>> format_chat_prompt([{"role": "user", "content": "Hi"}], "plain")
         'user: Hi\\nassistant: '
     """
-    return "".join(text for text, _ in format_parts(messages, chat_format))
+    checked = [check_message(item, index) for index, item in enumerate(messages)]
+    worded = [in_words(message) if "tool_calls" in message else message for message in checked]
+    return "".join(text for text, _ in format_parts(worded, chat_format))
 
 
 def format_parts(
-    messages: Iterable[Message | Mapping[str, object]], chat_format: str | None, *, add_generation_prompt: bool = True
+    messages: Iterable[Mapping[str, Any]], chat_format: str | None, *, add_generation_prompt: bool = True
 ) -> list[tuple[str, bool]]:
     """The same prompt in pieces that tell the format's own text from the caller's.
 
     Args:
-        messages: as ``format_chat_prompt``.
+        messages: checked, with calls in words.
         chat_format: as ``format_chat_prompt``.
         add_generation_prompt: end with what stands before the assistant's answer.
 
@@ -49,18 +52,14 @@ def format_parts(
         are the caller's, except the two role names that Gemma's format spells itself.
 
     Raises:
-        TypeError: as ``format_chat_prompt``.
-        ValueError: as ``format_chat_prompt``.
+        ValueError: another ``chat_format``.
     """
     if chat_format not in (None, "unknown", *CHAT_FORMATS):
         names = ", ".join(map(repr, CHAT_FORMATS))
         raise ValueError(f"chat_format {chat_format!r} is not known: use one of {names}, or None for 'plain'")
     parts: list[tuple[str, bool]] = []
-    for index, item in enumerate(messages):
-        message = check_message(item, index)
-        if "tool_calls" in message:
-            message = in_words(message)
-        parts += _format_message(message["role"], message["content"], chat_format)
+    for message in messages:
+        parts += _format_message(message["role"], text_of(message["content"]), chat_format)
     if add_generation_prompt:
         parts.append((_opening(chat_format), True))
     return _merge(parts)

@@ -6,12 +6,12 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphRecursionError
 
 from tea_llm.actions import register_actions
+from tea_llm.actions._host import Host
 from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
 from tea_llm.workflow.graph import CHANNEL, Channel, begin, build, merge
 from tea_llm.workflow.loader import plan_of
@@ -239,15 +239,14 @@ def loads(
     """
     plan = plan_of(text, source, allow_code=allow_code, extra_actions=actions or ())
     registry: dict[str, Callable[..., Any]] = {}
-    overrides = {"model_path": model_path, "backend": backend}
-    engine = SimpleNamespace(
+    host = Host(
         llm_settings=plan.settings.get("llm") or {},
-        cli_overrides=overrides,
+        cli_overrides={"model_path": model_path, "backend": backend},
         actions_registry=registry,
         llm_backend=llm,
         on_token=on_token,
     )
-    register_actions(registry, engine)
+    register_actions(registry, host)
     registry.update(actions or {})
     return Workflow(plan, registry)
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
 import os
 import random
 import re
-import threading
-import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from tea_llm._check import check_path, check_text
 from tea_llm._log import forward_native_log
-from tea_llm._native import IS_NATIVE, _core
+from tea_llm._native import _core
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.local.answers import LocalAnswer
+from tea_llm.backends.local.at_exit import open_backends
 from tea_llm.backends.local.embedding import LocalEmbedder
 from tea_llm.backends.local.preparation import Check, Deadline, check_fits, in_thread, is_long, prepared
 from tea_llm.backends.local.submission import chat_request, grammar_of, submit
@@ -43,8 +40,6 @@ if TYPE_CHECKING:
     from tea_llm.chat.prompt import ChatPrompt
 
 __all__ = ["LocalLlmBackend"]
-
-_open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
 
 
 class LocalLlmBackend(LlmBackend):
@@ -79,7 +74,7 @@ class LocalLlmBackend(LlmBackend):
         self._encode = encoder_of(model)
         self._embedder = LocalEmbedder(model, self._name, self._encode, prompt.encode, engine)
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
-        _open_backends.add(self)
+        open_backends.add(self)
 
     def _in_loop(self, ask: Callable[..., Any], given: object, options: Options) -> PendingInLoop:
         return prepared(ask, given, options)
@@ -289,7 +284,7 @@ class LocalLlmBackend(LlmBackend):
         return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
 
     def close(self) -> None:
-        _open_backends.discard(self)
+        open_backends.discard(self)
         self._model = None
         self._engine.close()
         self._embedder.close()
@@ -303,7 +298,7 @@ class LocalLlmBackend(LlmBackend):
         """
         same = copy.copy(self)
         same._fallback_reason = reason
-        _open_backends.add(same)
+        open_backends.add(same)
         return same
 
     def __repr__(self) -> str:
@@ -397,29 +392,3 @@ def _scores(result: _core.RequestResult | None) -> NDArray[np.float32]:
     import numpy as np
 
     return np.append(np.float32(np.nan), [] if result is None else result.scores).astype(np.float32)
-
-
-def _silence_daemon_threads() -> None:
-    """A daemon thread that still asks when the program ends is no error to be printed."""
-    show = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs, /) -> None:
-        is_ours = isinstance(args.exc_value, EngineClosedError)
-        if not (is_ours and args.thread is not None and args.thread.daemon):
-            show(args)
-
-    threading.excepthook = hook
-
-
-def _close_all_at_exit() -> None:
-    """Stops the engines while there is still an interpreter, and lets threads out that wait for them."""
-    _silence_daemon_threads()
-    for backend in list(_open_backends):
-        backend.close()
-    deadline = time.monotonic() + 2
-    while _core.n_without_gil() > 0 and time.monotonic() < deadline:
-        time.sleep(0.001)
-
-
-if IS_NATIVE:
-    atexit.register(_close_all_at_exit)
