@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,32 +25,42 @@ prompts were computed in different pieces. tests/native has the exact comparison
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
 
-def test_greedy_text_is_llama_cpps_own(smollm2: Path) -> None:
-    """To the letter, where attention is computed by ggml's kernel, too (docs/adr/0011-own-attention.md)."""
+def test_greedy_text_by_ggmls_kernels_is_llama_cpps_but_for_rounding(smollm2: Path) -> None:
+    """Without our kernels (docs/adr/0011-own-attention.md). On another CPU, ggml rounds in another way."""
     prompts = [answer["prompt"] for answer in ANSWERS]
     script = f"""
 import json, tea_llm
+from test_generation import greedy_steps
 with tea_llm.load({str(smollm2)!r}, n_ctx=2048) as llm:
-    options = {{"max_tokens": {RECORDED["n_tokens"]}, "temperature": 0}}
-    print(json.dumps([llm.call(prompt, **options).content for prompt in {prompts!r}]))
+    print(json.dumps([greedy_steps(llm, prompt, {RECORDED["n_tokens"]}) for prompt in {prompts!r}]))
 """
-    environment = {**os.environ, "TEA_LLM_GGML_KERNELS": "1"}
+    environment = {**os.environ, "TEA_LLM_GGML_KERNELS": "1", "PYTHONPATH": str(Path(__file__).parent)}
     child = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(child.stdout) == [answer["content"] for answer in ANSWERS]
+    decode = tea_llm.Tokenizer(smollm2).decode
+    for steps, answer in zip(json.loads(child.stdout), ANSWERS, strict=True):
+        assert_recorded_but_for_rounding(steps, answer["content"], decode)
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
 def test_greedy_text_is_llama_cpps_but_for_rounding(llm: LocalLlmBackend, answer: dict[str, str]) -> None:
+    steps = greedy_steps(llm, answer["prompt"], RECORDED["n_tokens"])
+    assert_recorded_but_for_rounding(steps, answer["content"], llm.detokenize)
+
+
+def assert_recorded_but_for_rounding(steps: Steps, recorded: str, decode: Callable[[list[int]], str]) -> None:
+    """The text of `steps` is the recorded one, or leaves it after a token beside which the recorded was as likely."""
     tokens: list[int] = []
-    for best, second in greedy_steps(llm, answer["prompt"], RECORDED["n_tokens"]):
-        if llm.detokenize(tokens) == answer["content"]:
+    has_tie = False
+    for best, *others in steps:
+        if decode(tokens) == recorded:
             return  # what follows is the end
-        if not answer["content"].startswith(llm.detokenize([*tokens, best[0]])):
-            assert answer["content"].startswith(llm.detokenize([*tokens, second[0]]))
-            assert best[1] - second[1] < ROUNDING
-            return
+        near = [token for token, logit in others if best[1] - logit < ROUNDING]
+        has_tie = has_tie or any(recorded.startswith(decode([*tokens, token])) for token in near)
         tokens.append(best[0])
-    assert llm.detokenize(tokens) == answer["content"]
+        if not recorded.startswith(decode(tokens)):
+            assert has_tie
+            return
+    assert decode(tokens) == recorded or has_tie
 
 
 def test_eight_threads_get_what_they_get_alone(smollm2: Path) -> None:
@@ -63,20 +74,20 @@ def test_eight_threads_get_what_they_get_alone(smollm2: Path) -> None:
 
 
 def greedy_steps(llm: LocalLlmBackend, prompt: str, max_tokens: int = 24) -> Steps:
-    """The two best (token, logit) of each step of a greedy answer."""
+    """The five best (token, logit) of each step of a greedy answer."""
     (request,) = llm._engine.submit(
         llm.tokenize(prompt, parse_special=True),
         max_tokens=max_tokens,
         sampling={"temperature": 0},
         seeds=[0],
-        n_top_logits=2,
+        n_top_logits=5,
     )
     return request.wait().top_logits
 
 
 def assert_same_but_for_rounding(one: Steps, other: Steps) -> None:
     """Kernels for one row and for several round differently: a near tie may fall either way, nothing else."""
-    for (best, second), (other_best, other_second) in zip(one, other, strict=False):
+    for (best, second, *_), (other_best, other_second, *_) in zip(one, other, strict=False):
         assert abs(best[1] - other_best[1]) < ROUNDING
         if best[0] != other_best[0]:
             assert best[1] - second[1] < ROUNDING
