@@ -6,9 +6,9 @@ import math
 import os
 
 __all__ = [
-    "MOST_CTX",
-    "MOST_SEQUENCES",
-    "MOST_THREADS",
+    "MAX_CTX",
+    "MAX_SEQUENCES",
+    "MAX_THREADS",
     "check_flag",
     "check_float",
     "check_int",
@@ -17,9 +17,9 @@ __all__ = [
 ]
 
 # The engine's limits: ``load`` raises ValueError beyond them, ``settings.llm`` ConfigError.
-MOST_CTX = 2**31 - 257
-MOST_SEQUENCES = 256
-MOST_THREADS = 512
+MAX_CTX = 2**31 - 257
+MAX_SEQUENCES = 256
+MAX_THREADS = 512
 
 
 def check_int(name: str, value: object, low: int, high: int) -> int:

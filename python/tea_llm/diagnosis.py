@@ -24,7 +24,7 @@ __all__ = ["Check", "diagnose"]
 
 _SELF_TEST_S = 2.0
 _CHILD_TIMEOUT_S = 60.0
-_LARGEST_ERROR = 0.05  # of a product: activations of 8 bits make 0.01
+_MAX_ERROR = 0.05  # of a product: activations of 8 bits make 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _check_memory(native: dict[str, Any]) -> Check:
 def _check_work(native: dict[str, Any]) -> list[Check]:
     devices, results = native["devices"], native["self_test"]
     names = "; ".join(f"{device['name']} ({device['description'].strip()})" for device in devices)
-    wrong = [result["type"] for result in results if result["error"] is None or result["error"] > _LARGEST_ERROR]
+    wrong = [result["type"] for result in results if result["error"] is None or result["error"] > _MAX_ERROR]
     problem = f"the kernels for {', '.join(wrong)} give wrong results on this CPU" if wrong else None
     summary = ", ".join(f"{result['type']} {result['gflops']:.0f}" for result in results) + " GFLOP/s"
     return [

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int, check_text
+from tea_llm._check import MAX_CTX, MAX_SEQUENCES, MAX_THREADS, check_flag, check_float, check_int, check_text
 from tea_llm._environment import settings_of_environment
 from tea_llm.errors import ConfigError
 
@@ -21,7 +21,7 @@ _FOREIGN = frozenset({"opik_project_name", "opik_trace", "shell_provider"})
 """Keys of The Edge Agent's that are its own business."""
 
 _PROVIDER_ALIASES = {"azure_openai": "azure", "azureopenai": "azure"}
-_MOST = 2**31 - 1
+_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ def _flag(name: str, value: object) -> bool:
     return check_flag(name, {"true": True, "false": False}.get(str(value).lower(), value))
 
 
-def _integer(low: int, high: int = _MOST, *, has_auto: bool = False) -> Callable[[str, object], int | str]:
+def _integer(low: int, high: int = _MAX, *, has_auto: bool = False) -> Callable[[str, object], int | str]:
     def check(name: str, value: object) -> int | str:
         if has_auto and value == "auto":
             return "auto"
@@ -290,9 +290,9 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "fallback": _one_of("create", "call", "never"),
     "model_path": _text,
     "strict": _flag,
-    "n_ctx": _integer(1, MOST_CTX, has_auto=True),
-    "n_parallel": _integer(1, MOST_SEQUENCES, has_auto=True),
-    "n_threads": _integer(1, MOST_THREADS),
+    "n_ctx": _integer(1, MAX_CTX, has_auto=True),
+    "n_parallel": _integer(1, MAX_SEQUENCES, has_auto=True),
+    "n_threads": _integer(1, MAX_THREADS),
     "n_gpu_layers": _integer(-1, has_auto=True),
     "chat_format": _one_of("chatml", "gemma", "plain"),
     "provider": _provider,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WordPiece"]
 
-_MOST_CHARACTERS = 100
+_MAX_CHARACTERS = 100
 _N_WORDS_KEPT = 1 << 16
 
 # Ranges of code points that are younger than the reference's tables (Unicode 8): all are letters to it.
@@ -92,7 +92,7 @@ class WordPiece:
         tokens: list[int] = []
         begin = 0
         pieces = self._first
-        while begin < len(word) <= _MOST_CHARACTERS:
+        while begin < len(word) <= _MAX_CHARACTERS:
             ends = range(min(len(word), begin + self._longest), begin, -1)
             end = next((end for end in ends if word[begin:end] in pieces), begin)
             if end == begin:

@@ -250,7 +250,7 @@ def check_error(raised: LlmError, expected: type[LlmError]) -> None:
         assert isinstance(raised, GenerationTimeoutError)
 
 
-def test_nobody_listens() -> None:
+def test_a_refused_connection_is_an_error() -> None:
     for ask in (chat, stream, achat, astream):
         with api(refused_url()) as llm, pytest.raises(ApiConnectionError, match=r"openai at http://127"):
             ask(llm)

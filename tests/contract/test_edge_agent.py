@@ -125,7 +125,7 @@ def test_every_action_answers_under_both_names(
 
 
 @pytest.mark.parametrize("name", ["llm.local.call", "llm.local.chat", "llm.local.stream", "llm.local.embed"])
-def test_local_is_local_whatever_the_settings_say(
+def test_llm_local_actions_ask_the_local_model_whatever_the_settings_say(
     name: str, tiny_model: Callable[..., Path], server: OpenAiServer
 ) -> None:
     host = Host({"backend": "api", "api_base": server.url, "model": "m"})

@@ -58,7 +58,7 @@ def _state(files: Path, arch: str) -> bytes:
 
 @fuzz
 @given(arch=st.sampled_from(ARCHS), sizes=SIZES | JSON, keeps=st.booleans())
-def test_sizes(files: Path, subject: Subject, arch: str, sizes: Any, keeps: bool) -> None:
+def test_changed_sizes(files: Path, subject: Subject, arch: str, sizes: Any, keeps: bool) -> None:
     def change(header: dict[str, Any], body: bytes) -> tuple[object, bytes]:
         return header | {"sizes": header["sizes"] + sizes if keeps and isinstance(sizes, list) else sizes}, body
 
@@ -67,13 +67,13 @@ def test_sizes(files: Path, subject: Subject, arch: str, sizes: Any, keeps: bool
 
 @fuzz
 @given(arch=st.sampled_from(ARCHS), header=JSON | st.binary(max_size=40) | st.just(b"[" * 200_000))
-def test_headers(files: Path, subject: Subject, arch: str, header: object) -> None:
+def test_changed_headers(files: Path, subject: Subject, arch: str, header: object) -> None:
     _try(subject, files, arch, forge(_state(files, arch), lambda _, body: (header, body)))
 
 
 @fuzz
 @given(arch=st.sampled_from(ARCHS), data=st.data(), change=NUMBERS)
-def test_bodies(files: Path, subject: Subject, arch: str, data: st.DataObject, change: int) -> None:
+def test_overwritten_bodies(files: Path, subject: Subject, arch: str, data: st.DataObject, change: int) -> None:
     """Four bytes of the token ids or of llama.cpp's state are overwritten, its beginning most of all."""
     original = _state(files, arch)
 
@@ -87,7 +87,7 @@ def test_bodies(files: Path, subject: Subject, arch: str, data: st.DataObject, c
 
 @fuzz
 @given(arch=st.sampled_from(ARCHS), n_cut=st.integers(1, 5000), repeats=st.integers(0, 2))
-def test_lengths(files: Path, subject: Subject, arch: str, n_cut: int, repeats: int) -> None:
+def test_shortened_and_lengthened_bodies(files: Path, subject: Subject, arch: str, n_cut: int, repeats: int) -> None:
     """Less or more state than there was, as the header says."""
 
     def change(header: dict[str, Any], body: bytes) -> tuple[object, bytes]:
@@ -98,7 +98,7 @@ def test_lengths(files: Path, subject: Subject, arch: str, n_cut: int, repeats: 
     _try(subject, files, arch, forge(_state(files, arch), change))
 
 
-def test_the_file_itself(files: Path, subject: Subject) -> None:
+def test_the_unchanged_file_is_taken(files: Path, subject: Subject) -> None:
     """The untouched one is taken: what the others say of changed ones means something."""
     for arch in ARCHS:
         _try(subject, files, arch, forge(_state(files, arch), lambda header, body: (header, body)))

@@ -228,7 +228,7 @@ typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void 
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *data) {
     static atomic_int n_started;
-    if (atomic_fetch_add(&n_started, 1) >= atoi(getenv("MOST_THREADS"))) return EAGAIN;
+    if (atomic_fetch_add(&n_started, 1) >= atoi(getenv("MAX_THREADS"))) return EAGAIN;
     return ((create *)dlsym(RTLD_NEXT, "pthread_create"))(thread, attributes, start, data);
 }
 """
@@ -252,7 +252,7 @@ def test_threads_that_somebody_else_takes_meanwhile(tiny_model: Callable[..., Pa
     """
     outcomes = []
     for n in range(8):
-        environment = {"LD_PRELOAD": str(library), "MOST_THREADS": str(n), "OPENBLAS_NUM_THREADS": "1"}
+        environment = {"LD_PRELOAD": str(library), "MAX_THREADS": str(n), "OPENBLAS_NUM_THREADS": "1"}
         child = run_python(code, env=environment, args=[str(tiny_model(arch))])
         assert child.returncode == 0, (n, child.stderr[-3000:])
         outcomes.append(child.stdout.strip())

@@ -17,7 +17,7 @@ from support.sentences import EDGES, sentences
 from tea_llm import LocalLlmBackend
 
 LEAST_COSINE = {"f32": 0.9999, "f16": 0.999}
-MOST_DIFFERENCE = {"f32": 1e-4, "f16": 1e-3}
+MAX_DIFFERENCE = {"f32": 1e-4, "f16": 1e-3}
 CONTROL_TOKENS = EDGES.index("[CLS] [SEP] [UNK] [MASK] [PAD]")
 """The one text that differs, on purpose: what a text says is never a control token."""
 
@@ -55,7 +55,9 @@ def nearest(vectors: NDArray[Any]) -> NDArray[np.int64]:
     return np.argpartition(-likeness, 10, axis=1)[:, :10]
 
 
-def test_edges(llm: LocalLlmBackend, kind: str, expected: dict[str, NDArray[Any]]) -> None:
+def test_edge_cases_match_sentence_transformers(
+    llm: LocalLlmBackend, kind: str, expected: dict[str, NDArray[Any]]
+) -> None:
     vectors, info = llm.embed(EDGES, return_info=True)
     is_equal = np.arange(len(EDGES)) != CONTROL_TOKENS
     assert np.array_equal(np.array(info.n_tokens)[is_equal], expected["n_tokens"][is_equal])
@@ -76,7 +78,7 @@ def test_a_thousand_texts(many: Vectors, kind: str, expected: dict[str, NDArray[
 def test_many_are_the_same_as_one_by_one(llm: LocalLlmBackend, many: Vectors, kind: str) -> None:
     texts = sentences(1000)[::17]
     alone = np.stack([llm.embed(text) for text in texts])
-    assert np.abs(alone - many[::17]).max() <= MOST_DIFFERENCE[kind]
+    assert np.abs(alone - many[::17]).max() <= MAX_DIFFERENCE[kind]
 
 
 def test_too_long(llm: LocalLlmBackend) -> None:

@@ -31,14 +31,14 @@ def case_id(case: Written) -> str:
 
 
 @pytest.mark.parametrize("case", WRITTEN, ids=case_id)
-def test_whole(case: Written) -> None:
+def test_a_whole_answer_is_told_apart(case: Written) -> None:
     parts = format_of(case.template).parse(case.text, is_cut=False)
     calls = tuple((name, json.loads(arguments)) for _, name, arguments in parts.calls)
     assert (parts.content, parts.reasoning, calls) == (case.content, case.reasoning, case.calls)
 
 
 @pytest.mark.parametrize("case", WRITTEN, ids=case_id)
-def test_cut_anywhere(case: Written) -> None:
+def test_an_answer_cut_anywhere_is_told_apart(case: Written) -> None:
     """What is told of the beginning of an answer is the beginning of what is told of all of it."""
     form = format_of(case.template)
     whole = form.parse(case.text, is_cut=False)

@@ -10,7 +10,7 @@ import pytest
 import tea_llm
 from support.malformed import MALFORMED, POISONED, write_malformed
 from support.process import assert_raises_in_child
-from tea_llm._check import MOST_CTX
+from tea_llm._check import MAX_CTX
 
 LOAD = "import sys, tea_llm\nllm = tea_llm.load(sys.argv[1])"
 STILL_WORKS = """
@@ -111,7 +111,7 @@ def test_a_bad_argument(code: str, error: str, message: str, tiny_model: Callabl
     assert_raises_in_child(start + code, error, message, after=STILL_WORKS, args=(path, path))
 
 
-@pytest.mark.parametrize(("name", "most"), [("n_ctx", MOST_CTX), ("n_parallel", 256), ("n_threads", 512)])
+@pytest.mark.parametrize(("name", "most"), [("n_ctx", MAX_CTX), ("n_parallel", 256), ("n_threads", 512)])
 def test_limits_are_those_of_the_settings(name: str, most: int) -> None:
     with pytest.raises(ValueError, match=f"{name}={most + 1}"):
         tea_llm.load("none.gguf", **{name: most + 1})  # type: ignore[arg-type]

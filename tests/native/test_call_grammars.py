@@ -177,7 +177,7 @@ def test_llama_cpp_takes_the_grammar(template: str, choice: str, tiny_model: Cal
 
 def test_large_tools_leave_a_usable_grammar(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each text with lengths of its own takes kilobytes, and the engine takes only so many."""
-    monkeypatch.setattr("tea_llm.answers.call_grammar._MOST_BYTES", 30_000)
+    monkeypatch.setattr("tea_llm.answers.call_grammar._MAX_BYTES", 30_000)
     text, number = {"type": "string", "maxLength": 50}, {"const": 1}
     tools = [
         tool(f"f{n}", {"type": "object", "properties": {"a": {**text, "minLength": n}, "b": number}}) for n in range(5)

@@ -35,7 +35,7 @@ def test_variables_and_the_clock_reach_the_template(tiny_model: Callable[..., Pa
             llm.call("Hello", **options)
 
 
-def test_wrong_ones(tiny_model: Callable[..., Path]) -> None:
+def test_wrong_template_options_are_refused(tiny_model: Callable[..., Path]) -> None:
     with tea_llm.load(tiny_model("llama"), n_ctx=128, n_threads=1, chat_format="chatml") as llm:
         with pytest.raises(ValueError, match="'chatml' is a format without one"):
             llm.chat(HI, template_kwargs={"enable_thinking": True})

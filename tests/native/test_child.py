@@ -95,7 +95,7 @@ def test_a_damaged_file(source: Path, tmp_path: Path) -> None:
         tea_llm.load(broken, probe=True)
 
 
-def test_no_child(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_child_is_said(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child_that(monkeypatch, tmp_path / "child", "exit 0", mode=0o644)
     with pytest.raises(LocalBackendUnavailableError, match=r"child does not start: Permission denied.*with pip"):
         tea_llm.load(source, probe=True)
@@ -107,7 +107,7 @@ def test_no_child(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         tea_llm.quantize(source, tmp_path / "out.gguf", "q8_0")
 
 
-def test_it_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child_that(monkeypatch, tmp_path / "child", "exec sleep 60")
     with pytest.raises(TimeoutError, match="did not end within"):
         _child.run("kernels", "1", timeout=0.3)

@@ -18,7 +18,7 @@ def model(tiny_model: Callable[..., Path]) -> Path:
     return tiny_model("llama", n_embd=256, n_head=8, n_head_kv=8)
 
 
-def test_figures(model: Path) -> None:
+def test_bench_measures_each_size(model: Path) -> None:
     with tea_llm.load(model, n_ctx=512, n_threads=1, n_parallel=4) as llm:
         figures = list(measure(llm, rounds=2, lengths=(50, 300, 512), widths=(1, 3, 4, 5)))
         sizes = [(figure.work, figure.size) for figure in figures]

@@ -213,7 +213,7 @@ def test_a_context_of_any_size(tiny_model: Callable[..., Path]) -> None:
                 assert llm.embed(["a"] * 70).shape == (70, 64)
 
 
-def test_prompts(bert: LocalLlmBackend, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+def test_prompts_are_put_before_texts(bert: LocalLlmBackend, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     np.testing.assert_array_equal(bert.embed("b c", prompt="a "), bert.embed("a b c"))
     with pytest.raises(ValueError, match="give the text itself"):
         bert.embed("b c", prompt="query")

@@ -85,7 +85,7 @@ def test_mirostat_chooses_from_what_is_allowed(llm: LocalLlmBackend) -> None:
     assert texts(temperature=1) == {"a", "b"}
 
 
-def test_with_guesses(tiny_model: Callable[..., Path]) -> None:
+def test_a_grammar_holds_with_prompt_lookup(tiny_model: Callable[..., Path]) -> None:
     with tea_llm.load(tiny_model("llama"), n_ctx=1024, n_threads=1, prompt_lookup=8) as llm:
         result = llm.call("abab" * 20, regex="(ab){20}", max_tokens=100, temperature=0)
         assert result.content == "ab" * 20

@@ -38,7 +38,7 @@ def test_a_sub_interpreter_is_told_so() -> None:
     assert child.returncode == 0
 
 
-def test_the_main_one_lives_on() -> None:
+def test_the_main_interpreter_works_after_a_sub_interpreter() -> None:
     child = run_python(IN_THE_MAIN_ONE + IN_A_SUB_INTERPRETER + IN_THE_MAIN_ONE, timeout=30)
     assert child.stdout.splitlines()[0] == child.stdout.splitlines()[2] == "Tokenizer True"
     assert SAID in child.stdout.splitlines()[1]

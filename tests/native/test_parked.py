@@ -112,7 +112,7 @@ def test_memory_is_limited(tiny_model: Callable[..., Path]) -> None:
         assert submit(llm, [*PROMPTS[3], 7], 1).wait().n_cached == 300
 
 
-def test_few_cells(tiny_model: Callable[..., Path]) -> None:
+def test_parking_with_few_cells(tiny_model: Callable[..., Path]) -> None:
     """Where running requests need all cells, pasts wait outside."""
     with tea_llm.load(tiny_model("llama"), n_ctx=512, n_threads=1, cache_ram=10**8) as llm:
         for again in range(2):
@@ -122,7 +122,7 @@ def test_few_cells(tiny_model: Callable[..., Path]) -> None:
         assert llm.stats().preemptions == 0
 
 
-def test_arguments(tiny_model: Callable[..., Path]) -> None:
+def test_wrong_cache_ram_is_refused(tiny_model: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="cache_ram"):
         tea_llm.load(tiny_model("llama"), cache_ram=-1)
     with pytest.raises(TypeError, match="cache_ram"):

@@ -88,7 +88,7 @@ def test_calls_behind_it(llm: LocalLlmBackend) -> None:
     assert result.tool_calls[0].name == "add"
 
 
-def test_streamed(llm: LocalLlmBackend) -> None:
+def test_reasoning_is_streamed(llm: LocalLlmBackend) -> None:
     asked: dict[str, Any] = {"reasoning_budget": 10, "n": 2, **OPTIONS, **BEGUN}
     with llm.stream_chat(HI, **asked) as stream:
         chunks = list(stream)

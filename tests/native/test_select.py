@@ -176,7 +176,7 @@ def test_auto_with_a_key_alone_asks_for_the_default_model(home: Path, server: Op
     assert server.requests[-1].body["model"] == "gpt-4o-mini"
 
 
-def test_never_is_never(home: Path, server: OpenAiServer) -> None:
+def test_fallback_never_asks_no_api(home: Path, server: OpenAiServer) -> None:
     with pytest.raises(ConfigError, match="no model file found"):
         create_llm_backend(settings(fallback="never", api_url=server.url, model="m"))
     (home / "broken.gguf").write_bytes(b"GGUF")
@@ -394,7 +394,7 @@ def test_whether_there_is_a_local_model(model: Path, home: Path, monkeypatch: py
     assert not is_local_llm_available(settings(model))
 
 
-def test_unplugged_while_in_use(model: Path, server: OpenAiServer) -> None:
+def test_a_server_that_stops_is_a_connection_error(model: Path, server: OpenAiServer) -> None:
     llm = get_llm_backend(settings(backend="api", api_url=server.url, model="m", max_retries=0))
     assert llm.chat(HI, **GREEDY).content
     server.stop()

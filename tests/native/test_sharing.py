@@ -186,7 +186,7 @@ def test_the_more_urgent_goes_first(tiny_model: Callable[..., Path]) -> None:
         assert_all_given_back(llm)
 
 
-def test_who_gave_way_loses_nothing(tiny_model: Callable[..., Path]) -> None:
+def test_a_preempted_request_gives_the_same_text(tiny_model: Callable[..., Path]) -> None:
     with tea_llm.load(tiny_model("llama"), n_ctx=512, n_parallel=1, n_threads=1, **EXACT) as llm:
         prompt = some_tokens(0, 50)
         alone = steps(llm, prompt, 400)

@@ -218,7 +218,7 @@ def test_an_older_file_stays_whole(tiny_model: Callable[..., Path], saved: Path,
         assert [file.name for file in saved.parent.iterdir()] == ["state"]
 
 
-def test_after_close(llm: LocalLlmBackend, saved: Path) -> None:
+def test_a_closed_model_saves_and_loads_nothing(llm: LocalLlmBackend, saved: Path) -> None:
     llm.close()
     for use in (llm.save_state, llm.load_state):
         with pytest.raises(EngineClosedError):

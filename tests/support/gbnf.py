@@ -16,7 +16,7 @@ _TOKEN = re.compile(
 )
 _CHARACTER = re.compile(r"\\x([0-9A-F]{2})|\\u([0-9A-F]{4})|\\U([0-9A-F]{8})|\\(.)|(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-_MOST = 6  # repetitions of what may be repeated for ever
+_MAX = 6  # repetitions of what may be repeated for ever
 
 
 class Gbnf:
@@ -71,7 +71,7 @@ class Gbnf:
                 todo.append((chance.choice(usable), left))
             else:
                 _, inner, low, high = part
-                most = low if left <= 0 or self._cost(inner) == math.inf else min(high, low + _MOST)
+                most = low if left <= 0 or self._cost(inner) == math.inf else min(high, low + _MAX)
                 todo += [(inner, left)] * chance.randint(low, most)
         return "".join(found)
 

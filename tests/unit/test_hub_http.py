@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in [name for name in os.environ if name.startswith("HF_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(http, "_LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(http, "_MAX_WAIT_S", 0.01)
     return tmp_path / "home"
 
 
@@ -161,7 +161,7 @@ class TestUrl:
         with pytest.raises(ModelNotFoundError, match="3 MB more are needed, 1 MB are free"):
             hub.pull(f"{server.url}/tiny.gguf", directory=tmp_path)
 
-    def test_the_disk_fills(self, server: Hub, tmp_path: Path) -> None:
+    def test_a_full_disk_ends_a_download(self, server: Hub, tmp_path: Path) -> None:
         """A limit on the size of files stands for it: the write fails in the same way."""
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -304,7 +304,7 @@ class TestHuggingFace:
             assert child.returncode == 0, child.stderr
             assert Path(child.stdout.strip()).name == "tiny-Q4_K_M.GGUF"
 
-    def test_offline(self, server: Hub, home: Path) -> None:
+    def test_an_unreachable_hub_gives_the_file_that_came_before(self, server: Hub, home: Path) -> None:
         for name in (f"hf:{REPO}:Q4_K_M", f"hf:{REPO}/tiny.gguf"):
             path = pull_in_child(name, HF_ENDPOINT=server.url).stdout
             child = pull_in_child(name, HF_ENDPOINT="http://127.0.0.1:9")

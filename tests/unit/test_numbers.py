@@ -34,7 +34,7 @@ def matcher(*alternatives: str) -> re.Pattern[str]:
 
 @pytest.mark.parametrize("low", [None, *WHOLE])
 @pytest.mark.parametrize("high", [None, *WHOLE])
-def test_integers(low: int | None, high: int | None) -> None:
+def test_ranges_of_integers(low: int | None, high: int | None) -> None:
     pattern = matcher(*(integers_between(low, high) or ["(?!)"]))
     for number in {*range(-1100, 1300), -(10**17), 10**17, 12345678}:
         is_within = (low is None or number >= low) and (high is None or number <= high)
@@ -44,7 +44,7 @@ def test_integers(low: int | None, high: int | None) -> None:
 
 @pytest.mark.parametrize("low", [None, *PARTS])
 @pytest.mark.parametrize("high", [None, *PARTS])
-def test_numbers(low: str | None, high: str | None) -> None:
+def test_ranges_of_numbers(low: str | None, high: str | None) -> None:
     least, most = (None if bound is None else Decimal(bound) for bound in (low, high))
     for excludes_low, excludes_high in product((False, True), repeat=2):
         found = numbers_between(least, most, excludes_low=excludes_low, excludes_high=excludes_high)

@@ -157,7 +157,7 @@ def test_what_a_template_must_not(template: str, message: str) -> None:
     assert caught.value.node == "a"
 
 
-def test_outputs() -> None:
+def test_outputs_are_mapped_into_the_state() -> None:
     node = "nodes: [{{name: a, action: llm.chat, params: {{prompt: Hi}}{more}}}]"
     assert run(node.format(more=""), replies=["text"])["a"] == "text"
     whole = run(node.format(more=", output: r"), replies=["text"])

@@ -29,7 +29,7 @@ from tea_llm.grammar.rules import Rules
 from tea_llm.grammar.schema import schema_to_gbnf
 from tea_llm.grammar.texts import text_to_gbnf
 
-__all__ = ["CallForm", "call_form"]
+__all__ = ["CallFormat", "call_format"]
 
 logger = logging.getLogger("tea_llm")
 
@@ -41,7 +41,7 @@ _NAME_CHARACTER = {
     "min_count": 1,
     "max_count": 1,
 }
-_MOST_BYTES = 3 << 20
+_MAX_BYTES = 3 << 20
 """Of all rules together: the engine takes 4 MiB."""
 _VALUES = ("tool-arg-value", "tool-arg-string-value")
 _SPACE_ESCAPED = ("\\\\/ bfnrt]", "\\\\/bfnrt]")  # llama.cpp's grammar of strings has it, its parser has not
@@ -50,7 +50,7 @@ _CONSTRAINT = '((" "? "<|constrain|>" | " ") [A-Za-z0-9_-]+)?'
 
 
 @dataclass(frozen=True, slots=True)
-class CallForm:
+class CallFormat:
     """How a model calls some functions.
 
     Attributes:
@@ -66,9 +66,9 @@ class CallForm:
     problems: tuple[str, ...] = ()
 
 
-def call_form(
+def call_format(
     ask: Callable[..., _core.AnswerFormat], tools: Sequence[Mapping[str, Any]], *, is_required: bool = False
-) -> CallForm | None:
+) -> CallFormat | None:
     """The form of calls; None: llama.cpp finds none.
 
     Args:
@@ -94,8 +94,8 @@ def call_form(
             logger.log(logging.DEBUG if is_exact else logging.WARNING, "llama.cpp finds no form of calls: %s", error)
             continue
         if not native.has_calls:
-            return CallForm(native, "", "")
-        return _Writer(native, [function["name"] for function in functions], signatures, inner, free).form()
+            return CallFormat(native, "", "")
+        return _Writer(native, [function["name"] for function in functions], signatures, inner, free).format()
     return None
 
 
@@ -174,11 +174,11 @@ class _Writer:
         self._names = names
         self._signatures = signatures
         self._rules: list[str] = []
-        self._bytes_left = _MOST_BYTES
+        self._bytes_left = _MAX_BYTES
         self._roots: dict[str, str] = {}  # the first rules of grammars
         self._unheld: list[str] = []
 
-    def form(self) -> CallForm:
+    def format(self) -> CallFormat:
         problems = []
         for number, name in enumerate(self._names):
             self._unheld = []
@@ -197,7 +197,7 @@ class _Writer:
             problems = [
                 f"Calls of {', '.join(self._names)} are not held to their schemas: they have no mark to begin with"
             ]
-        return CallForm(native, "" if is_open else grammar + rules, calls + rules, tuple(problems))
+        return CallFormat(native, "" if is_open else grammar + rules, calls + rules, tuple(problems))
 
     # --- names
 

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tea_llm._native import _core
-from tea_llm.answers.call_grammar import call_form
+from tea_llm.answers.call_grammar import call_format
 from tea_llm.answers.format import AnswerFormat
 from tea_llm.answers.parser_repairs import repaired
 from tea_llm.errors import GrammarError, TemplateError
@@ -28,7 +28,10 @@ __all__ = ["AnswerFormats"]
 
 logger = logging.getLogger("tea_llm")
 
-_MOST_KEPT = 64
+_Analyse = Callable[..., "_core.AnswerFormat"]
+"""Takes options of ``ChatFormat.answers``."""
+
+_MAX_KEPT = 64
 _PROBE = "x <y> z"
 
 
@@ -75,7 +78,7 @@ class AnswerFormats:
         found = self._make(tools, is_required, constraint, is_json, variables or {})
         with self._lock:
             self._kept[key] = found
-            if len(self._kept) > _MOST_KEPT:
+            if len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
         return found
 
@@ -87,86 +90,87 @@ class AnswerFormats:
         is_json: bool,
         variables: Mapping[str, object],
     ) -> AnswerFormat | None:
-        ask = self._asker(variables)
-        plain = None if ask is None else ask()
+        analyse = self._analysis(variables)
+        plain = None if analyse is None else analyse()
         if tools:
             holds = constraint and not is_required
-            answer, constrained = _constrained(plain, ask, constraint, is_json) if holds else ("", None)
+            answer, constrained = _constrained_grammar(plain, analyse, constraint, is_json) if holds else ("", None)
             describes = self._template is not None and self._template.uses_tools
-            form = _with_tools(plain, ask, tools, is_required, answer, describes)
-            return replace(form, constrained=constrained)
-        if plain is None or _is_plain(plain):
+            answer_format = _format_with_tools(plain, analyse, tools, is_required, answer, describes)
+            return replace(answer_format, constrained=constrained)
+        if plain is None or _is_plain_text(plain):
             return None
         if not constraint:
             return AnswerFormat(plain)
-        grammar, constrained = _constrained(plain, ask, constraint, is_json)
+        grammar, constrained = _constrained_grammar(plain, analyse, constraint, is_json)
         return AnswerFormat(plain, constrained, grammar, plain.generation_prompt)
 
-    def _asker(self, variables: Mapping[str, object]) -> Callable[..., _core.AnswerFormat] | None:
-        """Asks for a native format in the state that the template leaves an answer to begin in."""
+    def _analysis(self, variables: Mapping[str, object]) -> _Analyse | None:
+        """Has llama.cpp analyse the template in the state that the template leaves an answer to begin in."""
         native, template = self._native, self._template
         if native is None or template is None:
             return None
         encoded = {name: json.dumps(value) for name, value in variables.items()}
         begin = _generation_prompt(template, variables)
 
-        def ask(**options: Any) -> _core.AnswerFormat:
+        def analyse(**options: Any) -> _core.AnswerFormat:
             for how in ({"is_thinking": True}, {"is_thinking": False}, {"generation_prompt": begin}):
                 made = native.answers(variables=encoded, **how, **options)
-                if made.generation_prompt == begin and (made.grammar or _reads_text(made)):
+                if made.generation_prompt == begin and (made.grammar or _finds_text(made)):
                     break
             else:
                 made = native.answers(variables=encoded, **options)
             return made if "has_schema" in options else repaired(made)
 
         try:
-            plain = ask()
+            plain = analyse()
         except TemplateError as error:
             logger.warning("Reasoning and calls in answers are not told apart: %s", error)
             return None
-        ending = _ending(plain)
+        ending = _open_reasoning_end(plain)
         if ending and ending in plain.read(ending + _PROBE).content:  # llama.cpp has not found the reasoning
             return _core.ChatFormat(_generic_source(plain), "", "").answers
-        return ask
+        return analyse
 
 
-def _constrained(
-    plain: _core.AnswerFormat | None, ask: Callable[..., _core.AnswerFormat] | None, gbnf: str, is_json: bool
+def _constrained_grammar(
+    plain: _core.AnswerFormat | None, analyse: _Analyse | None, gbnf: str, is_json: bool
 ) -> tuple[str, _core.AnswerFormat | None]:
-    """A grammar of the generation prompt, reasoning if any, and a text; and the form of such answers if not plain."""
-    renamed = _as_answer(gbnf)
-    if plain is None or ask is None:
+    """A grammar of the generation prompt, reasoning if any, and a text; and the format of such answers if not plain."""
+    renamed = _as_answer_rules(gbnf)
+    if plain is None or analyse is None:
         return f"root ::= {_core.ANSWER_RULE}\n{renamed}", None
-    if _is_text(plain):
-        return f"{_beginning(AnswerFormat(plain))}{renamed}", None
+    if _is_only_text(plain):
+        return f"{_rules_before_text(AnswerFormat(plain))}{renamed}", None
     if not is_json:
         raise GrammarError("this model writes more than a text in a chat: grammar and regex are for call() then")
-    native = ask(has_schema=True)
+    native = analyse(has_schema=True)
     return native.grammar + renamed, native
 
 
-def _with_tools(
+def _format_with_tools(
     plain: _core.AnswerFormat | None,
-    ask: Callable[..., _core.AnswerFormat] | None,
+    analyse: _Analyse | None,
     tools: Sequence[Mapping[str, Any]],
     is_required: bool,
     answer: str,
     describes: bool,
 ) -> AnswerFormat:
     names = frozenset(tool["function"]["name"] for tool in tools)
-    form = None if ask is None or not describes else call_form(ask, tools)
-    has_own = form is not None and form.native.has_calls
-    if ask is None or form is None or not has_own:
-        ask = _core.ChatFormat(_generic_source(plain), "", "").answers
-        form = call_form(ask, tools)
-        if form is None:
+    calls = None if analyse is None or not describes else call_format(analyse, tools)
+    has_own = calls is not None and calls.native.has_calls
+    if analyse is None or calls is None or not has_own:
+        analyse = _core.ChatFormat(_generic_source(plain), "", "").answers
+        calls = call_format(analyse, tools)
+        if calls is None:
             raise GrammarError(f"there is no grammar for calls of {', '.join(sorted(names))} (see the log)")
-    own, grammar, problems = form.native, form.grammar, form.problems
+    own, grammar, problems = calls.native, calls.grammar, calls.problems
     if is_required or answer:  # the parser stays the one that takes a text, too
-        called = call_form(ask, tools, is_required=True) or form
+        called = call_format(analyse, tools, is_required=True) or calls
         problems = called.problems
-        is_direct = called.call_grammar and _is_text(own)
-        grammar = _beginning(AnswerFormat(own)) + _as_answer(called.call_grammar) if is_direct else called.grammar
+        grammar = called.grammar
+        if called.call_grammar and _is_only_text(own):
+            grammar = _rules_before_text(AnswerFormat(own)) + _as_answer_rules(called.call_grammar)
     for problem in problems:
         logger.warning("%s", problem)
     if answer:
@@ -194,37 +198,38 @@ def _generation_prompt(template: ChatTemplate, variables: Mapping[str, object]) 
     return whole[len(begun) :] if whole.startswith(begun) else ""
 
 
-def _is_plain(native: _core.AnswerFormat) -> bool:
+def _is_plain_text(native: _core.AnswerFormat) -> bool:
     texts = [_PROBE, *(marker + _PROBE for marker in native.markers)]
     return not native.reasoning_start and all(native.read(text).content == text for text in texts)
 
 
-def _reads_text(native: _core.AnswerFormat) -> bool:
+def _finds_text(native: _core.AnswerFormat) -> bool:
     """Whether a text behind the reasoning is found."""
-    read = native.read(_ending(native) + _PROBE)
+    read = native.read(_open_reasoning_end(native) + _PROBE)
     return read.state != "stuck" and _PROBE in read.content
 
 
-def _is_text(native: _core.AnswerFormat) -> bool:
+def _is_only_text(native: _core.AnswerFormat) -> bool:
     """Whether what follows the reasoning is the text and nothing else."""
-    read = native.read(_ending(native) + _PROBE)
+    read = native.read(_open_reasoning_end(native) + _PROBE)
     return read.state != "stuck" and read.content == _PROBE
 
 
-def _ending(native: _core.AnswerFormat) -> str:
+def _open_reasoning_end(native: _core.AnswerFormat) -> str:
     """What ends the reasoning that the prompt has begun."""
-    form = AnswerFormat(native)
-    return form.reasoning_end if form.is_reasoning else ""
+    answer_format = AnswerFormat(native)
+    return answer_format.reasoning_end if answer_format.is_reasoning else ""
 
 
-def _beginning(form: AnswerFormat) -> str:
+def _rules_before_text(answer_format: AnswerFormat) -> str:
     """Rules of an answer's beginning, up to what must match a constraint."""
-    prompt, start, end = form.native.generation_prompt, form.native.reasoning_start, form.reasoning_end
+    native, end = answer_format.native, answer_format.reasoning_end
+    prompt, start = native.generation_prompt, native.reasoning_start
     begin = f"{quoted(prompt)} " if prompt else ""
     if not end:
         return f"root ::= {begin}{_core.ANSWER_RULE}\n"
-    thought, read = f"{start}{_PROBE}{end}", form.native.read
-    if form.is_reasoning:
+    thought, read = f"{start}{_PROBE}{end}", native.read
+    if answer_format.is_reasoning:
         reasoning = "thought space"
     elif read(f"\n{thought}").reasoning:
         reasoning = f"(space {quoted(start)} thought space)?"
@@ -235,7 +240,7 @@ def _beginning(form: AnswerFormat) -> str:
     )
 
 
-def _as_answer(gbnf: str) -> str:
+def _as_answer_rules(gbnf: str) -> str:
     """The rules of a grammar for a place inside a larger one."""
     rule = _core.ANSWER_RULE
     return f"{prefixed(gbnf, f'{rule}-')}\n{rule} ::= {rule}-root\n"

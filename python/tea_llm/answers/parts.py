@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts", "begun_parts", "ended_parts"]
 
-_LONGEST_MARKUP = 200
+_MAX_MARKUP = 200
 """Bytes. While so few are unread, the parser may still take them: it fails at the beginning of some marks."""
 
 
@@ -51,7 +51,7 @@ def begun_parts(
     n_read = read.bytes_read if odd is None else odd.begin
     n_good = max(read.bytes_good, n_read) if read.state == "stuck" else n_read
     size = len(text.encode())
-    if (is_stuck or read.state == "whole") and size - n_good > _LONGEST_MARKUP:
+    if (is_stuck or read.state == "whole") and size - n_good > _MAX_MARKUP:
         return ended_parts(read, text, ends=ends)._replace(is_text=True)
     content = read.content if odd is None else _content_before(read, odd)
     if odd is not None and not odd.is_closed and shows_open_call:

@@ -42,13 +42,13 @@ class AnswerReader:
     """Takes the text of one choice as it comes, and gives what is new in it.
 
     Args:
-        form: of the answer.
+        answer_format: of the answer.
         index: of the choice.
         call_ids: names for calls that the model gives none.
     """
 
-    def __init__(self, form: AnswerFormat, index: int, call_ids: CallIds) -> None:
-        self._form = form
+    def __init__(self, answer_format: AnswerFormat, index: int, call_ids: CallIds) -> None:
+        self._format = answer_format
         self._index = index
         self._ids = call_ids
         self._text = ""
@@ -69,14 +69,14 @@ class AnswerReader:
             return []
         if self._given.is_text:
             return list(self._news(self._given._replace(content=self._given.content + text)))
-        parts = self._form.parse_partial(self._text)
+        parts = self._format.parse_partial(self._text)
         end = time.monotonic()
         self._rest_until = end + _SHARE * (end - begin)
         return list(self._news(parts))
 
     def finish(self, *, is_cut: bool) -> list[StreamChunk]:
         """What is left to give when the text has ended."""
-        parts = self._given if self._given.is_text else self._form.parse(self._text, is_cut=is_cut)
+        parts = self._given if self._given.is_text else self._format.parse(self._text, is_cut=is_cut)
         chunks = list(self._news(parts))
         self._parts = Parts(self._given.content, self._given.reasoning, parts.calls)
         return chunks

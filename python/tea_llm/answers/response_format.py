@@ -20,7 +20,7 @@ __all__ = ["ResponseFormat"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFormat:
-    """A form of JSON.
+    """The JSON that an answer must be.
 
     Attributes:
         wire: the option as OpenAI's API has it.
@@ -33,50 +33,50 @@ class ResponseFormat:
     model: Any = None
 
     @classmethod
-    def checked(cls, form: object) -> ResponseFormat | None:
-        """The form that a caller asks for. None: any text.
+    def checked(cls, given: object) -> ResponseFormat | None:
+        """What a caller asks for. None: any text.
 
         Raises:
             TypeError: not a pydantic class or a dict, or one of other values than JSON has.
             ValueError: a dict that is neither a schema nor one of OpenAI's forms, or that is nested too deep.
         """
-        if form is None:
+        if given is None:
             return None
-        if isinstance(form, type) and hasattr(form, "model_json_schema") and hasattr(form, "model_validate_json"):
-            of_class = schema_of_class(form)
-            return cls(wire=_wire(of_class, form.__name__), schema=of_class, model=form)
-        if not isinstance(form, Mapping):
-            raise TypeError(f"response_format must be a pydantic class or a dict, not {_name_of(form)}")
-        if form.get("type") == "text":
+        if isinstance(given, type) and hasattr(given, "model_json_schema") and hasattr(given, "model_validate_json"):
+            of_class = schema_of_class(given)
+            return cls(wire=_wire(of_class, given.__name__), schema=of_class, model=given)
+        if not isinstance(given, Mapping):
+            raise TypeError(f"response_format must be a pydantic class or a dict, not {_name_of(given)}")
+        if given.get("type") == "text":
             return None
-        if form.get("type") == "json_object":
-            return cls._json_object(form)
-        if form.get("type") == "json_schema":
-            inner = form.get("json_schema")
+        if given.get("type") == "json_object":
+            return cls._json_object(given)
+        if given.get("type") == "json_schema":
+            inner = given.get("json_schema")
             schema = inner.get("schema") if isinstance(inner, Mapping) else None
             if not isinstance(schema, Mapping):
                 raise ValueError("response_format has no 'schema' in its 'json_schema'")
-            return cls(wire=form, schema=schema)
-        if not KNOWN & form.keys():
+            return cls(wire=given, schema=schema)
+        if not KNOWN & given.keys():
             raise ValueError(
-                f"response_format={dict(form)!r} is neither a JSON schema nor of type 'text', 'json_object' or "
+                f"response_format={dict(given)!r} is neither a JSON schema nor of type 'text', 'json_object' or "
                 "'json_schema'"
             )
         try:
-            schema = json.loads(json.dumps(form, allow_nan=False))
+            schema = json.loads(json.dumps(given, allow_nan=False))
         except RecursionError:
             raise ValueError("response_format is a schema that is nested too deep, or holds itself") from None
         return cls(wire=_wire(schema, schema.get("title")), schema=schema)
 
     @classmethod
-    def _json_object(cls, form: Mapping[str, Any]) -> ResponseFormat:
-        """OpenAI's form of any object, or with a ``schema`` as llama.cpp's server and llama-cpp-python take it."""
-        unknown = form.keys() - {"type", "schema"}
+    def _json_object(cls, given: Mapping[str, Any]) -> ResponseFormat:
+        """OpenAI's given of any object, or with a ``schema`` as llama.cpp's server and llama-cpp-python take it."""
+        unknown = given.keys() - {"type", "schema"}
         if unknown:
             raise ValueError(
                 f"response_format of type 'json_object' has unknown keys: {', '.join(sorted(map(str, unknown)))}"
             )
-        schema = form.get("schema")
+        schema = given.get("schema")
         if schema is None:
             return cls(wire={"type": "json_object"}, schema={"type": "object"})
         if not isinstance(schema, Mapping):

@@ -29,9 +29,9 @@ __all__ = [
     "takes_options",
 ]
 
-_MOST = 2**31 - 1
-_MOST_CHOICES = 128  # as OpenAI's API
-_MOST_LOGPROBS = 20  # as OpenAI's API
+_MAX = 2**31 - 1
+_MAX_CHOICES = 128  # as OpenAI's API
+_MAX_LOGPROBS = 20  # as OpenAI's API
 _Check = Callable[[str, object], Any]
 _Method = TypeVar("_Method", bound=Callable[..., object])
 
@@ -131,7 +131,7 @@ def _check_bias(name: str, biases: object) -> dict[int, float] | None:
     for key, bias in biases.items():
         token = int(key) if isinstance(key, str) and key.isdecimal() else key  # JSON has no other keys
         place = f"{name}[{key!r}]"
-        checked[check_int(f"the token id of {place}", token, 0, _MOST)] = check_float(place, bias, -1e6, 1e6)
+        checked[check_int(f"the token id of {place}", token, 0, _MAX)] = check_float(place, bias, -1e6, 1e6)
     return checked
 
 
@@ -211,8 +211,8 @@ def _check_tool_choice(name: str, choice: object) -> str | Mapping[str, Any] | N
     )
 
 
-def _check_response_format(name: str, form: object) -> ResponseFormat | None:  # noqa: ARG001 - it names itself
-    return ResponseFormat.checked(form)
+def _check_response_format(name: str, given: object) -> ResponseFormat | None:  # noqa: ARG001 - it names itself
+    return ResponseFormat.checked(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,23 +250,23 @@ _LOCAL_CHAT: dict[str, Any] = {"apis": "none", "is_for_chats": True}
 class GenerationOptions:
     """The same as a backend works with them: all there, checked, of one type each. ``OPTIONS`` is made of it."""
 
-    max_tokens: int | None = _option(100, _or_none(_integer(1, _MOST)))
+    max_tokens: int | None = _option(100, _or_none(_integer(1, _MAX)))
     temperature: float = _option(0.7, _number(0, 1e6), **_SAMPLING_OF_ALL)
     top_p: float = _option(0.95, _number(0, 1), **_SAMPLING_OF_ALL)
-    top_k: int = _option(40, _integer(0, _MOST), **_SAMPLING)
+    top_k: int = _option(40, _integer(0, _MAX), **_SAMPLING)
     min_p: float = _option(0.05, _number(0, 1), **_SAMPLING)
     typical_p: float = _option(1.0, _number(0, 1), **_SAMPLING)
     seed: int | None = _option(None, _or_none(_integer(0, 2**64 - 1)))
     stop: tuple[str, ...] = _option((), _check_stop)
-    n: int = _option(1, _integer(1, _MOST_CHOICES))
+    n: int = _option(1, _integer(1, _MAX_CHOICES))
     repeat_penalty: float = _option(1.0, _number(0.01, 100), **_SAMPLING)
     presence_penalty: float = _option(0.0, _number(-2, 2), **_SAMPLING_OF_ALL)
     frequency_penalty: float = _option(0.0, _number(-2, 2), **_SAMPLING_OF_ALL)
-    repeat_last_n: int = _option(64, _integer(-1, _MOST), **_SAMPLING)
+    repeat_last_n: int = _option(64, _integer(-1, _MAX), **_SAMPLING)
     dry_multiplier: float = _option(0.0, _number(0, 1e6), **_SAMPLING)
     dry_base: float = _option(1.75, _number(1, 1e6), **_SAMPLING)
-    dry_allowed_length: int = _option(2, _integer(1, _MOST), **_SAMPLING)
-    dry_penalty_last_n: int = _option(-1, _integer(-1, _MOST), **_SAMPLING)
+    dry_allowed_length: int = _option(2, _integer(1, _MAX), **_SAMPLING)
+    dry_penalty_last_n: int = _option(-1, _integer(-1, _MAX), **_SAMPLING)
     dry_sequence_breakers: tuple[str, ...] = _option(("\n", ":", '"', "*"), _check_breakers, **_SAMPLING)
     xtc_probability: float = _option(0.0, _number(0, 1), **_SAMPLING)
     xtc_threshold: float = _option(0.1, _number(0, 1), **_SAMPLING)
@@ -275,7 +275,7 @@ class GenerationOptions:
     mirostat_eta: float = _option(0.1, _number(0, 1000), **_SAMPLING)
     logit_bias: Mapping[int, float] | None = _option(None, _check_bias)
     logprobs: bool = _option(False, check_flag)
-    top_logprobs: int | None = _option(None, _or_none(_integer(0, _MOST_LOGPROBS)))
+    top_logprobs: int | None = _option(None, _or_none(_integer(0, _MAX_LOGPROBS)))
     ignore_eos: bool = _option(False, check_flag, apis="compatible")
     tools: tuple[Mapping[str, Any], ...] = _option((), _check_tools, is_for_chats=True)
     tool_choice: str | Mapping[str, Any] | None = _option(None, _check_tool_choice, is_for_chats=True)
@@ -284,7 +284,7 @@ class GenerationOptions:
     regex: str | None = _option(None, _or_none(check_text), **_LOCAL)
     template_kwargs: Mapping[str, object] | None = _option(None, _check_template_kwargs, **_LOCAL_CHAT)
     now: datetime | None = _option(None, _check_now, **_LOCAL_CHAT)
-    reasoning_budget: int | None = _option(None, _or_none(_integer(0, _MOST)), **_LOCAL_CHAT)
+    reasoning_budget: int | None = _option(None, _or_none(_integer(0, _MAX)), **_LOCAL_CHAT)
     trust_special_tokens: bool = _option(False, check_flag, **_LOCAL_CHAT)
     continue_final_message: bool = _option(False, check_flag, **_LOCAL_CHAT)
     timeout: float | None = _option(None, _check_timeout)

@@ -10,14 +10,14 @@ __all__ = ["bounded"]
 
 _NEWLINE = re.compile(r"\r\n?")
 _COUNTS = "tea_llm_counts"
-_MOST_TURNS = 20_000
+_MAX_TURNS = 20_000
 """Of loops and macros together."""
-_DEEPEST = 100
+_MAX_DEPTH = 100
 """Macros inside of each other."""
 
 _BEGIN = f"{{% set {_COUNTS} = namespace(turns=0, depth=0) %}}{{{{ '' }}}}"  # behind a block a newline would be lost
 _CHECK = (
-    f"{{% if {_COUNTS}.turns > {_MOST_TURNS} or {_COUNTS}.depth > {_DEEPEST} %}}"
+    f"{{% if {_COUNTS}.turns > {_MAX_TURNS} or {_COUNTS}.depth > {_MAX_DEPTH} %}}"
     "{{ raise_exception('a loop or a macro without end') }}{% endif %}{{ '' }}"
 )
 _TURN = f"{{% set {_COUNTS}.turns = {_COUNTS}.turns + 1 %}}"

@@ -13,7 +13,7 @@ __all__ = ["Schema", "exclude_each_other", "is_of", "merged", "same_json", "type
 
 Schema = Mapping[str, Any]
 
-_MOST_REFERENCES = 100
+_MAX_REFERENCES = 100
 _LARGER = ("minLength", "minItems", "minimum", "minProperties")
 _SMALLER = ("maxLength", "maxItems", "maximum", "maxProperties")
 
@@ -59,7 +59,7 @@ def with_target(schema: Any, document: Any) -> Schema:
     Raises:
         GrammarError: it leads to itself, or nowhere.
     """
-    for _ in range(_MOST_REFERENCES):
+    for _ in range(_MAX_REFERENCES):
         plain = _as_mapping(schema)
         if "$ref" not in plain:
             return plain

@@ -17,7 +17,7 @@ from tea_llm.grammar.texts import alternatives, kinds_of, text_to_gbnf, without
 
 __all__ = ["Elements", "shape_of"]
 
-_DEEPEST = 6
+_MAX_DEPTH = 6
 """What is nested deeper is JSON: a reference may lead to itself."""
 
 
@@ -78,7 +78,7 @@ def shape_of(schema: Any, document: Schema, depth: int) -> tuple[str, Schema]:
         return "", {}
     if "string" in kinds:
         return "string", {}
-    if len(found) == 1 and depth < _DEEPEST:
+    if len(found) == 1 and depth < _MAX_DEPTH:
         if kinds == {"object"} and isinstance(found[0].get("properties"), Mapping) and found[0]["properties"]:
             return "object", found[0]
         if kinds == {"array"} and isinstance(found[0].get("items"), Mapping):

@@ -29,7 +29,7 @@ __all__ = [
     "sequence",
 ]
 
-MOST_STATES = 4000
+MAX_STATES = 4000
 """Beyond it the texts are refused: llama.cpp would take seconds to read such a grammar."""
 
 
@@ -162,7 +162,7 @@ def automaton_rules(language: Language, spell: Callable[[CharSet], str], prefix:
         GBNF bodies by name; nothing where the language holds no text.
 
     Raises:
-        GrammarError: the automaton has more than ``MOST_STATES`` states.
+        GrammarError: the automaton has more than ``MAX_STATES`` states.
     """
     edges, ends = _automaton(language)
     alive = _alive(edges, ends)
@@ -189,8 +189,8 @@ def _automaton(language: Language) -> tuple[list[dict[int, CharSet]], set[int]]:
             if following not in numbers:
                 numbers[following] = len(states)
                 states.append(following)
-                if len(states) > MOST_STATES:
-                    raise GrammarError(f"a grammar of it would have more than {MOST_STATES} states")
+                if len(states) > MAX_STATES:
+                    raise GrammarError(f"a grammar of it would have more than {MAX_STATES} states")
             targets.setdefault(numbers[following], []).extend(ranges)
         edges.append({target: char_set(ranges) for target, ranges in targets.items()})
     return edges, {number for number, state in enumerate(states) if state.has_empty}

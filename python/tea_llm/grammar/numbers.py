@@ -14,7 +14,7 @@ __all__ = ["INTEGER", "NUMBER", "integers_between", "numbers_between"]
 INTEGER = '("0" | "-"? [1-9] [0-9]{0,17})'
 NUMBER = '"-"? ("0" | [1-9] [0-9]{0,14}) ("." [0-9]{1,15})? ([eE] [-+]? [0-9]{1,2})?'
 
-_MOST_DIGITS = 18  # of an integer without an upper bound
+_MAX_DIGITS = 18  # of an integer without an upper bound
 _MORE = "[0-9]{0,6}"  # digits of a fraction that decide nothing
 _FRACTION = '("." [0-9]{1,6})?'
 
@@ -62,7 +62,7 @@ def _next_float(bound: Decimal, towards: float) -> Decimal:
 def _magnitudes(low: int, high: int | None) -> list[str]:
     """Digits of an integer, neither bound being negative."""
     if high is None:
-        n = max(_MOST_DIGITS, len(str(low)) + 1)
+        n = max(_MAX_DIGITS, len(str(low)) + 1)
         return [*_magnitudes(low, 10 ** len(str(low)) - 1), f"[1-9] [0-9]{{{len(str(low))},{n - 1}}}"]
     found = []
     for n in range(len(str(low)), len(str(high)) + 1):

@@ -29,9 +29,9 @@ else:  # pragma: no cover - the same modules by their older names
     import sre_constants as sre
     import sre_parse as sre_parser
 
-__all__ = ["MOST_REPEATS", "NeedsAutomatonError", "regex_in_json", "regex_language", "regex_to_gbnf"]
+__all__ = ["MAX_REPEATS", "NeedsAutomatonError", "regex_in_json", "regex_language", "regex_to_gbnf"]
 
-MOST_REPEATS = 2000  # llama.cpp's
+MAX_REPEATS = 2000  # llama.cpp's
 _EMPTY = quoted("")
 _NOT_A_LINE_END = complement(((10, 10),))
 _ANY_TEXT = language.repeated(language.characters(ANY))
@@ -256,10 +256,10 @@ def _unsupported(operator: Any) -> GrammarError:
 
 
 def _repeats(low: int, high: Any) -> str:
-    if low > MOST_REPEATS or (high is not sre.MAXREPEAT and high > MOST_REPEATS):
+    if low > MAX_REPEATS or (high is not sre.MAXREPEAT and high > MAX_REPEATS):
         upper = "" if high is sre.MAXREPEAT else high
         given = f"{{{low}}}" if low == high else f"{{{low},{upper}}}"
-        raise GrammarError(f"{given} in a regular expression: a grammar repeats at most {MOST_REPEATS} times")
+        raise GrammarError(f"{given} in a regular expression: a grammar repeats at most {MAX_REPEATS} times")
     if high is sre.MAXREPEAT:
         return {0: "*", 1: "+"}.get(low, f"{{{low},}}")
     return "?" if (low, high) == (0, 1) else f"{{{low},{high}}}"

@@ -12,7 +12,7 @@ from tea_llm.grammar.combine import Schema, types_of
 from tea_llm.grammar.formats import FORMATS, UNCHECKED_FORMATS
 from tea_llm.grammar.language import both, characters, repeated
 from tea_llm.grammar.numbers import integers_between, numbers_between
-from tea_llm.grammar.regex import MOST_REPEATS, NeedsAutomatonError, regex_in_json, regex_language
+from tea_llm.grammar.regex import MAX_REPEATS, NeedsAutomatonError, regex_in_json, regex_language
 from tea_llm.grammar.rules import NothingError, Rules
 
 __all__ = ["SCALARS", "limits", "repeats"]
@@ -40,8 +40,8 @@ def repeats(low: int, high: int | None) -> str:
     Raises:
         GrammarError: there are more than llama.cpp takes.
     """
-    if max(low, high or 0) > MOST_REPEATS:
-        raise GrammarError(f"more than {MOST_REPEATS} repetitions")
+    if max(low, high or 0) > MAX_REPEATS:
+        raise GrammarError(f"more than {MAX_REPEATS} repetitions")
     return f"{{{low},{'' if high is None else high}}}"
 
 

@@ -29,9 +29,9 @@ from tea_llm.grammar.schema import schema_to_gbnf
 
 __all__ = ["alternatives", "any_text", "kinds_of", "text_to_gbnf", "without", "word"]
 
-_MOST_REFERENCES = 50
-_MOST_ALTERNATIVES = 1000
-_MOST_COUNTED = 300
+_MAX_REFERENCES = 50
+_MAX_ALTERNATIVES = 1000
+_MAX_COUNTED = 300
 """Characters: each is two states of an automaton."""
 
 
@@ -102,8 +102,8 @@ def alternatives(schema: Any, document: Schema) -> list[Schema]:
         GrammarError: there are none without them.
     """
     found = list(_alternatives(schema, document, 0))
-    if len(found) > _MOST_ALTERNATIVES:
-        raise GrammarError(f"more than {_MOST_ALTERNATIVES} alternatives")
+    if len(found) > _MAX_ALTERNATIVES:
+        raise GrammarError(f"more than {_MAX_ALTERNATIVES} alternatives")
     return found
 
 
@@ -139,7 +139,7 @@ def _alternatives(schema: Any, document: Schema, n_references: int) -> Iterator[
     if not isinstance(schema, Mapping):
         raise GrammarError(f"{schema!r} is not a schema")
     schema = {key: value for key, value in schema.items() if key in KNOWN}
-    if n_references > _MOST_REFERENCES:
+    if n_references > _MAX_REFERENCES:
         raise GrammarError("a $ref that leads to itself")
     if "$ref" in schema:
         yield from _alternatives(with_target(schema, document), document, n_references + 1)
@@ -191,7 +191,7 @@ def _strings(schema: Schema) -> Language:
             raise GrammarError(f"the format {schema['format']!r} is not supported")
         patterns.append(FORMATS[schema["format"]])
     low, high = limits(schema, "Length")
-    if max(low, high or 0) > _MOST_COUNTED:
-        raise GrammarError(f"lengths above {_MOST_COUNTED} are not supported where strings stand without quotes")
+    if max(low, high or 0) > _MAX_COUNTED:
+        raise GrammarError(f"lengths above {_MAX_COUNTED} are not supported where strings stand without quotes")
     languages = [regex_language(pattern, is_search=True) for pattern in patterns]
     return both([*languages, repeated(characters(ANY), low, high)])

@@ -16,7 +16,7 @@ from tea_llm.grammar.references import resolved
 
 __all__ = ["problems_of"]
 
-_LONGEST_SHOWN = 60
+_MAX_SHOWN = 60
 
 
 def problems_of(value: Any, schema: Any) -> tuple[str, ...]:
@@ -247,7 +247,7 @@ def _placed(where: str, what: str) -> str:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 _FORMATS: dict[str, Callable[[str], object]] = {

@@ -27,7 +27,7 @@ __all__ = ["fetch"]
 logger = logging.getLogger("tea_llm")
 
 _ATTEMPTS = 5  # one after the other that bring nothing
-_LONGEST_WAIT_S = 10.0
+_MAX_WAIT_S = 10.0
 _TIMEOUT_S = 30.0
 _REPORT_BYTES = 1 << 22
 
@@ -108,7 +108,7 @@ class _Download:
         """Downloads until all is there."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
-            wait=tenacity.wait_random_exponential(max=_LONGEST_WAIT_S),
+            wait=tenacity.wait_random_exponential(max=_MAX_WAIT_S),
             stop=lambda _: self._n_vain >= _ATTEMPTS,
             before_sleep=tenacity.before_sleep_log(logger, logging.INFO),
             reraise=True,

@@ -55,13 +55,13 @@ class _Request:
     timeout: float
     given: Mapping[str, object]  # the caller's options
     prompt: str | list[int] | None = None
-    form: ResponseFormat | None = None
+    response_format: ResponseFormat | None = None
     tools: Sequence[Mapping[str, Any]] = ()
 
     def read(self, result: LlmCallResult) -> LlmCallResult:
-        """The result, with what its form makes of it, and the problems of its calls."""
+        """The result, with what its response format makes of it, and the problems of its calls."""
         result = with_problems(result, self.tools)
-        return result if self.form is None else self.form.read(result)
+        return result if self.response_format is None else self.response_format.read(result)
 
 
 class ApiLlmBackend(LlmBackend):
@@ -163,7 +163,9 @@ class ApiLlmBackend(LlmBackend):
         body = completion_body(self._endpoint.model, checked, options) | {"messages": wire_messages(messages)}
         timeout = checked.timeout or self._timeout
         body = self._endpoint.adapt(body, options)
-        return _ApiAnswer(self, _Request(body, timeout, options, form=checked.response_format, tools=checked.tools))
+        return _ApiAnswer(
+            self, _Request(body, timeout, options, response_format=checked.response_format, tools=checked.tools)
+        )
 
     def _checked(self, options: Mapping[str, object]) -> GenerationOptions:
         checked = GenerationOptions.checked(options)

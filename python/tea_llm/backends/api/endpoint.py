@@ -24,7 +24,7 @@ DEFAULT_MODEL = "gpt-4o-mini"
 _NOT_OLLAMA = frozenset({*NOT_OPENAI, "logit_bias", "n", "tool_choice"})
 """Its documentation of its OpenAI endpoints lists the last three as not supported: it ignores them."""
 
-_LONGEST_MESSAGE = 1000
+_MAX_MESSAGE = 1000
 
 _REASONING_MODEL = re.compile(r"(o\d|gpt-5)(\b|-)")
 """Models of OpenAI's that renamed ``max_tokens`` and take no ``temperature``."""
@@ -74,7 +74,7 @@ class Endpoint:
         """``text`` for a message: without the key, which a server may repeat, and not too long."""
         is_secret = len(self.key) >= 4  # less is a dummy, as servers at home want one, and part of many a word
         text = text.replace(self.key, "***") if is_secret else text
-        return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+        return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 
 def resolve(settings: LlmSettings) -> Endpoint:

@@ -16,7 +16,7 @@ __all__ = ["CallPieces", "ContentPiece", "WholeCharacters", "some", "text_of"]
 
 logger = logging.getLogger("tea_llm")
 
-_LONGEST_SHOWN = 2000
+_MAX_SHOWN = 2000
 """Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
 
 
@@ -170,4 +170,4 @@ def some(value: object) -> str:
     """The beginning of what a server sent, for a message."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

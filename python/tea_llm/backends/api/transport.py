@@ -38,7 +38,7 @@ logger = logging.getLogger("tea_llm")
 
 _T = TypeVar("_T")
 _CONNECT_S = 10.0
-_LONGEST_WAIT_S = 60.0
+_MAX_WAIT_S = 60.0
 """A server that wants more patience than this gets none: the caller hears of it."""
 
 _backoff = wait_random_exponential(multiplier=0.5, max=8)
@@ -204,7 +204,7 @@ class Transport:
 
 def _is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
-    if isinstance(error, ApiError) and error.retry_after is not None and error.retry_after > _LONGEST_WAIT_S:
+    if isinstance(error, ApiError) and error.retry_after is not None and error.retry_after > _MAX_WAIT_S:
         return False
     if isinstance(error, ApiRateLimitError):
         return True

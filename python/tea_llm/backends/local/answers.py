@@ -30,7 +30,7 @@ class LocalAnswer:
     Args:
         requests: one for each choice; they share the prompt.
         model: its name.
-        form: of the answers; None: they are plain text.
+        answer_format: of the answers; None: they are plain text.
         options: of the call.
         owner: what must not be closed while somebody holds the answer.
         fallback_reason: of the result.
@@ -40,7 +40,7 @@ class LocalAnswer:
         self,
         requests: Sequence[_core.Request],
         model: str,
-        form: AnswerFormat | None = None,
+        answer_format: AnswerFormat | None = None,
         *,
         options: GenerationOptions,
         owner: object,
@@ -51,9 +51,11 @@ class LocalAnswer:
         self._requests = requests
         self._options = options
         self._model = model
-        self._form = form
+        self._format = answer_format
         self._call_ids = CallIds()
-        self._readers = [] if form is None else [AnswerReader(form, i, self._call_ids) for i in range(len(requests))]
+        self._readers: list[AnswerReader] = []
+        if answer_format is not None:
+            self._readers = [AnswerReader(answer_format, i, self._call_ids) for i in range(len(requests))]
         self._read: deque[StreamChunk] = deque()
         self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
         self._mailbox: _core.Mailbox | None = None
@@ -98,7 +100,7 @@ class LocalAnswer:
         return AsyncTextStream(self.anext, self.join, self.cancel)
 
     def _next(self) -> StreamChunk | None:
-        if len(self._requests) == 1 and self._form is None:  # the common case: one wait in native code
+        if len(self._requests) == 1 and self._format is None:  # the common case: one wait in native code
             text = self._requests[0].next_text()
             return None if text is None else StreamChunk(text)
         while self._unread or self._read:
@@ -135,7 +137,7 @@ class LocalAnswer:
             del self._unread[index]
             if not is_done:
                 self._unread[index] = request  # behind the others
-            if self._form is None:
+            if self._format is None:
                 self._read += [StreamChunk(text, index)] if text else []
             else:
                 self._read += self._readers[index].take(text)
@@ -181,16 +183,16 @@ class LocalAnswer:
             whole = replace(whole, choices=choices)
         whole = with_problems(whole, self._options.tools, is_logged=self._is_checked)
         self._is_checked = True
-        form = self._options.response_format
-        return whole if form is None else form.read(whole)
+        response_format = self._options.response_format
+        return whole if response_format is None else response_format.read(whole)
 
     def _choice(self, index: int, result: _core.RequestResult) -> Choice:
         finish_reason, content, reasoning = result.finish_reason, result.text, ""
         calls: tuple[ToolCall, ...] = ()
-        if self._form is not None:
+        if self._format is not None:
             parts = self._readers[index].parts  # what was streamed is the result
             if parts is None:
-                parts = self._form.parse(result.text, is_cut=finish_reason == "length")
+                parts = self._format.parse(result.text, is_cut=finish_reason == "length")
             content, reasoning = parts.content, parts.reasoning
             calls = tuple(
                 ToolCall(self._call_ids.of(index, number, call_id), name, json.loads(arguments))

@@ -353,10 +353,10 @@ class LocalLlmBackend(LlmBackend):
         checked = GenerationOptions.checked(options)
         self._open_model()
         deadline = Deadline(checked.timeout, check)
-        tokens, asked, grammar, form = chat_request(
+        tokens, asked, grammar, answer_format = chat_request(
             self._prompt, self._answer_formats, messages, checked, check=deadline, check_fits=self._check_fits
         )
-        return self._answer(tokens, asked, deadline, grammar, form)
+        return self._answer(tokens, asked, deadline, grammar, answer_format)
 
     def _answer(
         self,
@@ -364,14 +364,20 @@ class LocalLlmBackend(LlmBackend):
         options: GenerationOptions,
         deadline: Deadline,
         grammar: str,
-        form: AnswerFormat | None = None,
+        answer_format: AnswerFormat | None = None,
     ) -> LocalAnswer:
         seed = self._seeds.getrandbits(64) if options.seed is None else options.seed
         requests = submit(
-            self._engine, tokens, options, seed=seed, grammar=grammar, form=form, timeout_s=deadline.rest_s
+            self._engine,
+            tokens,
+            options,
+            seed=seed,
+            grammar=grammar,
+            answer_format=answer_format,
+            timeout_s=deadline.rest_s,
         )
         return LocalAnswer(
-            requests, self._name, form, options=options, owner=self, fallback_reason=self._fallback_reason
+            requests, self._name, answer_format, options=options, owner=self, fallback_reason=self._fallback_reason
         )
 
     def _score_request(

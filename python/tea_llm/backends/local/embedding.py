@@ -154,15 +154,15 @@ class LocalEmbedder:
         n_begin = int(self._model.adds_bos and self._model.bos in ends[:1])
         return ends[:n_begin], ends[n_begin:]
 
-    def _fitting(self, tokens: list[int], n_most: int, truncate: Truncate, prompt: str, text: str) -> list[int]:
+    def _fitting(self, tokens: list[int], n_max: int, truncate: Truncate, prompt: str, text: str) -> list[int]:
         """The tokens of ``prompt + text`` within their ends, cut if asked for. The engine refuses too many."""
         begin, end = self._ends
-        n_over = max(0, len(begin) + len(tokens) + len(end) - n_most)
+        n_over = max(0, len(begin) + len(tokens) + len(end) - n_max)
         if n_over and truncate == "end":
             tokens = tokens[:-n_over]
         elif n_over and truncate == "start":
             kept = self._encode(prompt) if prompt else []
-            n_room = n_most - len(begin) - len(kept) - len(end)
+            n_room = n_max - len(begin) - len(kept) - len(end)
             tokens = kept + (self._encode(text) if prompt else tokens)[-n_room:] if n_room > 0 else tokens
         return [*begin, *tokens, *end]
 
@@ -178,11 +178,11 @@ class LocalEmbedder:
         return [*begin, *self._encode(query), *between, *self._encode(document), *end]
 
 
-def _check_length(name: str, n_tokens: int, n_most: int, advice: str = "") -> None:
+def _check_length(name: str, n_tokens: int, n_max: int, advice: str = "") -> None:
     if not n_tokens:
         raise ValueError(f"{name} is empty, and this model has no token for an empty text")
-    if n_tokens > n_most:
-        raise ContextOverflowError(f"{name} has {n_tokens} tokens: this model takes {n_most}{advice}", n_tokens, n_most)
+    if n_tokens > n_max:
+        raise ContextOverflowError(f"{name} has {n_tokens} tokens: this model takes {n_max}{advice}", n_tokens, n_max)
 
 
 def _one(tokens: Sequence[int]) -> int:  # noqa: ARG001 - a text's rows, where it has one vector

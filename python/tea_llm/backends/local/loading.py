@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tea_llm import _child
-from tea_llm._check import MOST_CTX, MOST_SEQUENCES, MOST_THREADS, check_flag, check_float, check_int
+from tea_llm._check import MAX_CTX, MAX_SEQUENCES, MAX_THREADS, check_flag, check_float, check_int
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.local.backend import LocalLlmBackend
@@ -23,7 +23,7 @@ __all__ = ["load"]
 
 logger = logging.getLogger("tea_llm")
 
-_MOST_GUESSES = 64
+_MAX_GUESSES = 64
 
 
 def load(
@@ -113,15 +113,15 @@ def load(
         "mlock": check_flag("mlock", mlock),
     }
     engine_arguments = {
-        "n_ctx": -1 if n_ctx == "auto" else check_int("n_ctx", n_ctx, 1, MOST_CTX),
-        "n_parallel": 8 if n_parallel == "auto" else check_int("n_parallel", n_parallel, 1, MOST_SEQUENCES),
-        "n_threads": -1 if n_threads is None else check_int("n_threads", n_threads, 1, MOST_THREADS),
+        "n_ctx": -1 if n_ctx == "auto" else check_int("n_ctx", n_ctx, 1, MAX_CTX),
+        "n_parallel": 8 if n_parallel == "auto" else check_int("n_parallel", n_parallel, 1, MAX_SEQUENCES),
+        "n_threads": -1 if n_threads is None else check_int("n_threads", n_threads, 1, MAX_THREADS),
         "cache_type_k": _check_name("cache_type_k", cache_type_k),
         "cache_type_v": _check_name("cache_type_v", cache_type_v),
         "flash_attn": _check_name("flash_attn", {"True": "on", "False": "off"}.get(str(flash_attn), flash_attn)),
         "rope_scaling": "auto" if rope_scaling is None else _check_name("rope_scaling", rope_scaling),
         "stream_slowdown": check_float("stream_slowdown", stream_slowdown, 1, 1000),
-        "prompt_lookup": check_int("prompt_lookup", prompt_lookup, 0, _MOST_GUESSES),
+        "prompt_lookup": check_int("prompt_lookup", prompt_lookup, 0, _MAX_GUESSES),
         "cache_ram": -1 if cache_ram == "auto" else check_int("cache_ram", cache_ram, 0, 2**63 - 1),
         "audits": bool(os.environ.get("TEA_LLM_AUDIT")),  # for tests: docs/architecture.md
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tea_llm.backends.options import SAMPLING, GenerationOptions
 from tea_llm.chat.tools import chosen_tools
@@ -23,18 +23,18 @@ __all__ = ["chat_request", "grammar_of", "submit"]
 
 def chat_request(
     prompt: ChatPrompt,
-    formats: AnswerFormats,
+    answer_formats: AnswerFormats,
     messages: Iterable[Message],
     options: GenerationOptions,
     *,
     check: Callable[[], object] | None = None,
     check_fits: Callable[[str], object] | None = None,
 ) -> tuple[list[int], GenerationOptions, str, AnswerFormat | None]:
-    """What a chat is for ``submit``: the prompt's tokens, the options, the constraint's GBNF, the answer's form.
+    """What a chat is for ``submit``: the prompt's tokens, the options, the constraint's GBNF, the answer's format.
 
     Args:
         prompt: renders and encodes the messages.
-        formats: of the answers to it.
+        answer_formats: of the answers to it.
         messages: of the chat.
         options: of the call.
         check: called now and then while the prompt is tokenized; may raise.
@@ -52,18 +52,18 @@ def chat_request(
         check_fits("".join(text for text, _ in runs))
     tokens = prompt.encode(runs, trusts_contents=options.trust_special_tokens, check=check)
     grammar = grammar_of(options)
-    form = formats.get(
+    answer_format = answer_formats.get(
         tools=tools,
         is_required=is_required,
         constraint="" if continues else grammar,
         is_json=options.response_format is not None,
         variables=options.template_kwargs,
     )
-    if options.reasoning_budget is not None and (continues or form is None or not form.reasoning_end):
+    if options.reasoning_budget is not None and (continues or answer_format is None or not answer_format.reasoning_end):
         prompt.warn("reasoning_budget", "reasoning_budget has no effect: these answers have no reasoning")
-    if continues and form is not None:  # the answer has come to its text already
-        return tokens, replace(options, stop=(*options.stop, *form.native.stop)), grammar, None
-    return tokens, options, grammar, form
+    if continues and answer_format is not None:  # the answer has come to its text already
+        return tokens, replace(options, stop=(*options.stop, *answer_format.native.stop)), grammar, None
+    return tokens, options, grammar, answer_format
 
 
 def grammar_of(options: GenerationOptions) -> str:
@@ -88,7 +88,7 @@ def submit(
     *,
     seed: int,
     grammar: str,
-    form: AnswerFormat | None,
+    answer_format: AnswerFormat | None,
     timeout_s: float,
 ) -> list[_core.Request]:
     """One request for each of ``options.n`` answers.
@@ -98,31 +98,44 @@ def submit(
         tokens: of the prompt.
         options: of the call.
         seed: of the first answer, in place of the options'.
-        grammar: GBNF of the answers, where they have no ``form`` with another.
-        form: of the answers; None: they are plain text.
+        grammar: GBNF of the answers, where they have no ``answer_format`` with another.
+        answer_format: of the answers; None: they are plain text.
         timeout_s: in place of the options', of which some has passed; 0: no limit.
     """
     sampling: dict[str, object] = {name: getattr(options, name) for name in SAMPLING}
     sampling["logit_bias"] = list((options.logit_bias or {}).items())
+    kept_to = _plain_text(options, grammar) if answer_format is None else _kept_to(answer_format, options)
     with _too_large_a_regex(options):
         return engine.submit(
             tokens,
             max_tokens=-1 if options.max_tokens is None else options.max_tokens,
             sampling=sampling,
-            grammar=grammar if form is None else form.grammar,
-            grammar_prefix="" if form is None else form.grammar_prefix,
-            markers=() if form is None else form.native.markers,
-            reasoning_budget=-1 if form is None or options.reasoning_budget is None else options.reasoning_budget,
-            reasoning_start="" if form is None else form.native.reasoning_start,
-            reasoning_end="" if form is None else form.reasoning_end,
-            is_reasoning=form is not None and form.is_reasoning,
             n_logprobs=(options.top_logprobs or 0) if options.logprobs else -1,
             seeds=[(seed + index) % 2**64 for index in range(options.n)],
-            stop=options.stop if form is None else [*options.stop, *form.native.stop],
             ignore_eos=options.ignore_eos,
             timeout_s=timeout_s,
             priority=options.priority,
+            **kept_to,
         )
+
+
+def _plain_text(options: GenerationOptions, grammar: str) -> dict[str, Any]:
+    return {"grammar": grammar, "stop": options.stop}
+
+
+def _kept_to(answer_format: AnswerFormat, options: GenerationOptions) -> dict[str, Any]:
+    """What the engine must know of an answer format."""
+    native = answer_format.native
+    return {
+        "grammar": answer_format.grammar,
+        "grammar_prefix": answer_format.grammar_prefix,
+        "markers": native.markers,
+        "reasoning_budget": -1 if options.reasoning_budget is None else options.reasoning_budget,
+        "reasoning_start": native.reasoning_start,
+        "reasoning_end": answer_format.reasoning_end,
+        "is_reasoning": answer_format.is_reasoning,
+        "stop": [*options.stop, *native.stop],
+    }
 
 
 @contextmanager

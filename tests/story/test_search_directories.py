@@ -9,7 +9,7 @@ import pytest
 from tea_llm import DEFAULT_MODELS, resolve_model_path
 
 
-def test_the_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_models_come_before_cached_ones(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled, cached = home / "app/usr/share/models", home / ".cache/tea/models"
     monkeypatch.setenv("APPDIR", str(home / "app"))
     assert resolve_model_path() is None

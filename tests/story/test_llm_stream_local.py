@@ -18,6 +18,6 @@ def test_a_callback_gets_what_is_returned(run: Any, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == ""
 
 
-def test_without_one_it_is_printed(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_callback_the_text_is_printed(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     result = run("llm.stream", prompt=PROMPT, max_tokens=20, temperature=0)
     assert capsys.readouterr().out == result["content"] + "\n"

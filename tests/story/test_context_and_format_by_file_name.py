@@ -20,11 +20,11 @@ from tea_llm import ModelConfig, get_model_config
         ("tinyllama.gguf", ModelConfig(4096, None, "unknown")),
     ],
 )
-def test_from_the_name(name: str, config: ModelConfig) -> None:
+def test_the_file_name_gives_context_and_format(name: str, config: ModelConfig) -> None:
     assert get_model_config(f"/models/{name}") == config
 
 
-def test_the_file_goes_before_its_name(home: Path, tiny_model: Callable[..., Path]) -> None:
+def test_the_metadata_come_before_the_file_name(home: Path, tiny_model: Callable[..., Path]) -> None:
     template = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
     path = home / "phi-like.gguf"
     path.symlink_to(tiny_model("llama", n_ctx_train=256, chat_template=template))

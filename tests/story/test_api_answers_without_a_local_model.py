@@ -15,7 +15,7 @@ from tea_llm.actions import register_actions
 from tea_llm.testing import MockBackend
 
 
-def test_auto_goes_to_the_api(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_backend_auto_goes_to_the_api(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with OpenAiServer(MockBackend(["from afar"])) as server:
         llm_settings = {"backend": "auto", "model_path": "~/none.gguf", "api_url": server.url, "model": "m"}
@@ -27,7 +27,7 @@ def test_auto_goes_to_the_api(home: Path, caplog: pytest.LogCaptureFixture) -> N
     assert "The API is used instead of a local model" in caplog.text
 
 
-def test_local_does_not(home: Path) -> None:
+def test_backend_local_does_not_go_to_the_api(home: Path) -> None:
     settings = {"llm": {"backend": "local", "api_url": "http://127.0.0.1:9/v1", "model": "m"}}
     with pytest.raises(tea_llm.ModelNotFoundError, match="Searched:"):
         tea_llm.create_llm_backend(settings)

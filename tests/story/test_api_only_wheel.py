@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_pure_wheel(tmp_path: Path) -> None:
+def test_an_api_only_wheel_holds_no_native_code(tmp_path: Path) -> None:
     environment = os.environ | {"TEA_LLM_LOCAL": "0", "CXX": "/no/compiler", "TEA_LLM_LLAMA_CPP_DIR": "/no/llama.cpp"}
     command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path / "wheel"), str(ROOT)]
     subprocess.run([sys.executable, "-m", *command], check=True, env=environment, timeout=120)

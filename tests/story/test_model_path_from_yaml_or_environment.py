@@ -19,7 +19,7 @@ nodes: []
 """
 
 
-def test_yaml_or_environment(smollm2: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_comes_before_the_yaml(smollm2: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workflow = home / "workflow.yaml"
     workflow.write_text(YAML.format(path=smollm2))
     settings = LlmSettings.from_yaml(workflow)

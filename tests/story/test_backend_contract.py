@@ -22,14 +22,14 @@ HOOKS = ("_ask", "_ask_chat", "close")
 """What a backend must have of its own: the methods stand once, over these."""
 
 
-def test_it_is_abstract() -> None:
+def test_llm_backend_is_abstract() -> None:
     assert LlmBackend.__abstractmethods__ == frozenset(HOOKS)
     assert all(callable(getattr(LlmBackend, method)) for method in METHODS)
     with pytest.raises(TypeError, match="abstract"):
         LlmBackend()  # type: ignore[abstract]
 
 
-def test_embeddings_are_for_those_who_have_them() -> None:
+def test_backends_without_embeddings_say_so() -> None:
     bare: type[LlmBackend] = type("Bare", (LlmBackend,), dict.fromkeys(HOOKS) | {"close": lambda self: None})
     with bare() as backend:
         with pytest.raises(EmbeddingNotSupportedError, match="Bare gives no embeddings"):
@@ -43,7 +43,7 @@ def test_embeddings_are_for_those_who_have_them() -> None:
 
 
 @pytest.mark.parametrize("backend", [LocalLlmBackend, ApiLlmBackend, FallbackBackend, MockBackend])
-def test_everyone_takes_the_same(backend: type[LlmBackend]) -> None:
+def test_all_backends_take_the_same_parameters(backend: type[LlmBackend]) -> None:
     assert issubclass(backend, LlmBackend)
     assert not backend.__abstractmethods__
     expected = inspect.signature(LocalLlmBackend.chat).parameters

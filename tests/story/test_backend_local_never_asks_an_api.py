@@ -20,12 +20,12 @@ nodes:
 """
 
 
-def test_backend_local(smollm2: Path) -> None:
+def test_backend_local_loads_the_model(smollm2: Path) -> None:
     state: dict[str, Any] = workflow.loads(YAML.format(backend="local", path=smollm2)).run({})
     assert state["result"]["backend"] == "local"
     assert "Paris" in state["result"]["content"]
 
 
-def test_a_backend_that_there_is_not(smollm2: Path) -> None:
+def test_an_unknown_backend_is_an_error(smollm2: Path) -> None:
     with pytest.raises(workflow.WorkflowError, match="'lokal' is not one of 'auto', 'local', 'api'"):
         workflow.loads(YAML.format(backend="lokal", path=smollm2))

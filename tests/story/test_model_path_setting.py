@@ -19,6 +19,6 @@ def test_home_and_variables_are_expanded(home: Path, smollm2: Path, monkeypatch:
             assert llm.call("Hi", max_tokens=1).model == "mine"
 
 
-def test_one_that_is_missing_is_warned_of(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_file_is_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert tea_llm.resolve_model_path({"llm": {"model_path": "~/none.gguf"}}) is None
     assert "settings.llm.model_path is set, but" in caplog.text
