@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tea_llm import _child, errors
-from tea_llm._check import check_flag, check_int, check_path
+from tea_llm._check import MAX_THREADS, check_flag, check_int, check_path
 from tea_llm._files import replacing_by_name
 from tea_llm._native import _core
 from tea_llm.inspection import count_weights
@@ -18,7 +18,6 @@ from tea_llm.paths import resolve_model_path
 
 __all__ = ["file_types", "quantize"]
 
-_MAX_THREADS = 512
 _NEARLY_FULL = 1 << 20
 
 
@@ -69,7 +68,7 @@ def quantize(
     types = file_types()
     if type not in types:
         raise ValueError(f"there is no file type {type!r}: {', '.join(types)}")
-    threads = _core.usable_cores() if n_threads is None else check_int("n_threads", n_threads, 1, _MAX_THREADS)
+    threads = _core.usable_cores() if n_threads is None else check_int("n_threads", n_threads, 1, MAX_THREADS)
     requantizes = check_flag("allow_requantize", allow_requantize)
     path, target = resolve_model_path(explicit=source) or Path(source), Path(check_path("target", target))
     if target.exists() and target.samefile(path):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tea_llm
 from support.malformed import MALFORMED, POISONED, write_malformed
 from support.process import assert_raises_in_child
-from tea_llm._check import MAX_CTX
+from tea_llm import ConfigError, LlmSettings, _core
+from tea_llm._check import MAX_CTX, MAX_SEQUENCES, MAX_THREADS
 
 LOAD = "import sys, tea_llm\nllm = tea_llm.load(sys.argv[1])"
 STILL_WORKS = """
@@ -111,10 +114,18 @@ def test_a_bad_argument(code: str, error: str, message: str, tiny_model: Callabl
     assert_raises_in_child(start + code, error, message, after=STILL_WORKS, args=(path, path))
 
 
-@pytest.mark.parametrize(("name", "most"), [("n_ctx", MAX_CTX), ("n_parallel", 256), ("n_threads", 512)])
-def test_limits_are_those_of_the_settings(name: str, most: int) -> None:
-    with pytest.raises(ValueError, match=f"{name}={most + 1}"):
-        tea_llm.load("none.gguf", **{name: most + 1})  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "limit"), [("n_ctx", MAX_CTX), ("n_parallel", MAX_SEQUENCES), ("n_threads", MAX_THREADS)]
+)
+def test_limits_are_those_of_settings_and_engine(name: str, limit: int, tiny_model: Callable[..., Path]) -> None:
+    too_much: dict[str, Any] = {name: limit + 1}
+    message = rf"{name}={limit + 1} .*1 (to|and) {limit}"
+    with pytest.raises(ValueError, match=message):
+        tea_llm.load("none.gguf", **too_much)
+    with pytest.raises(ConfigError, match=message):
+        LlmSettings(**too_much)
+    with pytest.raises(ValueError, match=message):
+        _core.Engine(_core.Model.load(os.fsencode(tiny_model("llama"))), **too_much)
 
 
 def test_nothing_found_lists_every_place(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tea_llm import ConfigError, LlmSettings
-from tea_llm._check import MAX_CTX
+from tea_llm._check import MAX_CTX, MAX_SEQUENCES, MAX_THREADS
 from tea_llm.backends.api.endpoint import resolve
 
 KEY = "sk-very-secret"
@@ -121,11 +121,13 @@ def test_all_wrong_settings_are_named_at_once() -> None:
     assert list(LlmSettings.problems({"llm": {"provider": "local", "backend": "api"}})) == ["llm"]
 
 
-@pytest.mark.parametrize(("name", "most"), [("n_ctx", MAX_CTX), ("n_parallel", 256), ("n_threads", 512)])
-def test_limits_of_the_engine(name: str, most: int) -> None:
-    assert getattr(parse(**{name: most}), name) == most
-    with pytest.raises(ConfigError, match=f"settings.llm.{name}={most + 1}"):
-        parse(**{name: most + 1})
+@pytest.mark.parametrize(
+    ("name", "limit"), [("n_ctx", MAX_CTX), ("n_parallel", MAX_SEQUENCES), ("n_threads", MAX_THREADS)]
+)
+def test_limits_of_the_engine(name: str, limit: int) -> None:
+    assert getattr(parse(**{name: limit}), name) == limit
+    with pytest.raises(ConfigError, match=f"settings.llm.{name}={limit + 1}"):
+        parse(**{name: limit + 1})
 
 
 def test_a_constructor_checks_too() -> None:
