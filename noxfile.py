@@ -39,7 +39,7 @@ def tidy(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Thousands of requests of every kind at once; posargs go to tests/soak.py."""
-    session.install(".[dev]")
+    _install(session, ".[dev]")
     session.run("python", "tests/soak.py", *session.posargs)
 
 
@@ -58,7 +58,7 @@ def hostile(session: nox.Session) -> None:
 @nox.session
 def structured(session: nox.Session) -> None:
     """A real model's answers under 100 schemas; posargs go to tests/structured.py."""
-    session.install(".[dev]")
+    _install(session, ".[dev]")
     session.run("python", "tests/structured.py", *session.posargs)
 
 
@@ -74,29 +74,36 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def frozen(session: nox.Session) -> None:
     """PyInstaller's programs, of one directory and of one file; posargs: a wheel to take instead of building one."""
-    session.install(*(session.posargs or ["."]), "pyinstaller", "gguf")
+    _install(session, *(session.posargs or ["."]), "pyinstaller", "gguf")
     session.run("python", "tests/frozen_program.py")
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The whole suite on one Python, from an installed wheel."""
-    session.install(".[dev]")
+    _install(session, ".[dev]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python="3.13t")
 def free_threaded(session: nox.Session) -> None:
     """Many threads without a GIL: native tests on a free-threaded Python."""
-    session.install(".", "numpy<2.4", "gguf", "hypothesis", "jsonschema", "pytest", "pytest-timeout")
+    _install(session, ".", "numpy<2.4", "gguf", "hypothesis", "jsonschema", "pytest", "pytest-timeout")
     native = [f"tests/native/test_{name}.py" for name in ("engine", "sharing", "async", "embed", "select")]
     session.run("python", "-c", "import sys, tea_llm._core; assert not sys._is_gil_enabled()")
     session.run("pytest", "-p", "no:cacheprovider", "-W", "default", *(session.posargs or native))
 
 
+def _install(session: nox.Session, *requirements: str) -> None:
+    """With the tools and options of `make build`, so that ccache finds what that has compiled."""
+    session.install(*BUILD_TOOLS)
+    options = ("-Cbuild-dir=build/nox", "-Ccmake.define.TEA_LLM_WERROR=ON")
+    session.install("--no-build-isolation", *options, *requirements)
+
+
 def _run_files(session: nox.Session, kind: str) -> None:
     """The files `tests/KIND/KIND_*.py`, whose names keep them out of `make test`."""
-    session.install(".[dev]")
+    _install(session, ".[dev]")
     session.run("pytest", "-o", f"python_files={kind}_*.py", "--timeout=1800", f"tests/{kind}", *session.posargs)
 
 
@@ -116,11 +123,8 @@ def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[
         for name in (library, "libstdc++.so.6")
     ]
     preload = {"LD_PRELOAD": " ".join(paths)}
-    files = session.posargs or [
-        "tests/native/test_engine.py",
-        "tests/native/test_sharing.py",
-        "tests/native/test_state.py",
-    ]
+    names = ("engine", "sharing", "state", "long_prompts", "child", "memory", "parked", "answer_formats")
+    files = session.posargs or [f"tests/native/test_{name}.py" for name in names]
     reports = Path(session.create_tmp()) / "report"  # pytest keeps what is written to stderr to itself
     name, given = next(iter(options.items()))
     try:
