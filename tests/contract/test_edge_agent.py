@@ -1,6 +1,6 @@
 """The actions as The Edge Agent's engine loads and calls them: names, injected keys, ``state=``, results, errors.
 
-``Host`` does what its ``YAMLEngine`` does, as far as actions see it (``../shared/notes/edge_agent_contract.md``).
+``Host`` does what its ``YAMLEngine`` does, as far as actions see it.
 """
 
 from __future__ import annotations

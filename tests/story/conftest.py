@@ -1,4 +1,4 @@
-"""The story's acceptance criteria, in their Python meaning: ``../shared/story.md`` was written for a Rust crate."""
+"""The acceptance criteria of the project's first user story, translated from a Rust crate to Python."""
 
 from __future__ import annotations
 
