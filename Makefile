@@ -43,6 +43,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/stubtest tea_llm._core --allowlist tests/stubtest_allowlist.txt
 	$(BIN)/clang-format --dry-run -Werror csrc/*/*.cpp csrc/*/*.hpp
+	$(BIN)/python csrc/layers.py
 	$(BIN)/codespell --skip csrc/tests *.md docs csrc python
 
 format: .venv/installed

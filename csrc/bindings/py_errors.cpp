@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "ggml.h"
 #include "llama/abort_guard.hpp"
 #include "llama/runtime.hpp"
 
@@ -64,9 +63,6 @@ void set_python_error(const Error& error) {
 
 // What the engine itself does not expect, in words.
 std::string describe(const std::exception& error) {
-    if (dynamic_cast<const runtime::Aborted*>(&error) != nullptr) {
-        return std::string("llama.cpp gave up: ") + error.what();
-    }
     if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
         return "there is not enough memory";
     }
@@ -111,7 +107,7 @@ void register_errors(py::module_& module) {
             }
             if (kind == "assert") {
                 runtime::initialize();
-                GGML_ASSERT(kind.empty());
+                runtime::fail_assertion();
             }
             throw std::out_of_range(kind);
         },

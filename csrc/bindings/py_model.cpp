@@ -159,8 +159,8 @@ void register_model(py::module_& module) {
         "token_texts",
         [](const Model& self) {
             py::list texts;
-            for (int32_t token = 0; token < self.n_vocab(); ++token) {
-                texts.append(py::bytes(llama_vocab_get_text(self.vocab(), token)));
+            for (const auto& text : without_gil([&] { return self.token_texts(); })) {
+                texts.append(py::bytes(text));
             }
             return texts;
         },
@@ -183,15 +183,12 @@ void register_model(py::module_& module) {
     model.def_property_readonly("n_ctx_train", &Model::n_ctx_train);
     model.def_property_readonly("n_params", &Model::n_params);
     model.def_property_readonly("size_bytes", &Model::size_bytes);
-    model.def_property_readonly("bos", [](const Model& self) { return llama_vocab_bos(self.vocab()); });
-    model.def_property_readonly("eos", [](const Model& self) { return llama_vocab_eos(self.vocab()); });
-    model.def_property_readonly("sep", [](const Model& self) { return llama_vocab_sep(self.vocab()); });
-    model.def_property_readonly("adds_eos",
-                                [](const Model& self) { return llama_vocab_get_add_eos(self.vocab()); });
-    model.def_property_readonly("adds_sep",
-                                [](const Model& self) { return llama_vocab_get_add_sep(self.vocab()); });
-    model.def_property_readonly("adds_bos",
-                                [](const Model& self) { return llama_vocab_get_add_bos(self.vocab()); });
+    model.def_property_readonly("bos", &Model::bos);
+    model.def_property_readonly("eos", &Model::eos);
+    model.def_property_readonly("sep", &Model::sep);
+    model.def_property_readonly("adds_eos", &Model::adds_eos);
+    model.def_property_readonly("adds_sep", &Model::adds_sep);
+    model.def_property_readonly("adds_bos", &Model::adds_bos);
 }
 
 }  // namespace tea::bindings

@@ -6,8 +6,6 @@
 #include <pthread.h>
 #endif
 
-#include "ggml-backend.h"
-#include "llama.h"
 #include "llama/backend_modules.hpp"
 #include "llama/log.hpp"
 #include "llama/runtime.hpp"
@@ -68,24 +66,15 @@ void register_runtime(py::module_& module) {
     module.def(
         "devices",
         [] {
-            runtime::initialize();
             py::list devices;
-            for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
-                ggml_backend_dev_props properties{};
-                ggml_backend_dev_get_props(ggml_backend_dev_get(i), &properties);
-                devices.append(
-                    py::make_tuple(properties.name, properties.description, properties.memory_total));
+            for (const auto& device : runtime::devices()) {
+                devices.append(py::make_tuple(device.name, device.description, device.memory_bytes));
             }
             return devices;
         },
         "(name, description, bytes of memory) of what can compute.");
-    module.def(
-        "system_info",
-        [] {
-            runtime::initialize();
-            return std::string(llama_print_system_info());
-        },
-        "llama.cpp's line about the CPU features its kernels use.");
+    module.def("system_info", &runtime::system_info,
+               "llama.cpp's line about the CPU features its kernels use.");
 }
 
 }  // namespace tea::bindings

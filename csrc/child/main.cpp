@@ -17,8 +17,6 @@
 
 #include "base/error.hpp"
 #include "engine/engine.hpp"
-#include "ggml-backend.h"
-#include "llama.h"
 #include "llama/backend_modules.hpp"
 #include "llama/kernel_check.hpp"
 #include "llama/model.hpp"
@@ -68,19 +66,17 @@ json kernels(double seconds) {
             {{"name", variant.name}, {"score", variant.score}, {"is_in_use", variant.is_in_use}});
     }
     json devices = json::array();
-    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
-        ggml_backend_dev_props properties{};
-        ggml_backend_dev_get_props(ggml_backend_dev_get(i), &properties);
-        devices.push_back({{"name", properties.name},
-                           {"description", properties.description},
-                           {"memory_bytes", properties.memory_total}});
+    for (const auto& device : tea::runtime::devices()) {
+        devices.push_back({{"name", device.name},
+                           {"description", device.description},
+                           {"memory_bytes", device.memory_bytes}});
     }
     json checks = json::array();
     for (const auto& check : tea::check_kernels(seconds, n_threads)) {
         checks.push_back({{"type", check.type}, {"error", check.error}, {"gflops", check.gflops}});
     }
     return {{"variants", variants},
-            {"kernels", llama_print_system_info()},
+            {"kernels", tea::runtime::system_info()},
             {"n_threads", n_threads},
             {"devices", devices},
             {"self_test", checks}};

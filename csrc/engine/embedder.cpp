@@ -25,13 +25,11 @@ constexpr std::chrono::milliseconds not_wanted_for{5};
 
 // In half precision, and nearly twice as fast: no loss where the weights have no more.
 bool takes_flash_attention(const Model& model) {
-    const auto n_params = static_cast<double>(llama_model_n_params(model.handle()));
-    return static_cast<double>(llama_model_size(model.handle())) < 3.9 * n_params;  // bytes
+    return static_cast<double>(model.size_bytes()) < 3.9 * static_cast<double>(model.n_params());
 }
 
 int32_t n_out_of(const Model& model, Pooling pooling) {
-    return pooling == Pooling::rank ? static_cast<int32_t>(llama_model_n_cls_out(model.handle()))
-                                    : llama_model_n_embd_out(model.handle());
+    return pooling == Pooling::rank ? model.n_cls_out() : model.n_embd_out();
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ std::future<Result> Engine::command(std::function<Result(EngineLoop&)> run) {
             try {
                 promise->set_value(run(loop));
             } catch (const runtime::Aborted& abort) {
-                promise->set_exception(std::make_exception_ptr(Error(ErrorKind::inference, abort.what())));
+                promise->set_exception(std::make_exception_ptr(Error(abort)));
                 throw;
             } catch (...) {
                 promise->set_exception(std::current_exception());
@@ -175,14 +175,8 @@ bool Engine::is_closed() const {
 }
 
 std::string Engine::state_parameters() const {
-    const EngineOptions& options = config_.options;
     const bool is_stretched = config_.n_cells > model_->n_ctx_original();  // other RoPE factors, maybe
-    std::string text = "format " + std::to_string(LLAMA_STATE_SEQ_VERSION);
-    text += ", keys " + std::string(ggml_type_name(ggml_type_of(options.cache_type_k)));
-    text += ", values " + std::string(ggml_type_name(ggml_type_of(options.cache_type_v)));
-    text += ", flash attention " + std::to_string(static_cast<int>(options.flash_attn));
-    text += ", RoPE scaling " + std::to_string(static_cast<int>(options.rope_scaling));
-    return text + (is_stretched ? ", stretched" : "");
+    return state_format(config_) + (is_stretched ? ", stretched" : "");
 }
 
 EngineStats Engine::stats() const {

@@ -5,9 +5,6 @@
 #include <string>
 
 #include "base/check.hpp"
-#include "ggml.h"
-#include "llama.h"
-#include "llama/footprint.hpp"
 #include "llama/log.hpp"
 #include "machine/machine.hpp"
 
@@ -17,7 +14,6 @@ namespace {
 
 constexpr int32_t n_ctx_unknown = 4096;  // for a model that does not say its trained length
 constexpr int32_t most_tokens_per_step = 512;
-constexpr int32_t cell_padding = 256;  // llama.cpp pads n_ctx to it
 constexpr int32_t cells_at_start = 2048;
 constexpr int32_t most_guesses = 64;
 
@@ -59,9 +55,9 @@ void check_options(const Model& model, const EngineOptions& options) {
     if (options.n_ctx != -1) {
         check_between("n_ctx", options.n_ctx, 1, std::numeric_limits<int32_t>::max() - cell_padding);
     }
-    check_between("n_parallel", options.n_parallel, 1, static_cast<int64_t>(llama_max_parallel_sequences()));
+    check_between("n_parallel", options.n_parallel, 1, max_sequences);
     if (options.n_threads != -1) {
-        check_between("n_threads", options.n_threads, 1, GGML_MAX_N_THREADS);
+        check_between("n_threads", options.n_threads, 1, max_threads);
     }
     check_between("stream_slowdown", options.stream_slowdown, 1, 1000);
     check_between("prompt_lookup", options.prompt_lookup, 0, most_guesses);
@@ -76,9 +72,13 @@ EngineConfig without_context(const Model& model, const EngineOptions& options) {
     EngineConfig config{};
     config.options = options;
     config.n_parallel = options.n_parallel;
-    config.n_sequences = std::min<int32_t>(static_cast<int32_t>(llama_max_parallel_sequences()),
-                                           config.n_parallel + n_kept_sequences(model));
-    config.n_threads = options.n_threads == -1 ? machine::usable_cores() : options.n_threads;
+    config.n_sequences = std::min(max_sequences, config.n_parallel + n_kept_sequences(model));
+    config.adapts_threads = options.n_threads == -1;
+    config.n_threads = config.adapts_threads ? machine::usable_cores() : options.n_threads;
+    config.cache_type_k = options.cache_type_k;
+    config.cache_type_v = options.cache_type_v;
+    config.flash_attn = options.flash_attn;
+    config.rope_scaling = options.rope_scaling;
     return config;
 }
 
@@ -148,10 +148,6 @@ size_t n_parked_bytes(const EngineConfig& config, int64_t available) {
 }
 
 }  // namespace
-
-int32_t padded_cells(int32_t n_cells) {
-    return (n_cells + cell_padding - 1) / cell_padding * cell_padding;
-}
 
 EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     EngineConfig config = without_context(model, options);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/engine_config.hpp"
 #include "engine/inbox.hpp"
 #include "llama/decoder.hpp"
 #include "planning/pace.hpp"

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "engine/engine_loop.hpp"
+#include "llama/abort_guard.hpp"
 
 namespace tea {
 
@@ -144,6 +145,8 @@ void EngineLoop::deliver(const std::vector<Row>& rows) {
         bool goes_on = false;
         try {
             goes_on = task->is_scoring() ? score(*task, row) : advance(*task, row);
+        } catch (const runtime::Aborted&) {  // the Decoder's: not the request's alone
+            throw;
         } catch (const Error& error) {
             task->fail(error);
         }

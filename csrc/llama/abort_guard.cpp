@@ -1,6 +1,9 @@
 #include "llama/abort_guard.hpp"
 
 #include <cstdlib>
+#include <exception>
+#include <new>
+#include <utility>
 
 #include "base/error.hpp"
 #include "ggml.h"
@@ -8,8 +11,6 @@
 namespace tea::runtime {
 
 namespace {
-
-thread_local int guard_depth = 0;
 
 // Static destructors run after those of a thread's own objects: only a flag without a destructor can say that
 // the message is gone.
@@ -35,7 +36,11 @@ void on_abort(const char* text) {
     if (!message_is_gone) {
         message.text = text;
     }
-    throw Aborted(text);
+    throw Aborted(ErrorKind::inference, text);
+}
+
+std::string joined(std::string_view failure, const char* reason) {
+    return std::string(failure) + ": " + reason;
 }
 
 }  // namespace
@@ -44,21 +49,38 @@ void catch_aborts() {
     ggml_set_abort_callback(on_abort);
 }
 
-AbortGuard::AbortGuard() {
+Guard::Guard() {
     be_ready_to_throw();
-    if (guard_depth++ == 0) {
-        message.text.clear();
-    }
+    std::swap(outer_message_, message.text);
 }
 
-AbortGuard::~AbortGuard() {
-    --guard_depth;
+Guard::~Guard() {
+    std::swap(outer_message_, message.text);
 }
 
-void AbortGuard::check() const {
+void Guard::check() const {
     if (!message.text.empty()) {
-        throw Aborted(message.text);
+        throw Aborted(ErrorKind::inference, message.text);
     }
+}
+
+void rethrow_typed(ErrorKind kind, std::string_view failure) {
+    try {
+        throw;
+    } catch (const Aborted& abort) {
+        throw Aborted(kind, joined(failure, abort.what()));
+    } catch (const Error&) {
+        throw;
+    } catch (const std::bad_alloc&) {
+        throw Error(kind, joined(failure, "there is not enough memory"));
+    } catch (const std::exception& error) {
+        throw Error(kind, joined(failure, error.what()));
+    }
+}
+
+void fail_assertion() {
+    guarded(ErrorKind::inference, "llama.cpp gave up",
+            [](const Guard&) { GGML_ABORT("GGML_ASSERT on purpose"); });
 }
 
 }  // namespace tea::runtime

@@ -31,22 +31,12 @@ constexpr size_t small_text = 8 << 10;     // bytes that can be parsed on a usua
 
 // Runs llama.cpp's code where neither its recursion nor its assertions end the process.
 template <typename Work>
-void guarded(ErrorKind kind, const char* what, bool is_deep, Work work) {
-    try {
-        const auto run = [&] {
-            const runtime::AbortGuard guard;
-            work();
-            guard.check();
-        };
-        if (is_deep) {
-            run_on_big_stack(stack_bytes, run);
-        } else {
-            run();
-        }
-    } catch (const Error&) {
-        throw;
-    } catch (const std::exception& error) {
-        throw Error(kind, std::string(what) + ": " + error.what());
+void guarded(ErrorKind kind, const char* failure, bool is_deep, Work work) {
+    const auto run = [&] { runtime::guarded(kind, failure, [&](const runtime::Guard&) { work(); }); };
+    if (is_deep) {
+        run_on_big_stack(stack_bytes, run);
+    } else {
+        run();
     }
 }
 

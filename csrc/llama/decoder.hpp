@@ -2,12 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
-#include "engine/engine_config.hpp"
-#include "ggml.h"
-#include "llama-cpp.h"
-#include "llama/abort_guard.hpp"
+#include "base/options.hpp"
+#include "llama/handle.hpp"
 #include "llama/model.hpp"
 #include "llama/thread_team.hpp"
 #include "machine/thread_budget.hpp"
@@ -15,8 +14,32 @@
 
 namespace tea {
 
-// What a context of so many cells is asked for.
-llama_context_params context_params(const EngineConfig& config, int32_t n_cells);
+// Limits of llama.cpp. A test compares them with its own.
+constexpr int32_t max_sequences = 256;
+constexpr int32_t max_threads = 512;
+constexpr int32_t cell_padding = 256;  // KV caches have a multiple of it
+
+// The size of a KV cache that llama.cpp makes for n_cells cells.
+int32_t padded_cells(int32_t n_cells);
+
+// What a context takes: everything is decided.
+struct DecoderOptions {
+    int32_t n_cells;           // most the KV cache may have, shared by all sequences
+    int32_t n_cells_at_start;  // what it has at first
+    int32_t n_sequences;
+    int32_t n_batch;      // tokens of the largest step
+    int32_t n_rows;       // of logits that a step may give
+    int64_t cache_bytes;  // of the KV cache with n_cells, and of recurrent states
+    int32_t n_threads;
+    bool adapts_threads;  // n_threads are the most
+    KvType cache_type_k;
+    KvType cache_type_v;
+    FlashAttention flash_attn;
+    RopeScaling rope_scaling;
+};
+
+// What the bytes of a saved sequence depend on besides the model.
+std::string state_format(const DecoderOptions& options);
 
 // llama.cpp's context with its thread pool and its batch: one step is add() for each token, run(), and
 // logits() for each that wanted them. One engine thread makes, uses and destroys it.
@@ -30,15 +53,15 @@ class Decoder : public SequenceMemory {
     };
 
     // `should_abort(user_data)` is polled while computing (CPU only). Throws Error{inference} when the
-    // context cannot be made, runtime::Aborted when llama.cpp gave up.
-    Decoder(std::shared_ptr<const Model> model, const EngineConfig& config, ggml_abort_callback should_abort,
+    // context cannot be made. Any method may throw runtime::Aborted: never use or destroy this object then.
+    Decoder(std::shared_ptr<const Model> model, const DecoderOptions& options, bool (*should_abort)(void*),
             void* user_data);
 
-    void clear_batch() { llama_batch_ext_clear(batch_.get()); }
+    void clear_batch();
     // Returns the token's index in the batch, for logits().
     int32_t add(int32_t token, int32_t sequence, int32_t position, bool wants_logits);
     int32_t n_threads() const { return threads_.size(); }  // of the last step
-    // Computes the batch. Throws runtime::Aborted: never use or destroy this object again.
+    // Computes the batch.
     Status run();
     float* logits(int32_t batch_index);
 
@@ -71,16 +94,21 @@ class Decoder : public SequenceMemory {
 
   private:
     void make_context(int32_t n_cells);
-    llama_memory_t memory() const { return llama_get_memory(context_.get()); }
+    Handle<llama_context> new_context(const runtime::Guard& guard, int32_t n_cells) const;
+    int32_t first_position(int32_t sequence) const;
+    int32_t last_position(int32_t sequence) const;
+    int32_t n_used_cells() const;
+    size_t state_size() const;  // of all sequences
+    void read_state(std::vector<uint8_t>& state) const;
 
     std::shared_ptr<const Model> model_;
-    EngineConfig config_;
-    ggml_abort_callback should_abort_;
+    DecoderOptions options_;
+    bool (*should_abort_)(void*);
     void* user_data_;
     ThreadBudget budget_;
     ThreadTeam threads_;  // outlives the context
-    llama_context_ptr context_;
-    llama_batch_ext_ptr batch_;
+    Handle<llama_context> context_;
+    Handle<llama_batch_ext> batch_;
 };
 
 }  // namespace tea

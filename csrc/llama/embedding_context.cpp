@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "llama.h"
 #include "llama/abort_guard.hpp"
 #include "llama/log.hpp"
 
@@ -49,8 +50,8 @@ EmbeddingContext::~EmbeddingContext() {
 }
 
 void EmbeddingContext::leak() {
-    (void)batch_.release();
-    (void)context_.release();
+    batch_.leak();
+    context_.leak();
     (void)threads_.release();
 }
 
@@ -60,33 +61,39 @@ void EmbeddingContext::compute(const Texts& texts, const EmbeddingStep& step, in
         throw Error(ErrorKind::engine_closed, "the model was closed");
     }
     try {
-        const auto n_tokens = static_cast<int32_t>(step.n_tokens);
-        if (!context_ || n_tokens > n_batch_) {
-            int32_t n_batch = std::max(n_batch_, n_usual_);
-            while (n_batch < n_tokens) {
-                n_batch *= 2;
-            }
-            make(n_batch, n_threads);
-        }
-        threads_->resize(context_.get(), n_threads);
-        fill_batch(texts, step);
-        run();
-        threads_->free_retired();
-        read(texts, step, out);
-    } catch (const runtime::Aborted& abort) {
+        runtime::guarded(ErrorKind::inference, "llama.cpp gave up on an embedding",
+                         [&](const runtime::Guard& guard) {
+                             make_for(guard, static_cast<int32_t>(step.n_tokens), n_threads);
+                             threads_->resize(context_, n_threads);
+                             fill_batch(guard, texts, step);
+                             run(guard);
+                             threads_->free_retired();
+                             read(guard, texts, step, out);
+                         });
+    } catch (const runtime::Aborted&) {
         leak();  // in an unknown state
-        throw Error(ErrorKind::inference, std::string("llama.cpp gave up on an embedding: ") + abort.what());
+        throw;
     }
 }
 
-void EmbeddingContext::make(int32_t n_batch, int32_t n_threads) {
+void EmbeddingContext::make_for(const runtime::Guard& guard, int32_t n_tokens, int32_t n_threads) {
+    if (context_ && n_tokens <= n_batch_) {
+        return;
+    }
+    int32_t n_batch = std::max(n_batch_, n_usual_);
+    while (n_batch < n_tokens) {
+        n_batch *= 2;
+    }
+    make(guard, n_batch, n_threads);
+}
+
+void EmbeddingContext::make(const runtime::Guard& guard, int32_t n_batch, int32_t n_threads) {
     const runtime::LogCapture capture;
     batch_.reset();
     context_.reset();
-    if (!threads_) {  // before the guard, which would tell of an abort that the team makes up for
+    if (!threads_) {
         threads_ = std::make_unique<ThreadTeam>(n_threads);
     }
-    const runtime::AbortGuard guard;
     llama_context_params params = llama_context_default_params();
     params.n_ctx = (static_cast<uint32_t>(n_batch) + most_texts - 1) / most_texts *
                    most_texts;  // or llama.cpp reserves a graph that it refuses itself
@@ -99,43 +106,43 @@ void EmbeddingContext::make(int32_t n_batch, int32_t n_threads) {
         takes_flash_attention_ ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     params.kv_unified = true;
     params.no_perf = true;
-    context_.reset(llama_init_from_model(model_->handle(), params));
+    context_ = Handle<llama_context>(llama_init_from_model(model_->handle(guard), params));
     guard.check();
     if (!context_) {
         throw Error(ErrorKind::inference, "no context for embeddings could be made: " +
                                               capture.last_lines("llama.cpp gave no reason"));
     }
-    threads_->attach(context_.get());
-    batch_.reset(llama_batch_ext_init(context_.get()));
+    threads_->attach(context_);
+    batch_ = Handle<llama_batch_ext>(llama_batch_ext_init(context_.get(guard)));
     n_batch_ = n_batch;
 }
 
-void EmbeddingContext::fill_batch(const Texts& texts, const EmbeddingStep& step) {
-    llama_batch_ext_clear(batch_.get());
+void EmbeddingContext::fill_batch(const runtime::Guard& guard, const Texts& texts,
+                                  const EmbeddingStep& step) {
+    llama_batch_ext_clear(batch_.get(guard));
     for (size_t i = 0; i < step.texts.size(); ++i) {
         llama_pos position = 0;
         for (const int32_t token : texts[step.texts[i]]) {
             const int32_t index =
-                llama_batch_ext_add_token(batch_.get(), static_cast<llama_seq_id>(i), token);
+                llama_batch_ext_add_token(batch_.get(guard), static_cast<llama_seq_id>(i), token);
             if (index < 0) {
                 throw Error(ErrorKind::inference, "token " + std::to_string(token) + " was refused");
             }
-            llama_batch_ext_set_pos(batch_.get(), index, &position);
-            llama_batch_ext_set_output_embd(batch_.get(), index, true);
+            llama_batch_ext_set_pos(batch_.get(guard), index, &position);
+            llama_batch_ext_set_output_embd(batch_.get(guard), index, true);
             ++position;
         }
     }
 }
 
-void EmbeddingContext::run() {
-    const runtime::AbortGuard guard;
+void EmbeddingContext::run(const runtime::Guard& guard) {
     int32_t code = -3;
     try {
-        if (llama_memory_t memory = llama_get_memory(context_.get()); memory != nullptr) {
+        if (llama_memory_t memory = llama_get_memory(context_.get(guard)); memory != nullptr) {
             llama_memory_clear(memory, /*data=*/false);
         }
-        code = llama_process(context_.get(), LLAMA_PROCESS_TYPE_DECODE, batch_.get());
-        llama_synchronize(context_.get());
+        code = llama_process(context_.get(guard), LLAMA_PROCESS_TYPE_DECODE, batch_.get(guard));
+        llama_synchronize(context_.get(guard));
     } catch (const runtime::Aborted&) {
         throw;
     } catch (const std::exception&) {
@@ -148,7 +155,8 @@ void EmbeddingContext::run() {
     }
 }
 
-void EmbeddingContext::read(const Texts& texts, const EmbeddingStep& step, float* out) const {
+void EmbeddingContext::read(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step,
+                            float* out) const {
     const auto n = static_cast<size_t>(n_out_);
     int32_t row = 0;  // of the batch
     for (size_t i = 0; i < step.texts.size(); ++i) {
@@ -157,8 +165,8 @@ void EmbeddingContext::read(const Texts& texts, const EmbeddingStep& step, float
         for (size_t k = 0; k < n_rows; ++k, target += n) {
             const float* vector =
                 pooling_ == Pooling::none
-                    ? llama_get_embeddings_ith(context_.get(), row++)
-                    : llama_get_embeddings_seq(context_.get(), static_cast<llama_seq_id>(i));
+                    ? llama_get_embeddings_ith(context_.get(guard), row++)
+                    : llama_get_embeddings_seq(context_.get(guard), static_cast<llama_seq_id>(i));
             if (vector == nullptr) {
                 throw Error(ErrorKind::embedding_not_supported, "llama.cpp gave no vector for a text");
             }

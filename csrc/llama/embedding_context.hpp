@@ -5,8 +5,8 @@
 #include <mutex>
 #include <vector>
 
-#include "llama-cpp.h"
 #include "llama/fork_stamp.hpp"
+#include "llama/handle.hpp"
 #include "llama/model.hpp"
 #include "llama/thread_team.hpp"
 
@@ -51,10 +51,11 @@ class EmbeddingContext {
     void close();
 
   private:
-    void make(int32_t n_batch, int32_t n_threads);
-    void fill_batch(const Texts& texts, const EmbeddingStep& step);
-    void run();
-    void read(const Texts& texts, const EmbeddingStep& step, float* out) const;
+    void make(const runtime::Guard& guard, int32_t n_batch, int32_t n_threads);
+    void make_for(const runtime::Guard& guard, int32_t n_tokens, int32_t n_threads);
+    void fill_batch(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step);
+    void run(const runtime::Guard& guard);
+    void read(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step, float* out) const;
     void leak();
 
     const std::shared_ptr<const Model> model_;
@@ -65,8 +66,8 @@ class EmbeddingContext {
     const runtime::ForkStamp fork_stamp_;
     std::mutex mutex_;                     // guards all below
     std::unique_ptr<ThreadTeam> threads_;  // outlives the context
-    llama_context_ptr context_;
-    llama_batch_ext_ptr batch_;
+    Handle<llama_context> context_;
+    Handle<llama_batch_ext> batch_;
     int32_t n_batch_ = 0;  // tokens that the context takes at once
     bool is_closed_ = false;
 };

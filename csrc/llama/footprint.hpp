@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/engine_config.hpp"
+#include "llama/decoder.hpp"
 #include "llama/model.hpp"
 
 namespace tea {
@@ -38,18 +38,14 @@ class FootprintMeter {
     explicit FootprintMeter(std::shared_ptr<const Model> layout) : layout_(std::move(layout)) {}
 
     // Takes some milliseconds. Throws Error{inference} when llama.cpp would not make such a context.
-    Footprint measure(const EngineConfig& config) const;
+    Footprint measure(const DecoderOptions& options) const;
 
   private:
-    Footprint lay_out(const EngineConfig& config, int32_t n_cells, int32_t n_sequences) const;
-    Footprint for_all_sequences(const EngineConfig& config, int32_t n_cells) const;
+    Footprint lay_out(const DecoderOptions& options, int32_t n_cells, int32_t n_sequences) const;
+    Footprint for_all_sequences(const DecoderOptions& options, int32_t n_cells) const;
 
     std::shared_ptr<const Model> layout_;
 };
-
-// What a file's model would take without any GPU, in a context of options.n_ctx tokens. Its weights are not
-// read. Throws Error{model_load}, or {inference} as FootprintMeter.
-Footprint estimate_footprint(const std::string& path, const EngineOptions& options);
 
 // The largest multiple of `step` up to `n_most` that fits; `step` when none does. What is larger must not fit
 // where something smaller does not.

@@ -110,15 +110,8 @@ GgufFile read(const std::string& path) {
 
 GgufFile read_gguf(const std::string& path) {
     runtime::initialize();
-    try {
-        const runtime::AbortGuard guard;
-        auto content = read(path);
-        guard.check();
-        return content;
-    } catch (const runtime::Aborted& abort) {
-        throw Error(ErrorKind::model_load,
-                    path + " cannot be read: llama.cpp gave up on it: " + abort.what());
-    }
+    return runtime::guarded(ErrorKind::model_load, path + " cannot be read: llama.cpp gave up on it",
+                            [&](const runtime::Guard&) { return read(path); });
 }
 
 }  // namespace tea

@@ -12,7 +12,6 @@
 #include "base/error.hpp"
 #include "base/utf8.hpp"
 #include "llama-grammar.h"
-#include "llama/abort_guard.hpp"
 #include "llama/log.hpp"
 #include "llama/tokenizer.hpp"
 
@@ -43,15 +42,13 @@ void check_size(const std::string& gbnf) {
     }
 }
 
-// Runs what llama.cpp may answer with an exception or an abort. The grammar is of no use then.
+// An abort concerns this grammar alone, so it is an Error as any other.
 template <typename Work>
-void guarded(const char* what, Work work) {
+void guarded(const char* failure, Work work) {
     try {
-        const runtime::AbortGuard guard;
-        work();
-        guard.check();
-    } catch (const std::exception& error) {
-        throw Error(ErrorKind::grammar, std::string(what) + ": " + error.what());
+        runtime::guarded(ErrorKind::grammar, failure, work);
+    } catch (const runtime::Aborted& abort) {
+        throw Error(abort);
     }
 }
 
@@ -137,9 +134,10 @@ Grammar::Grammar(const Model& model, const std::string& gbnf, const std::string&
     check_size(gbnf);
     run_on_big_stack(parser_stack, [&] {
         const runtime::LogCapture log(/*is_quiet=*/true);
-        guarded("the grammar is not valid GBNF", [&] {
-            const auto parser = parse(model.vocab(), gbnf);
-            sampler_.reset(llama_sampler_init_grammar(model.vocab(), gbnf.c_str(), "root"));
+        guarded("the grammar is not valid GBNF", [&](const runtime::Guard& guard) {
+            const llama_vocab* vocab = model.vocab(guard);
+            const auto parser = parse(vocab, gbnf);
+            sampler_ = Handle<llama_sampler>(llama_sampler_init_grammar(vocab, gbnf.c_str(), "root"));
             if (!sampler_) {
                 throw std::invalid_argument(refusal(parser, log));
             }
@@ -162,7 +160,8 @@ std::vector<bool> Grammar::allowed(const std::vector<int32_t>& tokens) const {
         candidates.push_back({token, 0, 0});
     }
     llama_token_data_array array{candidates.data(), candidates.size(), -1, false};
-    guarded("the grammar failed", [&] { llama_sampler_apply(sampler_.get(), &array); });
+    guarded("the grammar failed",
+            [&](const runtime::Guard& guard) { llama_sampler_apply(sampler_.get(guard), &array); });
     std::vector<bool> allowed;
     allowed.reserve(tokens.size());
     for (const auto& candidate : candidates) {
@@ -188,7 +187,8 @@ bool Grammar::keeps_utf8(int32_t token) const {
 }
 
 void Grammar::accept(int32_t token) {
-    guarded("the grammar cannot take a token", [&] { llama_sampler_accept(sampler_.get(), token); });
+    guarded("the grammar cannot take a token",
+            [&](const runtime::Guard& guard) { llama_sampler_accept(sampler_.get(guard), token); });
     unfinished_ += tokenizer::piece(model_, token);
     for (size_t n = 1; n > 0 && !unfinished_.empty();) {
         const auto decoded = utf8::decode_one(unfinished_);

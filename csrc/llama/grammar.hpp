@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "llama-cpp.h"
+#include "llama/handle.hpp"
 #include "llama/model.hpp"
 
 namespace tea {
@@ -28,7 +28,7 @@ class Grammar {
     bool keeps_utf8(int32_t token) const;
 
     const Model& model_;
-    llama_sampler_ptr sampler_;
+    Handle<llama_sampler> sampler_;
     std::string unfinished_;  // bytes of a character at the end of the text
 };
 

@@ -11,6 +11,7 @@
 #include "ggml-backend.h"
 #include "ggml-cpp.h"
 #include "ggml.h"
+#include "llama/abort_guard.hpp"
 #include "llama/runtime.hpp"
 
 namespace tea {
@@ -114,10 +115,7 @@ KernelCheck check(ggml_backend_t backend, ggml_type type, double seconds) {
             ggml_backend_buffer_name(weights_buffer.get())};
 }
 
-}  // namespace
-
-std::vector<KernelCheck> check_kernels(double seconds, int n_threads) {
-    runtime::initialize();
+std::vector<KernelCheck> check_all(double seconds, int n_threads) {
     const ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     const ggml_backend_ptr backend(ggml_backend_dev_init(cpu, nullptr));
     const auto set_n_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
@@ -130,6 +128,14 @@ std::vector<KernelCheck> check_kernels(double seconds, int n_threads) {
         checks.push_back(check(backend.get(), type, seconds / types.size()));
     }
     return checks;
+}
+
+}  // namespace
+
+std::vector<KernelCheck> check_kernels(double seconds, int n_threads) {
+    runtime::initialize();
+    return runtime::guarded(ErrorKind::inference, "the kernels could not be checked",
+                            [&](const runtime::Guard&) { return check_all(seconds, n_threads); });
 }
 
 }  // namespace tea

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "base/error.hpp"
@@ -15,6 +16,10 @@
 namespace tea {
 
 namespace {
+
+using runtime::guarded;
+
+constexpr const char* cannot_tell = "llama.cpp cannot tell about the model";
 
 [[noreturn]] void refuse(const std::string& path, const std::string& reason) {
     throw Error(ErrorKind::model_load, "cannot load '" + path + "': " + reason);
@@ -41,16 +46,45 @@ llama_load_mode load_mode(const ModelOptions& options) {
     return options.use_mmap ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
 }
 
-void check_options(const ModelOptions& options, const std::vector<float>& split) {
+void check_options(const ModelOptions& options) {
+    const size_t n_split = options.tensor_split.size();
     if (options.n_gpu_layers > 0 && !llama_supports_gpu_offload()) {
         throw Error(ErrorKind::invalid_argument,
                     "n_gpu_layers=" + std::to_string(options.n_gpu_layers) +
                         ": this build of tea-llm found no GPU; use \"auto\" or 0");
     }
-    if (split.size() > llama_max_devices()) {
-        throw Error(ErrorKind::invalid_argument, "tensor_split has " + std::to_string(split.size()) +
+    if (n_split > llama_max_devices()) {
+        throw Error(ErrorKind::invalid_argument, "tensor_split has " + std::to_string(n_split) +
                                                      " entries, at most " +
                                                      std::to_string(llama_max_devices()) + " are possible");
+    }
+}
+
+[[noreturn]] void refuse_unread(const std::string& path, const LoadState& state, const std::string& reason) {
+    if (state.was_cancelled) {
+        throw Error(ErrorKind::cancelled, "loading '" + path + "' was cancelled");
+    }
+    refuse(path, reason);
+}
+
+Handle<llama_model> load_file(const ModelOptions& options, LoadState& state,
+                              const llama_model_kv_override* overrides) {
+    auto split = options.tensor_split;
+    split.resize(llama_max_devices(), 0.0F);  // llama.cpp copies that many, whatever it is given
+    llama_model_params params = llama_model_default_params();
+    params.vocab_only = options.vocab_only;
+    params.no_alloc = options.layout_only;
+    params.n_gpu_layers = options.n_gpu_layers;
+    params.main_gpu = options.main_gpu;
+    params.tensor_split = options.tensor_split.empty() ? nullptr : split.data();
+    params.load_mode = load_mode(options);
+    params.progress_callback = on_progress;
+    params.progress_callback_user_data = &state;
+    params.kv_overrides = overrides;
+    try {
+        return Handle<llama_model>(llama_model_load_from_file(options.path.c_str(), params));
+    } catch (const std::bad_alloc&) {
+        refuse(options.path, "there is not enough memory");
     }
 }
 
@@ -72,33 +106,8 @@ std::array<llama_model_kv_override, 3> without_vocabulary(const std::string& arc
 
 }  // namespace
 
-ggml_type ggml_type_of(KvType type) {
-    switch (type) {
-        case KvType::f32:
-            return GGML_TYPE_F32;
-        case KvType::f16:
-            return GGML_TYPE_F16;
-        case KvType::bf16:
-            return GGML_TYPE_BF16;
-        case KvType::q8_0:
-            return GGML_TYPE_Q8_0;
-        case KvType::q4_0:
-            return GGML_TYPE_Q4_0;
-        case KvType::q4_1:
-            return GGML_TYPE_Q4_1;
-        case KvType::q5_0:
-            return GGML_TYPE_Q5_0;
-        case KvType::q5_1:
-            return GGML_TYPE_Q5_1;
-        case KvType::iq4_nl:
-            return GGML_TYPE_IQ4_NL;
-    }
-    return GGML_TYPE_F16;
-}
-
 std::shared_ptr<const Model> Model::load(const ModelOptions& options, const Progress& progress) {
     runtime::initialize();
-    check_options(options, options.tensor_split);
     auto model = read(options, progress, nullptr);
     const std::string problem = model->find_problem();
     if (!problem.empty()) {
@@ -123,54 +132,37 @@ std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Prog
                                          const llama_model_kv_override* overrides) {
     const runtime::LogCapture capture;
     LoadState state{&progress};
-    auto split = options.tensor_split;
-    split.resize(llama_max_devices(), 0.0F);  // llama.cpp copies that many, whatever it is given
-
-    llama_model_params params = llama_model_default_params();
-    params.vocab_only = options.vocab_only;
-    params.no_alloc = options.layout_only;
-    params.n_gpu_layers = options.n_gpu_layers;
-    params.main_gpu = options.main_gpu;
-    params.tensor_split = options.tensor_split.empty() ? nullptr : split.data();
-    params.load_mode = load_mode(options);
-    params.progress_callback = on_progress;
-    params.progress_callback_user_data = &state;
-    params.kv_overrides = overrides;
-
-    llama_model_ptr model;
+    Handle<llama_model> model;
     try {
-        const runtime::AbortGuard guard;
-        // With overrides it was looked at before.
-        const std::string problem =
-            overrides == nullptr ? find_header_problem(options.path, options.vocab_only) : "";
-        if (!problem.empty()) {
-            refuse(options.path, capture.last_lines(problem));
-        }
-        model.reset(llama_model_load_from_file(options.path.c_str(), params));
-        guard.check();
-        if (model) {
-            std::shared_ptr<Model> loaded(new Model(std::move(model), options));
-            guard.check();
-            return loaded;
-        }
-    } catch (const runtime::Aborted& abort) {
-        (void)model.release();  // in an unknown state: leaked
-        refuse(options.path, std::string("llama.cpp gave up on it: ") + abort.what());
-    } catch (const std::bad_alloc&) {
-        refuse(options.path, "there is not enough memory");
+        return guarded(
+            ErrorKind::model_load, "cannot load '" + options.path + "': llama.cpp gave up on it",
+            [&](const runtime::Guard& guard) -> std::shared_ptr<const Model> {
+                check_options(options);
+                // With overrides it was looked at before.
+                const std::string problem =
+                    overrides == nullptr ? find_header_problem(options.path, options.vocab_only) : "";
+                if (!problem.empty()) {
+                    refuse(options.path, capture.last_lines(problem));
+                }
+                model = load_file(options, state, overrides);
+                guard.check();
+                if (!model) {
+                    refuse_unread(options.path, state, capture.last_lines("llama.cpp gave no reason"));
+                }
+                return std::shared_ptr<const Model>(new Model(guard, std::move(model), options));
+            });
+    } catch (const runtime::Aborted&) {
+        model.leak();  // in an unknown state
+        throw;
     }
-    if (state.was_cancelled) {
-        throw Error(ErrorKind::cancelled, "loading '" + options.path + "' was cancelled");
-    }
-    refuse(options.path, capture.last_lines("llama.cpp gave no reason"));
 }
 
 std::string Model::find_problem() const {
-    if (llama_vocab_type(vocab_) == LLAMA_VOCAB_TYPE_NONE) {
+    if (!facts_.has_vocabulary) {
         return "it holds no vocabulary (tokenizer.ggml.model is no_vocab or none): tea-llm needs one to "
                "turn text into tokens";
     }
-    if (llama_model_rope_type(model_.get()) != LLAMA_ROPE_TYPE_NONE) {
+    if (facts_.has_rope) {
         for (const char* name : {".rope.dimension_count", ".rope.dimension_count_swa"}) {
             const std::string key = metadata("general.architecture") + name;
             if (metadata(key) == "0") {
@@ -181,10 +173,35 @@ std::string Model::find_problem() const {
     return {};
 }
 
-Model::Model(llama_model_ptr model, const ModelOptions& options)
+Model::Facts Model::facts_of(const llama_model* model, const llama_vocab* vocab) {
+    Facts facts{};
+    facts.n_ctx_train = llama_model_n_ctx_train(model);
+    facts.n_swa = llama_model_n_swa(model);
+    facts.n_embd_out = llama_model_n_embd_out(model);
+    facts.n_cls_out = static_cast<int32_t>(llama_model_n_cls_out(model));
+    facts.size_bytes = llama_model_size(model);
+    facts.n_params = llama_model_n_params(model);
+    facts.has_encoder = llama_model_has_encoder(model);
+    facts.has_decoder = llama_model_has_decoder(model);
+    facts.is_diffusion = llama_model_is_diffusion(model);
+    facts.is_recurrent = llama_model_is_recurrent(model) || llama_model_is_hybrid(model);
+    facts.bos = llama_vocab_bos(vocab);
+    facts.eos = llama_vocab_eos(vocab);
+    facts.sep = llama_vocab_sep(vocab);
+    facts.adds_bos = llama_vocab_get_add_bos(vocab);
+    facts.adds_eos = llama_vocab_get_add_eos(vocab);
+    facts.adds_sep = llama_vocab_get_add_sep(vocab);
+    facts.has_vocabulary = llama_vocab_type(vocab) != LLAMA_VOCAB_TYPE_NONE;
+    facts.has_rope = llama_model_rope_type(model) != LLAMA_ROPE_TYPE_NONE;
+    return facts;
+}
+
+Model::Model(const runtime::Guard& guard, Handle<llama_model> model, const ModelOptions& options)
     : options_(options),
       model_(std::move(model)),
-      vocab_(llama_model_get_vocab(model_.get())),
+      vocab_(llama_model_get_vocab(model_.get(guard))),
+      facts_(facts_of(model_.get(guard), vocab_)),
+      memory_class_(find_memory_class()),
       n_vocab_(llama_vocab_n_tokens(vocab_)),
       is_eog_(static_cast<size_t>(n_vocab_)) {
     for (int32_t token = 0; token < n_vocab_; ++token) {
@@ -204,12 +221,8 @@ Model::Model(llama_model_ptr model, const ModelOptions& options)
 
 Model::~Model() {
     if (fork_stamp_.is_foreign()) {
-        (void)model_.release();
+        model_.leak();
     }
-}
-
-int32_t Model::n_ctx_train() const {
-    return llama_model_n_ctx_train(model_.get());
 }
 
 int32_t Model::n_ctx_original() const {
@@ -219,66 +232,72 @@ int32_t Model::n_ctx_original() const {
     return n > 0 ? n : n_ctx_train();
 }
 
-int32_t Model::n_swa() const {
-    return llama_model_n_swa(model_.get());
-}
-
-MemoryClass Model::memory_class() const {
-    const llama_model* model = model_.get();
-    if (is_vocab_only() || !llama_model_has_decoder(model) || llama_model_has_encoder(model) ||
-        llama_model_is_diffusion(model) ||
+MemoryClass Model::find_memory_class() const {
+    if (is_vocab_only() || !facts_.has_decoder || facts_.has_encoder || facts_.is_diffusion ||
         metadata(metadata("general.architecture") + ".attention.causal") == "false") {
         return MemoryClass::none;
     }
-    if (llama_model_is_recurrent(model) || llama_model_is_hybrid(model)) {
+    if (facts_.is_recurrent) {
         return MemoryClass::recurrent;
     }
     return n_swa() > 0 ? MemoryClass::windowed : MemoryClass::full;
 }
 
 std::vector<SpecialToken> Model::control_tokens() const {
-    std::vector<SpecialToken> tokens;
-    for (int32_t id = 0; id < n_vocab_; ++id) {
-        const llama_token_attr attr = llama_vocab_get_attr(vocab_, id);
-        if ((attr & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0) {
-            std::string text = llama_vocab_get_text(vocab_, id);
-            if (!text.empty()) {
-                tokens.push_back({id, std::move(text), (attr & LLAMA_TOKEN_ATTR_LSTRIP) != 0,
-                                  (attr & LLAMA_TOKEN_ATTR_RSTRIP) != 0});
+    return guarded(ErrorKind::inference, cannot_tell, [&](const runtime::Guard& guard) {
+        const llama_vocab* words = vocab(guard);
+        std::vector<SpecialToken> tokens;
+        for (int32_t id = 0; id < n_vocab_; ++id) {
+            const llama_token_attr attr = llama_vocab_get_attr(words, id);
+            if ((attr & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0) {
+                std::string text = llama_vocab_get_text(words, id);
+                if (!text.empty()) {
+                    tokens.push_back({id, std::move(text), (attr & LLAMA_TOKEN_ATTR_LSTRIP) != 0,
+                                      (attr & LLAMA_TOKEN_ATTR_RSTRIP) != 0});
+                }
             }
         }
-    }
-    return tokens;
+        return tokens;
+    });
+}
+
+std::vector<std::string> Model::token_texts() const {
+    return guarded(ErrorKind::inference, cannot_tell, [&](const runtime::Guard& guard) {
+        std::vector<std::string> texts;
+        for (int32_t token = 0; token < n_vocab_; ++token) {
+            texts.emplace_back(llama_vocab_get_text(vocab(guard), token));
+        }
+        return texts;
+    });
 }
 
 std::string Model::metadata(const std::string& key) const {
-    std::string value;
-    const int32_t n_chars = llama_model_meta_val_str(model_.get(), key.c_str(), nullptr, 0);
-    if (n_chars > 0) {
-        value.resize(static_cast<size_t>(n_chars) + 1);
-        llama_model_meta_val_str(model_.get(), key.c_str(), value.data(), value.size());
-        value.resize(static_cast<size_t>(n_chars));
-    }
-    return value;
+    return guarded(ErrorKind::inference, cannot_tell, [&](const runtime::Guard& guard) {
+        const llama_model* model = model_.get(guard);
+        std::string value;
+        const int32_t n_chars = llama_model_meta_val_str(model, key.c_str(), nullptr, 0);
+        if (n_chars > 0) {
+            value.resize(static_cast<size_t>(n_chars) + 1);
+            llama_model_meta_val_str(model, key.c_str(), value.data(), value.size());
+            value.resize(static_cast<size_t>(n_chars));
+        }
+        return value;
+    });
 }
 
 std::string Model::chat_template() const {
-    const char* text = llama_model_chat_template(model_.get(), nullptr);
-    return text == nullptr ? "" : text;
+    return guarded(ErrorKind::inference, cannot_tell, [&](const runtime::Guard& guard) {
+        const char* text = llama_model_chat_template(model_.get(guard), nullptr);
+        return std::string(text == nullptr ? "" : text);
+    });
 }
 
 std::string Model::description() const {
-    std::array<char, 256> buffer{};
-    llama_model_desc(model_.get(), buffer.data(), buffer.size());
-    return buffer.data();
-}
-
-uint64_t Model::size_bytes() const {
-    return llama_model_size(model_.get());
-}
-
-uint64_t Model::n_params() const {
-    return llama_model_n_params(model_.get());
+    return guarded(ErrorKind::inference, cannot_tell, [&](const runtime::Guard& guard) {
+        std::array<char, 256> buffer{};
+        llama_model_desc(model_.get(guard), buffer.data(), buffer.size());
+        return std::string(buffer.data());
+    });
 }
 
 std::string Model::pooling() const {
@@ -289,8 +308,7 @@ std::string Model::pooling() const {
 }
 
 bool Model::can_embed() const {
-    const llama_model* model = model_.get();
-    return !is_vocab_only() && !llama_model_has_encoder(model) && !llama_model_is_diffusion(model);
+    return !is_vocab_only() && !facts_.has_encoder && !facts_.is_diffusion;
 }
 
 }  // namespace tea

@@ -7,12 +7,15 @@
 #include <vector>
 
 #include "base/options.hpp"
-#include "llama-cpp.h"
 #include "llama/fork_stamp.hpp"
+#include "llama/handle.hpp"
+
+struct llama_model_kv_override;
+struct llama_vocab;
 
 namespace tea {
 
-// What a model's memory lets us do with the past of a sequence (llama_cpp.md §1.4).
+// What a model's memory lets us do with the past of a sequence .
 enum class MemoryClass {
     full,       // every position is kept: any prefix can be resumed
     windowed,   // old positions leave a sliding window
@@ -45,15 +48,17 @@ class Model {
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
-    llama_model* handle() const { return model_.get(); }
-    const llama_vocab* vocab() const { return vocab_; }
+    llama_model* handle(const runtime::Guard& guard) const { return model_.get(guard); }
+    const llama_vocab* vocab(const runtime::Guard& /*proof*/) const { return vocab_; }
 
     int32_t n_vocab() const { return n_vocab_; }
-    int32_t n_ctx_train() const;
+    int32_t n_ctx_train() const { return facts_.n_ctx_train; }
     int32_t n_ctx_original() const;  // before it was stretched by RoPE scaling
     bool is_vocab_only() const { return options_.vocab_only; }
-    MemoryClass memory_class() const;
-    int32_t n_swa() const;
+    MemoryClass memory_class() const { return memory_class_; }
+    int32_t n_swa() const { return facts_.n_swa; }
+    int32_t n_embd_out() const { return facts_.n_embd_out; }  // floats of a vector
+    int32_t n_cls_out() const { return facts_.n_cls_out; }    // scores that its classifier gives a text
 
     bool is_end_of_generation(int32_t token) const { return is_eog_[static_cast<size_t>(token)]; }
     const std::vector<int32_t>& end_of_generation_tokens() const { return eog_tokens_; }
@@ -62,12 +67,22 @@ class Model {
     // Tokens whose text has control meaning; the same text inside a message must not become them.
     std::vector<SpecialToken> control_tokens() const;
 
+    // Each token's text as the file spells it.
+    std::vector<std::string> token_texts() const;
+    int32_t bos() const { return facts_.bos; }  // -1: it has none, as the other two
+    int32_t eos() const { return facts_.eos; }
+    int32_t sep() const { return facts_.sep; }
+    // Whether texts get them, at their beginning and end.
+    bool adds_bos() const { return facts_.adds_bos; }
+    bool adds_eos() const { return facts_.adds_eos; }
+    bool adds_sep() const { return facts_.adds_sep; }
+
     // Scalar metadata of the file, as text. Empty when there is no such key.
     std::string metadata(const std::string& key) const;
     std::string chat_template() const;  // empty: the file has none
     std::string description() const;    // "llama 135M Q4_1", in llama.cpp's words
-    uint64_t size_bytes() const;
-    uint64_t n_params() const;
+    uint64_t size_bytes() const { return facts_.size_bytes; }
+    uint64_t n_params() const { return facts_.n_params; }
     // How this model makes one vector of a text's many: "mean", "cls", "last", "rank", or "none" when the
     // file does not say.
     std::string pooling() const;
@@ -79,20 +94,43 @@ class Model {
   private:
     static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,
                                              const llama_model_kv_override* overrides);
-    Model(llama_model_ptr model, const ModelOptions& options);
+    // What llama.cpp says of a model, asked once.
+    struct Facts {
+        int32_t n_ctx_train;
+        int32_t n_swa;
+        int32_t n_embd_out;
+        int32_t n_cls_out;
+        uint64_t size_bytes;
+        uint64_t n_params;
+        bool has_encoder;
+        bool has_decoder;
+        bool is_diffusion;
+        bool is_recurrent;
+        int32_t bos;
+        int32_t eos;
+        int32_t sep;
+        bool adds_bos;
+        bool adds_eos;
+        bool adds_sep;
+        bool has_vocabulary;
+        bool has_rope;
+    };
+
+    Model(const runtime::Guard& guard, Handle<llama_model> model, const ModelOptions& options);
+    static Facts facts_of(const llama_model* model, const llama_vocab* vocab);
+    MemoryClass find_memory_class() const;
     std::string find_problem() const;  // what llama.cpp's loader lets pass, and we must not; else empty
 
     ModelOptions options_;
-    llama_model_ptr model_;
+    Handle<llama_model> model_;
     const llama_vocab* vocab_;
+    Facts facts_;
+    MemoryClass memory_class_;
     int32_t n_vocab_;
     std::vector<bool> is_eog_;
     std::vector<int32_t> eog_tokens_;
     std::vector<int32_t> suppressed_tokens_;
     runtime::ForkStamp fork_stamp_;
 };
-
-// The ggml type of a KV cache element.
-ggml_type ggml_type_of(KvType type);
 
 }  // namespace tea

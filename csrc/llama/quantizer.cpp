@@ -35,14 +35,15 @@ void quantize(const std::string& source, const std::string& target, const std::s
         throw Error(ErrorKind::invalid_argument, "there is no file type " + type);
     }
     runtime::initialize();
-    llama_model_quantize_params params = llama_model_quantize_default_params();
-    params.nthread = n_threads;
-    params.ftype = static_cast<llama_ftype>(found->llama_ftype);
-    params.allow_requantize = requantizes;
     const runtime::LogCapture capture;
-    const runtime::AbortGuard guard;
-    const uint32_t code = llama_model_quantize(source.c_str(), target.c_str(), &params);
-    guard.check();
+    const uint32_t code = runtime::guarded(
+        ErrorKind::model_load, source + " could not be quantized", [&](const runtime::Guard&) {
+            llama_model_quantize_params params = llama_model_quantize_default_params();
+            params.nthread = n_threads;
+            params.ftype = static_cast<llama_ftype>(found->llama_ftype);
+            params.allow_requantize = requantizes;
+            return llama_model_quantize(source.c_str(), target.c_str(), &params);
+        });
     if (code != 0) {
         throw Error(ErrorKind::model_load,
                     source + " could not be quantized: " + capture.last_lines("llama.cpp gave no reason"));

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "ggml-backend.h"
+#include "llama.h"
 #include "llama/abort_guard.hpp"
 #include "llama/log.hpp"
 
@@ -52,13 +53,15 @@ int32_t n_startable(int32_t n) {
 }
 
 // Null: not so many threads could be started.
-ThreadpoolPtr make_threadpool(int32_t n_threads) {
-    ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    auto* make = cpu_function<ggml_threadpool*(ggml_threadpool_params*)>("ggml_threadpool_new");
+Handle<ggml_threadpool> make_threadpool(int32_t n_threads) {
     try {
-        return ThreadpoolPtr(make(&params));
-    } catch (const runtime::Aborted&) {  // somebody else took a thread; what was started of the pool sleeps
-        return nullptr;
+        return runtime::guarded(ErrorKind::inference, "no threads for computing", [&](const runtime::Guard&) {
+            ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+            auto* make = cpu_function<ggml_threadpool*(ggml_threadpool_params*)>("ggml_threadpool_new");
+            return Handle<ggml_threadpool>(make(&params));
+        });
+    } catch (const runtime::Aborted&) {  // another thread was started meanwhile; those of this pool sleep
+        return {};
     }
 }
 
@@ -71,7 +74,7 @@ void warn_of_fewer(int32_t n_wanted, int32_t n_there) {
 
 }  // namespace
 
-void ThreadpoolDeleter::operator()(ggml_threadpool* pool) const {
+void Free::operator()(ggml_threadpool* pool) const {
     cpu_function<void(ggml_threadpool*)>("ggml_threadpool_free")(pool);
 }
 
@@ -89,17 +92,19 @@ ThreadTeam::ThreadTeam(int32_t n_threads) : size_(n_startable(n_threads)), pool_
     }
 }
 
-void ThreadTeam::attach(llama_context* context) const {
-    llama_set_n_threads(context, size_, size_);
-    llama_attach_threadpool(context, pool_.get(), pool_.get());
+void ThreadTeam::attach(const Handle<llama_context>& context) const {
+    runtime::guarded(ErrorKind::inference, "llama.cpp takes no threads", [&](const runtime::Guard& guard) {
+        llama_set_n_threads(context.get(guard), size_, size_);
+        llama_attach_threadpool(context.get(guard), pool_.get(guard), pool_.get(guard));
+    });
 }
 
-void ThreadTeam::resize(llama_context* context, int32_t n_threads) {
+void ThreadTeam::resize(const Handle<llama_context>& context, int32_t n_threads) {
     if (n_threads == size_ || n_threads == n_refused_) {
         return;
     }
     // A pool of that size: in a larger one the others would be woken, and spin, for nothing.
-    ThreadpoolPtr pool = n_startable(n_threads) == n_threads ? make_threadpool(n_threads) : nullptr;
+    auto pool = n_startable(n_threads) == n_threads ? make_threadpool(n_threads) : Handle<ggml_threadpool>();
     n_refused_ = pool ? 0 : n_threads;
     if (!pool) {
         warn_of_fewer(n_threads, size_);

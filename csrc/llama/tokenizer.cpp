@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <exception>
 #include <limits>
 
 #include "base/big_stack.hpp"
 #include "base/error.hpp"
 #include "llama.h"
-#include "llama/abort_guard.hpp"
 
 namespace tea::tokenizer {
 
@@ -17,11 +15,11 @@ namespace {
 // Some pre-tokenizers are std::regex, which recurses once a character: ~0.4 KB of stack each.
 constexpr size_t long_text_bytes = 8192;
 constexpr size_t stack_bytes_per_byte = 1024;
+constexpr const char* cannot_decode = "llama.cpp cannot write a token";
 
 // llama.cpp asserts that a model which wants BOS or EOS has them.
-bool can_add_special(const llama_vocab* vocab) {
-    return (!llama_vocab_get_add_bos(vocab) || llama_vocab_bos(vocab) >= 0) &&
-           (!llama_vocab_get_add_eos(vocab) || llama_vocab_eos(vocab) >= 0);
+bool can_add_special(const Model& model) {
+    return (!model.adds_bos() || model.bos() >= 0) && (!model.adds_eos() || model.eos() >= 0);
 }
 
 // Whether `encode` puts a space before a text, as SentencePiece does.
@@ -31,23 +29,25 @@ bool puts_space_before_text(const Model& model) {
 }
 
 // Whether the text behind this token is encoded as if it began there, space included.
-bool begins_text_anew(const llama_vocab* vocab, int32_t token) {
-    constexpr int attributes = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED;
-    return llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM &&
-           (llama_vocab_get_attr(vocab, token) & attributes) != 0;
+bool begins_text_anew(const Model& model, int32_t token) {
+    return runtime::guarded(ErrorKind::inference, cannot_decode, [&](const runtime::Guard& guard) {
+        constexpr int attributes = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED;
+        const llama_vocab* vocab = model.vocab(guard);
+        return llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM &&
+               (llama_vocab_get_attr(vocab, token) & attributes) != 0;
+    });
 }
 
 std::vector<int32_t> encode_here(const Model& model, std::string_view text, bool add_special,
                                  bool parse_special) {
-    const runtime::AbortGuard guard;
     const auto n_bytes = static_cast<int32_t>(text.size());
     std::vector<int32_t> tokens(text.size() + 8);
     const auto tokenize = [&] {
-        const int32_t n_tokens =
-            llama_tokenize(model.vocab(), text.data(), n_bytes, tokens.data(),
-                           static_cast<int32_t>(tokens.size()), add_special, parse_special);
-        guard.check();
-        return n_tokens;
+        return runtime::guarded(
+            ErrorKind::inference, "llama.cpp could not tokenize the text", [&](const runtime::Guard& guard) {
+                return llama_tokenize(model.vocab(guard), text.data(), n_bytes, tokens.data(),
+                                      static_cast<int32_t>(tokens.size()), add_special, parse_special);
+            });
     };
     int32_t n_tokens = tokenize();
     if (n_tokens == std::numeric_limits<int32_t>::min()) {
@@ -68,34 +68,25 @@ std::vector<int32_t> encode(const Model& model, std::string_view text, bool add_
         throw Error(ErrorKind::invalid_argument,
                     "a text of " + std::to_string(text.size()) + " bytes is too long to tokenize at once");
     }
-    add_special = add_special && can_add_special(model.vocab());
-    try {
-        if (text.size() <= long_text_bytes) {
-            return encode_here(model, text, add_special, parse_special);
-        }
-        std::vector<int32_t> tokens;
-        run_on_big_stack(text.size() * stack_bytes_per_byte,
-                         [&] { tokens = encode_here(model, text, add_special, parse_special); });
-        return tokens;
-    } catch (const Error&) {
-        throw;
-    } catch (const std::exception& error) {
-        throw Error(ErrorKind::inference,
-                    std::string("llama.cpp could not tokenize the text: ") + error.what());
+    add_special = add_special && can_add_special(model);
+    if (text.size() <= long_text_bytes) {
+        return encode_here(model, text, add_special, parse_special);
     }
+    std::vector<int32_t> tokens;
+    run_on_big_stack(text.size() * stack_bytes_per_byte,
+                     [&] { tokens = encode_here(model, text, add_special, parse_special); });
+    return tokens;
 }
 
 std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
     check_ids(model, tokens);
-    const llama_vocab* vocab = model.vocab();
     auto begin = tokens.begin();
     auto end = tokens.end();
     const auto is_last = [&](int32_t id) { return begin != end && *(end - 1) == id; };
-    if (begin != end && llama_vocab_get_add_bos(vocab) && *begin == llama_vocab_bos(vocab)) {
+    if (begin != end && model.adds_bos() && *begin == model.bos()) {
         ++begin;
     }
-    if ((llama_vocab_get_add_eos(vocab) && is_last(llama_vocab_eos(vocab))) ||
-        (llama_vocab_get_add_sep(vocab) && is_last(llama_vocab_sep(vocab)))) {
+    if ((model.adds_eos() && is_last(model.eos())) || (model.adds_sep() && is_last(model.sep()))) {
         --end;
     }
     // llama_detokenize would also take spaces away that `encode` has not put there, before punctuation.
@@ -105,7 +96,7 @@ std::string decode(const Model& model, const std::vector<int32_t>& tokens) {
     for (; begin != end; ++begin) {
         const std::string bytes = piece(model, *begin, /*shows_control=*/true);
         text.append(bytes, has_put_space && bytes.rfind(' ', 0) == 0 ? 1 : 0, std::string::npos);
-        has_put_space = puts_spaces && begins_text_anew(vocab, *begin);
+        has_put_space = puts_spaces && begins_text_anew(model, *begin);
     }
     return text;
 }
@@ -125,8 +116,10 @@ std::vector<int32_t> encode_further(const Model& model, const std::string& text)
 std::string piece(const Model& model, int32_t token, bool shows_control) {
     std::array<char, 64> buffer;
     const auto render = [&](char* data, size_t size) {
-        return llama_token_to_piece(model.vocab(), token, data, static_cast<int32_t>(size), /*lstrip=*/0,
-                                    shows_control);
+        return runtime::guarded(ErrorKind::inference, cannot_decode, [&](const runtime::Guard& guard) {
+            return llama_token_to_piece(model.vocab(guard), token, data, static_cast<int32_t>(size),
+                                        /*lstrip=*/0, shows_control);
+        });
     };
     const int32_t n_bytes = render(buffer.data(), buffer.size());
     if (n_bytes >= 0) {

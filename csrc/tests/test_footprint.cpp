@@ -1,4 +1,6 @@
 #include "llama/footprint.hpp"
+
+#include "llama.h"
 #include "tests/check.hpp"
 
 using tea::fits_memory;
@@ -48,6 +50,11 @@ TEST_CASE("the largest size that fits is found") {
             CHECK(n_tries <= 11);
         }
     }
+}
+
+TEST_CASE("limits are those of llama.cpp") {
+    CHECK(tea::max_sequences == static_cast<int32_t>(llama_max_parallel_sequences()));
+    CHECK(tea::padded_cells(1) == 256 && tea::padded_cells(256) == 256 && tea::padded_cells(257) == 512);
 }
 
 TEST_MAIN

@@ -1,3 +1,5 @@
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -27,13 +29,19 @@ bool aborts_by_throwing() {
     }
 }
 
-bool was_swallowed(const runtime::AbortGuard& guard) {
+// The message of the error that guarded() throws; empty: it threw none.
+template <typename Work>
+std::string failure_of(Work work) {
     try {
-        guard.check();
-    } catch (const runtime::Aborted&) {
-        return true;
+        runtime::guarded(tea::ErrorKind::grammar, "it failed", [&](const runtime::Guard&) { work(); });
+    } catch (const tea::Error& error) {
+        return error.what();
     }
-    return false;
+    return {};
+}
+
+bool begins_with(const std::string& text, const std::string& beginning) {
+    return text.compare(0, beginning.size(), beginning) == 0;
 }
 
 // Destroyed after the texts that the log keeps for the main thread: they are made later.
@@ -52,12 +60,32 @@ TEST_CASE("an abort is thrown on any thread, guarded or not") {
     CHECK(was_thrown);
 }
 
-TEST_CASE("a guard tells of an abort that was swallowed, and not of one before it") {
+TEST_CASE("guarded code fails with an abort that was swallowed, and not with one before it") {
     CHECK(aborts_by_throwing());
-    const runtime::AbortGuard guard;
-    CHECK(!was_swallowed(guard));
-    CHECK(aborts_by_throwing());
-    CHECK(was_swallowed(guard));
+    CHECK(failure_of([] {}).empty());
+    const std::string failure = failure_of([] { CHECK(aborts_by_throwing()); });
+    CHECK(begins_with(failure, "it failed: ") && failure.find("on purpose") != std::string::npos);
+}
+
+TEST_CASE("a guard inside of another tells of its own aborts, and the outer one of those before and after") {
+    CHECK(failure_of([] { CHECK(!failure_of([] { GGML_ABORT("inner"); }).empty()); }).empty());
+    CHECK(!failure_of([] {
+               CHECK(aborts_by_throwing());
+               CHECK(failure_of([] {}).empty());
+           }).empty());
+}
+
+TEST_CASE("foreign exceptions become errors of the kind that was asked for, errors stay as they are") {
+    CHECK(failure_of([] { throw std::out_of_range("index"); }) == "it failed: index");
+    CHECK(failure_of([] { throw std::bad_alloc(); }) == "it failed: there is not enough memory");
+    CHECK(failure_of([] { throw tea::Error(tea::ErrorKind::config, "as it is"); }) == "as it is");
+    try {
+        runtime::guarded(tea::ErrorKind::grammar, "it failed",
+                         [](const runtime::Guard&) { GGML_ABORT("x"); });
+        CHECK(false);
+    } catch (const runtime::Aborted& abort) {
+        CHECK(abort.kind == tea::ErrorKind::grammar);
+    }
 }
 
 TEST_CASE("a line of the log may come in pieces") {

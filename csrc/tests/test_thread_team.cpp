@@ -106,14 +106,14 @@ TEST_CASE("threads that were there a moment ago and are not when ggml starts its
 TEST_CASE("a team that cannot grow stays as it is, and does not try at every step") {
     ThreadTeam team(2);
     const Limit limit(2, any);
-    team.resize(nullptr, 4);
+    team.resize({}, 4);
     CHECK(team.size() == 2);
     CHECK(n_warnings() == 1);
     n_asked = 0;
-    team.resize(nullptr, 4);
+    team.resize({}, 4);
     CHECK(n_asked == 0);
     CHECK(n_warnings() == 0);
-    team.resize(nullptr, 5);  // another number: it tries
+    team.resize({}, 5);  // another number: it tries
     CHECK(n_asked > 0);
     CHECK(team.size() == 2);
 }
