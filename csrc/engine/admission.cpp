@@ -8,7 +8,7 @@ namespace tea {
 
 namespace {
 
-constexpr size_t most_looked_at = 64;      // waiting requests, each step
+constexpr size_t max_looked_at = 64;       // waiting requests, each step
 constexpr int32_t worth_waiting_for = 16;  // tokens: sharing fewer does not pay for a step's delay
 constexpr int32_t worth_a_checkpoint = 32;
 
@@ -21,14 +21,14 @@ void EngineLoop::admit() {
     }
     is_crowded_ = false;
     if (running_.empty()) {
-        can_grow_ = pool_->n_cells() < config_.n_cells;  // there may be memory again
+        memory_->retry_growth();
     }
-    for (size_t i = 0; i < std::min(waiting_.size(), most_looked_at);) {
+    for (size_t i = 0; i < std::min(waiting_.size(), max_looked_at);) {
         const Task& task = *waiting_[i];
         // A text that is scored needs the logits of every token: none of it may be skipped.
-        const auto match = task.is_scoring() ? SequencePool::Match{} : pool_->find(task.tokens());
+        const auto match = task.is_scoring() ? SequencePool::Match{} : memory_->pool().find(task.tokens());
         if (is_being_computed(task, match.n_cached) &&
-            is_being_computed(task, parked_.find(task.tokens()).n_common)) {
+            is_being_computed(task, memory_->n_parked_in_common(task.tokens()))) {
             ++i;
         } else if (may_start(task, match)) {
             start(i, match);
@@ -47,9 +47,9 @@ bool EngineLoop::is_being_computed(const Task& task, int32_t n_cached) const {
             return false;
         }
         int32_t n = common_prefix(other->tokens(), task.tokens(), task.n_known() - 1);
-        if (!decoder_->keeps_everything()) {
+        if (!memory_->decoder().keeps_everything()) {
             n = std::min(n, other->n_pause);  // only a checkpoint can be shared for certain
-            n = n > decoder_->n_shareable() ? 0 : n;
+            n = n > memory_->decoder().n_shareable() ? 0 : n;
         }
         return n > other->n_computed && n >= n_cached + worth_waiting_for;
     });
@@ -59,23 +59,23 @@ bool EngineLoop::is_being_computed(const Task& task, int32_t n_cached) const {
 // at the very place where they part. That place is known when one of them is: it computes up to there and
 // leaves a checkpoint.
 int32_t EngineLoop::branch_point(const Task& task, int32_t n_cached) const {
-    if (decoder_->keeps_everything()) {
+    if (memory_->decoder().keeps_everything()) {
         return 0;
     }
-    int32_t n = pool_->n_common(task.tokens());
+    int32_t n = memory_->pool().n_common(task.tokens());
     const auto compare = [&](const TaskPtr& other) {
         if (other.get() != &task) {
             n = std::max(n, common_prefix(other->tokens(), task.tokens(), task.n_known() - 1));
         }
     };
     std::for_each(running_.begin(), running_.end(), compare);
-    const auto n_looked_at = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), most_looked_at));
+    const auto n_looked_at = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), max_looked_at));
     std::for_each(waiting_.begin(), waiting_.begin() + n_looked_at, compare);
-    return n >= n_cached + worth_a_checkpoint && n <= decoder_->n_shareable() ? n : 0;
+    return n >= n_cached + worth_a_checkpoint && n <= memory_->decoder().n_shareable() ? n : 0;
 }
 
 bool EngineLoop::may_start(const Task& task, const SequencePool::Match& match) const {
-    if (running_.size() >= static_cast<size_t>(config_.n_parallel) || !pool_->has_room()) {
+    if (running_.size() >= static_cast<size_t>(config_.n_parallel) || !memory_->pool().has_room()) {
         return false;
     }
     return scheduler::may_start(admission_state(task, match));
@@ -83,10 +83,10 @@ bool EngineLoop::may_start(const Task& task, const SequencePool::Match& match) c
 
 scheduler::AdmissionState EngineLoop::admission_state(const Task& task,
                                                       const SequencePool::Match& match) const {
-    const int32_t n_cells = can_grow_ ? config_.n_cells : pool_->n_cells();
     scheduler::AdmissionState state{};
     state.n_running = static_cast<int32_t>(running_.size());
-    state.n_free_cells = n_cells - pool_->n_pinned_cells() - match.n_idle - n_promised_cells();
+    state.n_free_cells =
+        memory_->n_obtainable_cells() - memory_->pool().n_pinned_cells() - match.n_idle - n_promised_cells();
     state.n_to_compute = task.n_known() - match.n_cached;
     state.n_growth = task.n_growth();
     return state;
@@ -114,9 +114,10 @@ void EngineLoop::start(size_t waiting, const SequencePool::Match& match) {
     TaskPtr task = std::move(waiting_[waiting]);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(waiting));
     const int32_t n_pause = branch_point(*task, match.n_cached);
-    const int32_t sequence = pool_->attach(task->is_scoring() ? match : fetch(*task));
-    park(config_.n_idle_most);
-    const auto n_cached = static_cast<int32_t>(pool_->tokens(sequence).size());
+    const int32_t sequence =
+        memory_->pool().attach(task->is_scoring() ? match : memory_->fetch(task->tokens()));
+    memory_->park();
+    const auto n_cached = static_cast<int32_t>(memory_->pool().tokens(sequence).size());
     stats_.n_cached_tokens += task->is_started() ? 0 : n_cached;
     task->start(sequence, n_cached);
     task->n_pause = n_pause;
@@ -130,7 +131,7 @@ void EngineLoop::start(size_t waiting, const SequencePool::Match& match) {
 void EngineLoop::preempt(size_t running) {
     TaskPtr task = std::move(running_[running]);
     running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(running));
-    pool_->release(task->sequence);
+    memory_->pool().release(task->sequence);
     task->stop();
     queue(std::move(task));
     ++stats_.n_preemptions;
@@ -143,29 +144,6 @@ int32_t EngineLoop::n_promised_cells() const {
         n += task->n_missing();
     }
     return n;
-}
-
-// Makes the KV cache large enough for n_cells that run and as many idle ones, in powers of two, as far as
-// the configuration and the memory allow.
-void EngineLoop::grow_for(int32_t n_cells) {
-    const int64_t n_wanted = std::min<int64_t>(2 * int64_t{n_cells}, config_.n_cells);
-    if (!can_grow_ || n_wanted <= pool_->n_cells()) {
-        return;
-    }
-    int64_t n_new = pool_->n_cells();
-    while (n_new < n_wanted) {
-        n_new *= 2;
-    }
-    const auto n_grown = static_cast<int32_t>(std::min<int64_t>(n_new, config_.n_cells));
-    if (decoder_->grow(n_grown)) {
-        pool_->grow(n_grown);
-        runtime::write_log(runtime::LogLevel::debug,
-                           "the KV cache has " + std::to_string(n_grown) + " cells now");
-    } else {
-        runtime::write_log(runtime::LogLevel::warning, "there is no memory for a KV cache of more than " +
-                                                           std::to_string(pool_->n_cells()) + " cells");
-    }
-    can_grow_ = pool_->n_cells() == n_grown && n_grown < config_.n_cells;
 }
 
 }  // namespace tea

@@ -172,14 +172,14 @@ std::vector<EmbeddingStep> Embedder::pack(const Texts& texts) const {
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t a, size_t b) { return texts[a].size() > texts[b].size(); });
-    constexpr size_t n_most = EmbeddingContext::most_texts;
+    constexpr size_t max_texts = EmbeddingContext::max_texts;
     const auto n_room = static_cast<size_t>(std::min(n_room_, n_longest()));
     std::vector<EmbeddingStep> steps;
     size_t first_open = 0;  // steps before it have no room for the shortest text
     for (const size_t index : order) {
         const size_t n_tokens = texts[index].size();
         const auto fits = [&](const EmbeddingStep& step) {
-            return step.texts.size() < n_most && step.n_tokens + n_tokens <= n_room;
+            return step.texts.size() < max_texts && step.n_tokens + n_tokens <= n_room;
         };
         // A text longer than the room gets a step of its own.
         auto step = std::find_if(steps.begin() + static_cast<std::ptrdiff_t>(first_open), steps.end(), fits);
@@ -190,7 +190,7 @@ std::vector<EmbeddingStep> Embedder::pack(const Texts& texts) const {
         step->rows.push_back(rows[index]);
         step->n_tokens += n_tokens;
         const size_t n_shortest = texts[order.back()].size();
-        while (first_open < steps.size() && (steps[first_open].texts.size() == n_most ||
+        while (first_open < steps.size() && (steps[first_open].texts.size() == max_texts ||
                                              steps[first_open].n_tokens + n_shortest > n_room)) {
             ++first_open;
         }

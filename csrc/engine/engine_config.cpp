@@ -13,9 +13,9 @@ namespace tea {
 namespace {
 
 constexpr int32_t n_ctx_unknown = 4096;  // for a model that does not say its trained length
-constexpr int32_t most_tokens_per_step = 512;
+constexpr int32_t max_step_tokens = 512;
 constexpr int32_t cells_at_start = 2048;
-constexpr int32_t most_guesses = 64;
+constexpr int32_t max_guesses = 64;
 
 std::string gigabytes(int64_t bytes) {
     std::string text = std::to_string(static_cast<double>(bytes) / (1 << 30));
@@ -60,7 +60,7 @@ void check_options(const Model& model, const EngineOptions& options) {
         check_between("n_threads", options.n_threads, 1, max_threads);
     }
     check_between("stream_slowdown", options.stream_slowdown, 1, 1000);
-    check_between("prompt_lookup", options.prompt_lookup, 0, most_guesses);
+    check_between("prompt_lookup", options.prompt_lookup, 0, max_guesses);
     if (options.prompt_lookup > 0 && model.memory_class() != MemoryClass::full) {
         throw Error(ErrorKind::invalid_argument,
                     "prompt_lookup needs a memory that can go back, and this model's cannot");
@@ -86,7 +86,7 @@ EngineConfig without_context(const Model& model, const EngineOptions& options) {
 EngineConfig with_context(EngineConfig config, const Model& model, int64_t n_ctx) {
     config.n_ctx = static_cast<int32_t>(n_ctx);
     config.n_cells = padded_cells(config.n_ctx);
-    config.n_batch = std::max(std::min(most_tokens_per_step, config.n_cells), config.n_sequences);
+    config.n_batch = std::max(std::min(max_step_tokens, config.n_cells), config.n_sequences);
     config.n_rows = n_rows(model, config);
     config.n_cells_at_start = n_cells_at_start(model, config);
     return config;
@@ -106,8 +106,9 @@ EngineConfig automatic_context(const EngineConfig& config, const Model& model, c
         const int64_t n_weights = model.is_mapped() ? footprint.plain_weights : 0;
         return footprint.fits_devices && fits_memory(footprint, available, n_weights, grows);
     };
-    const int64_t n_most = available >= 0 || grows ? n_trained : std::min<int64_t>(n_trained, n_ctx_unknown);
-    const int64_t n_ctx = largest_fitting(cell_padding, n_most, fits);
+    const int64_t n_ctx_limit =
+        available >= 0 || grows ? n_trained : std::min<int64_t>(n_trained, n_ctx_unknown);
+    const int64_t n_ctx = largest_fitting(cell_padding, n_ctx_limit, fits);
     EngineConfig chosen = with_context(config, model, n_ctx);
     chosen.is_n_ctx_capped = n_ctx < n_trained;
     return chosen;
@@ -129,7 +130,7 @@ EngineConfig checked_context(const EngineConfig& config, const Model& model, con
 // Attention passes over idle cells in every step. What 4,000 of them add to a step of 8 streams of SmolLM2: 2
 // % with our kernels, which is less than moving pasts out and in costs; 40 % with quantized caches, 190 %
 // without flash attention.
-int32_t n_idle_most(const EngineConfig& config) {
+int32_t max_idle_cells(const EngineConfig& config) {
     const EngineOptions& options = config.options;
     const bool is_ours = options.flash_attn != FlashAttention::off && options.cache_type_k == KvType::f16 &&
                          options.cache_type_v == KvType::f16;  // docs/adr/0011-own-attention.md
@@ -169,7 +170,7 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
                            "how much memory a context takes is not known: " + std::string(error.what()));
         config = with_context(config, model, options.n_ctx == -1 ? n_ctx_unknown : options.n_ctx);
     }
-    config.n_idle_most = n_idle_most(config);
+    config.max_idle_cells = max_idle_cells(config);
     config.n_parked_bytes = n_parked_bytes(config, available);
     return config;
 }

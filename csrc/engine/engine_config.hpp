@@ -14,11 +14,11 @@ namespace tea {
 // EngineOptions with every "choose for me" decided. Its n_sequences are those that run and those kept for
 // reuse.
 struct EngineConfig : DecoderOptions {
-    int32_t n_ctx;          // tokens of the longest request
-    int32_t n_parallel;     // requests that run at once
-    int32_t n_idle_most;    // cells that may be idle when somebody starts
-    size_t n_parked_bytes;  // of pasts outside of the KV cache
-    bool is_n_ctx_capped;   // automatic, and memory did not allow the trained length
+    int32_t n_ctx;           // tokens of the longest request
+    int32_t n_parallel;      // requests that run at once
+    int32_t max_idle_cells;  // cells that may be idle when somebody starts
+    size_t n_parked_bytes;   // of pasts outside of the KV cache
+    bool is_n_ctx_capped;    // automatic, and memory did not allow the trained length
     EngineOptions options;
 };
 

@@ -18,9 +18,7 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
     : model_(std::move(model)),
       config_(config),
       inbox_(std::move(inbox)),
-      pace_(config.options.stream_slowdown, config.n_parallel, config.n_batch),
-      parked_(config.n_parked_bytes),
-      can_grow_(config.n_cells_at_start < config.n_cells) {
+      pace_(config.options.stream_slowdown, config.n_parallel, config.n_batch) {
     stats_.n_cells = config.n_cells_at_start;
     stats_.n_threads = config.n_threads;
 }
@@ -28,7 +26,7 @@ EngineLoop::EngineLoop(std::shared_ptr<const Model> model, const EngineConfig& c
 void EngineLoop::run() {
     be_ready_to_throw();
     try {
-        make_decoder();
+        make_memory();
         while (!is_dead_ && collect()) {
             reap();
             admit();
@@ -37,8 +35,9 @@ void EngineLoop::run() {
             announce();
         }
     } catch (const runtime::Aborted& abort) {
-        // llama.cpp's objects are in an unknown state: they are leaked.
-        (void)decoder_.release();
+        if (memory_) {
+            memory_->abandon();
+        }
         die(Error(ErrorKind::inference,
                   std::string("llama.cpp gave up, load the model again: ") + abort.what()));
     } catch (const Error& error) {
@@ -50,11 +49,10 @@ void EngineLoop::run() {
     die(Error(ErrorKind::engine_closed, "the model was closed"));
 }
 
-void EngineLoop::make_decoder() {
-    decoder_ = std::make_unique<Decoder>(
+void EngineLoop::make_memory() {
+    memory_ = std::make_unique<Memory>(
         model_, config_, [](void* self) { return static_cast<const EngineLoop*>(self)->should_abort(); },
         this);
-    pool_ = std::make_unique<SequencePool>(config_.n_sequences, config_.n_cells_at_start, *decoder_);
 }
 
 // Takes new tasks, and runs commands; sleeps while there is nothing to do. False: closing.
@@ -120,7 +118,7 @@ bool EngineLoop::must_end(Task& task) {
 
 // A running request is over: its sequence becomes idle.
 void EngineLoop::end(TaskPtr& task) {
-    pool_->release(task->sequence);
+    memory_->pool().release(task->sequence);
     ended_.push_back(std::move(task));
 }
 
@@ -169,11 +167,11 @@ void EngineLoop::die(const Error& error) {
 
 void EngineLoop::publish_stats() {
     stats_.n_running = static_cast<int64_t>(running_.size());
-    if (pool_) {
-        stats_.n_cells = pool_->n_cells();
-        stats_.n_cells_idle = pool_->n_idle_cells();
-        stats_.n_cells_used = pool_->n_pinned_cells();
-        stats_.n_parked_tokens = parked_.n_tokens();
+    if (memory_) {
+        stats_.n_cells = memory_->pool().n_cells();
+        stats_.n_cells_idle = memory_->pool().n_idle_cells();
+        stats_.n_cells_used = memory_->pool().n_pinned_cells();
+        stats_.n_parked_tokens = memory_->n_parked_tokens();
     }
     const std::lock_guard lock(inbox_->mutex);
     stats_.n_requests = inbox_->stats.n_requests;              // counted by those who submit
@@ -184,6 +182,13 @@ void EngineLoop::publish_stats() {
         inbox_->step_times.add(step_ms_);
         step_ms_ = 0;
     }
+}
+
+int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
+    const auto n_to_run = config_.n_parallel - static_cast<int32_t>(running_.size());
+    const int64_t n_loaded = memory_->load_pasts(pasts, n_to_run);
+    publish_stats();  // before the caller hears of it
+    return n_loaded;
 }
 
 // Polled by llama.cpp after every node of a graph, on this thread.

@@ -6,11 +6,9 @@
 
 #include "engine/engine_config.hpp"
 #include "engine/inbox.hpp"
-#include "llama/decoder.hpp"
+#include "engine/memory.hpp"
 #include "planning/pace.hpp"
-#include "planning/past_store.hpp"
 #include "planning/scheduler.hpp"
-#include "planning/sequence_pool.hpp"
 
 namespace tea {
 
@@ -25,10 +23,8 @@ class EngineLoop {
 
     // --- for commands, which run between steps ---
 
-    // The pasts that are kept for reuse, the last used first, those in the KV cache before the others.
-    std::vector<SavedPast> save_pasts();
-    // Keeps them as if they had been computed here, the first ones when not all have room. Returns how
-    // many of their tokens are held now. Throws Error{invalid_argument} when one does not fit the memory.
+    // As in Memory.
+    std::vector<SavedPast> save_pasts() { return memory_->save_pasts(); }
     int64_t load_pasts(const std::vector<SavedPast>& pasts);
 
   private:
@@ -39,7 +35,7 @@ class EngineLoop {
     };
 
     // engine_loop.cpp: the life of requests
-    void make_decoder();
+    void make_memory();
     bool collect();
     void reap();
     bool must_end(Task& task);
@@ -61,14 +57,6 @@ class EngineLoop {
     void start(size_t waiting, const SequencePool::Match& match);
     void preempt(size_t running);
     int32_t n_promised_cells() const;
-    void grow_for(int32_t n_cells);
-
-    // pasts.cpp: what finished requests left, also outside of the KV cache
-    void park(int32_t n_idle);
-    void keep_outside(int32_t sequence);
-    SequencePool::Match fetch(const Task& task);
-    void make_room(int32_t n_cells);
-    bool load_past(const SavedPast& past);
 
     // step.cpp: one step
     void step();
@@ -87,10 +75,8 @@ class EngineLoop {
     std::shared_ptr<const Model> model_;
     EngineConfig config_;
     std::shared_ptr<Inbox> inbox_;
-    std::unique_ptr<Decoder> decoder_;
-    std::unique_ptr<SequencePool> pool_;
+    std::unique_ptr<Memory> memory_;  // made by run()
     Pace pace_;
-    PastStore parked_;
     std::vector<TaskPtr> waiting_;           // the most urgent first
     std::vector<TaskPtr> running_;           // the most urgent first; null: ended in this step
     std::vector<TaskPtr> ended_;             // their requests hear of it when stats() already show it
@@ -98,7 +84,6 @@ class EngineLoop {
     WakeUps wake_ups_;
     EngineStats stats_;
     double step_ms_ = 0;       // of the last step; 0: none since the last publish_stats()
-    bool can_grow_;            // false: the last try found no memory
     bool is_crowded_ = false;  // the last step found no cells: nobody starts before one has
     int n_failed_steps_ = 0;   // in a row
     bool is_dead_ = false;

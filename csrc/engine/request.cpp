@@ -8,8 +8,8 @@ namespace {
 
 std::optional<Request::Clock::time_point> deadline_of(const RequestOptions& options,
                                                       Request::Clock::time_point now) {
-    constexpr double longest_s = 1e9;  // beyond it the clock would overflow
-    if (options.timeout_s <= 0 || options.timeout_s > longest_s) {
+    constexpr double max_timeout_s = 1e9;  // beyond it the clock would overflow
+    if (options.timeout_s <= 0 || options.timeout_s > max_timeout_s) {
         return std::nullopt;
     }
     return now + std::chrono::duration_cast<Request::Clock::duration>(

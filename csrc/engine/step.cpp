@@ -13,8 +13,8 @@ void EngineLoop::step() {
         return;
     }
     const auto started_at = Request::Clock::now();
-    grow_for(pool_->n_pinned_cells() + n_promised_cells() +
-             scheduler::growth_reserve * static_cast<int32_t>(running_.size()));
+    memory_->grow_for(memory_->pool().n_pinned_cells() + n_promised_cells() +
+                      scheduler::growth_reserve * static_cast<int32_t>(running_.size()));
     const auto planned = plan();
     if (planned.items.empty()) {
         fail_lone();
@@ -41,7 +41,7 @@ void EngineLoop::step() {
     erase_ended();
     step_ms_ = std::chrono::duration<double, std::milli>(Request::Clock::now() - started_at).count();
     if (config_.options.audits && !is_dead_ && !inbox_->is_closing) {
-        decoder_->audit(*pool_);
+        memory_->audit();
     }
 }
 
@@ -52,7 +52,8 @@ scheduler::StepPlan EngineLoop::plan() {
             running_.begin(), running_.end(), [](const TaskPtr& task) { return task->n_missing() == 1; }));
         const bool has_prompts = n_generating < static_cast<int32_t>(running_.size());
         const int32_t n_chunk = has_prompts ? pace_.prompt_chunk(n_generating) : config_.n_batch;
-        auto planned = scheduler::plan_step(states, {config_.n_batch, n_chunk, pool_->n_available_cells()});
+        auto planned =
+            scheduler::plan_step(states, {config_.n_batch, n_chunk, memory_->pool().n_available_cells()});
         if (!planned.must_preempt) {
             return planned;
         }
@@ -77,8 +78,8 @@ std::vector<scheduler::SequenceState> EngineLoop::sequence_states() {
         state.is_paced =
             task->request().submitted_at() > first_token_at || task->n_missing() > config_.n_batch;
         if (task->is_scoring()) {
-            state.n_most = std::min(task->n_missing(), n_own_rows + n_spare_rows);
-            n_spare_rows -= std::max(0, state.n_most - n_own_rows);
+            state.max_count = std::min(task->n_missing(), n_own_rows + n_spare_rows);
+            n_spare_rows -= std::max(0, state.max_count - n_own_rows);
         } else if (config_.options.prompt_lookup > 0) {
             task->guess();
             state.n_draft = static_cast<int32_t>(task->draft.size());
@@ -91,10 +92,10 @@ std::vector<scheduler::SequenceState> EngineLoop::sequence_states() {
 Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector<Row>& rows) {
     int32_t n_tokens = 0;
     int32_t n_decodes = 0;
-    decoder_->clear_batch();
+    memory_->decoder().clear_batch();
     in_flight_.clear();
     for (const auto& item : plan.items) {
-        Task& task = *running_[item.sequence];
+        Task& task = *running_[item.running];
         task.draft.resize(static_cast<size_t>(item.n_draft));
         n_decodes += task.n_missing() == 1 ? 1 : 0;
         const int32_t n_all = item.count + item.n_draft;
@@ -103,7 +104,7 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
             const int32_t token = is_guess ? task.draft[static_cast<size_t>(i - item.count)]
                                            : task.tokens()[static_cast<size_t>(item.first + i)];
             const bool wants_logits = task.is_scoring() || (item.wants_logits && i >= item.count - 1);
-            const int32_t index = decoder_->add(token, task.sequence, item.first + i, wants_logits);
+            const int32_t index = memory_->decoder().add(token, task.sequence, item.first + i, wants_logits);
             if (wants_logits && (task.is_scoring() ? i == 0 : !is_guess)) {
                 rows.push_back({&item, index});
             }
@@ -111,10 +112,10 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
         n_tokens += n_all;
         in_flight_.push_back(&task.request());
     }
-    make_room(n_tokens);
+    memory_->make_room(n_tokens);
     const auto started_at = Request::Clock::now();
-    const auto status = decoder_->run();
-    stats_.n_threads = decoder_->n_threads();
+    const auto status = memory_->decoder().run();
+    stats_.n_threads = memory_->decoder().n_threads();
     const std::chrono::duration<double> took = Request::Clock::now() - started_at;
     if (status == Decoder::Status::ok) {
         pace_.observe(n_decodes, n_tokens - n_decodes, took.count());
@@ -125,15 +126,15 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
 void EngineLoop::commit(const scheduler::StepPlan& plan) {
     ++stats_.n_steps;
     for (const auto& item : plan.items) {
-        Task& task = *running_[item.sequence];
+        Task& task = *running_[item.running];
         const bool is_prompt = item.first < static_cast<int32_t>(task.request().options().prompt.size());
         stats_.n_prompt_tokens += is_prompt ? item.count : 0;
         stats_.n_guessed_tokens += item.n_draft;
-        pool_->extend(task.sequence, task.tokens().data() + item.first, item.count);
-        pool_->extend(task.sequence, task.draft.data(), item.n_draft);
+        memory_->pool().extend(task.sequence, task.tokens().data() + item.first, item.count);
+        memory_->pool().extend(task.sequence, task.draft.data(), item.n_draft);
         task.n_computed += item.count;
         if (task.n_computed == task.n_pause) {
-            pool_->checkpoint(task.sequence);
+            memory_->pool().checkpoint(task.sequence);
             task.n_pause = 0;
         }
     }
@@ -141,7 +142,7 @@ void EngineLoop::commit(const scheduler::StepPlan& plan) {
 
 void EngineLoop::deliver(const std::vector<Row>& rows) {
     for (const Row& row : rows) {
-        TaskPtr& task = running_[row.item->sequence];
+        TaskPtr& task = running_[row.item->running];
         bool goes_on = false;
         try {
             goes_on = task->is_scoring() ? score(*task, row) : advance(*task, row);
@@ -162,14 +163,14 @@ bool EngineLoop::advance(Task& task, const Row& row) {
     bool goes_on = true;
     int32_t n_right = 0;  // guesses
     for (int32_t i = 0; goes_on && i <= n_right; ++i) {
-        goes_on = task.advance(*model_, decoder_->logits(row.batch_index + i), wake_ups_);
+        goes_on = task.advance(*model_, memory_->decoder().logits(row.batch_index + i), wake_ups_);
         if (goes_on && i < row.item->n_draft && task.tokens().back() == task.draft[static_cast<size_t>(i)]) {
             ++n_right;  // its row is that of a true continuation
         }
     }
     if (row.item->n_draft > 0) {
         task.n_computed += n_right;
-        pool_->truncate(task.sequence, task.n_computed);
+        memory_->pool().truncate(task.sequence, task.n_computed);
         task.learn(row.item->n_draft, n_right);
         stats_.n_right_guesses += n_right;
     }
@@ -180,8 +181,8 @@ bool EngineLoop::advance(Task& task, const Row& row) {
 bool EngineLoop::score(Task& task, const Row& row) {
     bool goes_on = true;
     for (int32_t i = 0; i < row.item->count; ++i) {
-        goes_on =
-            task.score(row.item->first + i + 1, decoder_->logits(row.batch_index + i), model_->n_vocab());
+        goes_on = task.score(row.item->first + i + 1, memory_->decoder().logits(row.batch_index + i),
+                             model_->n_vocab());
     }
     return goes_on;
 }
@@ -189,11 +190,11 @@ bool EngineLoop::score(Task& task, const Row& row) {
 // llama.cpp found no cells though the ledger has some: give it more room, by and by.
 void EngineLoop::make_slot() {
     is_crowded_ = true;
-    if (pool_->n_idle_cells() > 0) {
-        pool_->make_room(pool_->n_cells());
+    if (memory_->pool().n_idle_cells() > 0) {
+        memory_->pool().make_room(memory_->pool().n_cells());
     } else if (running_.size() > 1) {
         preempt(running_.size() - 1);
-        pool_->make_room(pool_->n_cells());  // of what that left behind
+        memory_->pool().make_room(memory_->pool().n_cells());  // of what that left behind
     } else {
         fail_lone();
     }
@@ -203,8 +204,8 @@ void EngineLoop::make_slot() {
 void EngineLoop::fail_lone() {
     for (auto& task : running_) {
         task->fail(Error(ErrorKind::inference, "there is no memory for a KV cache of more than " +
-                                                   std::to_string(pool_->n_cells()) + " tokens"));
-        pool_->drop(task->sequence);
+                                                   std::to_string(memory_->pool().n_cells()) + " tokens"));
+        memory_->pool().drop(task->sequence);
         ended_.push_back(std::move(task));
     }
     erase_ended();
@@ -214,15 +215,15 @@ void EngineLoop::fail_lone() {
 // recurrent state has become is not certain.
 void EngineLoop::drop_cancelled(const scheduler::StepPlan& plan) {
     for (const auto& item : plan.items) {
-        TaskPtr& task = running_[item.sequence];
+        TaskPtr& task = running_[item.running];
         if (!must_end(*task)) {
             continue;  // closing
         }
-        if (decoder_->keeps_everything()) {
-            pool_->release(task->sequence);
+        if (memory_->decoder().keeps_everything()) {
+            memory_->pool().release(task->sequence);
         } else {
-            pool_->drop(task->sequence);
-            decoder_->trim(task->sequence, 0);  // also of what the pool never heard of
+            memory_->pool().drop(task->sequence);
+            memory_->decoder().trim(task->sequence, 0);  // also of what the pool never heard of
         }
         ended_.push_back(std::move(task));
     }
@@ -232,15 +233,15 @@ void EngineLoop::drop_cancelled(const scheduler::StepPlan& plan) {
 void EngineLoop::fail_step(const scheduler::StepPlan& plan) {
     const Error error(ErrorKind::inference, "llama.cpp could not compute a step (out of memory?)");
     for (const auto& item : plan.items) {
-        running_[item.sequence]->fail(error);
-        ended_.push_back(std::move(running_[item.sequence]));
+        running_[item.running]->fail(error);
+        ended_.push_back(std::move(running_[item.running]));
     }
     erase_ended();
     while (!running_.empty()) {
         preempt(running_.size() - 1);
     }
-    pool_->clear();
-    decoder_->clear_memory();
+    memory_->pool().clear();
+    memory_->decoder().clear_memory();
     if (++n_failed_steps_ > 1) {
         die(Error(ErrorKind::inference, "two steps in a row failed, load the model again"));
     }

@@ -25,8 +25,8 @@ namespace tea {
 namespace {
 
 constexpr size_t stack_bytes = 256 << 20;  // llama.cpp's parsers are recursive
-constexpr size_t deepest = 1000;           // brackets inside of each other in an answer
-constexpr size_t longest_mark = 64;        // bytes
+constexpr size_t max_depth = 1000;         // brackets inside of each other in an answer
+constexpr size_t max_mark_bytes = 64;      // bytes
 constexpr size_t small_text = 8 << 10;     // bytes that can be parsed on a usual stack
 
 // Runs llama.cpp's code where neither its recursion nor its assertions end the process.
@@ -42,15 +42,15 @@ void guarded(ErrorKind kind, const char* failure, bool is_deep, Work work) {
 
 size_t depth_of(const std::string& text) {
     size_t depth = 0;
-    size_t most = 0;
+    size_t deepest = 0;
     for (const char c : text) {
         if (c == '{' || c == '[' || c == '(') {
-            most = std::max(most, ++depth);
+            deepest = std::max(deepest, ++depth);
         } else if ((c == '}' || c == ']' || c == ')') && depth > 0) {
             --depth;
         }
     }
-    return most;
+    return deepest;
 }
 
 common_chat_templates_inputs inputs_of(const AnswerOptions& options) {
@@ -150,7 +150,7 @@ std::shared_ptr<AnswerFormat> AnswerFormat::with_parser(const std::string& saved
 }
 
 std::optional<AnswerParts> AnswerFormat::try_read(const std::string& text) const {
-    if (depth_of(text) > deepest) {
+    if (depth_of(text) > max_depth) {
         return std::nullopt;
     }
     std::optional<AnswerParts> parts;
@@ -193,7 +193,7 @@ AnswerParts AnswerFormat::read_beginning(const std::string& text) const {
     };
     // Within some marks it fails, and reads the text again that ends before or behind them.
     size_t bad = text.size();
-    for (const size_t least = bad - std::min(bad, longest_mark / 2); bad > least + 1; --bad) {
+    for (const size_t least = bad - std::min(bad, max_mark_bytes / 2); bad > least + 1; --bad) {
         if (reads(bad - 1)) {
             return best;
         }
@@ -211,7 +211,7 @@ AnswerParts AnswerFormat::read_beginning(const std::string& text) const {
 // it.
 void AnswerFormat::read_end_mark(const std::string& text, AnswerParts& parts) const {
     const size_t first =
-        std::max(parts.bytes_read, parts.bytes_good - std::min(parts.bytes_good, longest_mark));
+        std::max(parts.bytes_read, parts.bytes_good - std::min(parts.bytes_good, max_mark_bytes));
     for (size_t end = parts.bytes_good; end > first; --end) {
         const auto shorter = try_read(text.substr(0, end));
         if (shorter && shorter->state == AnswerParts::State::whole) {

@@ -5,7 +5,6 @@
 #include <exception>
 #include <limits>
 #include <new>
-#include <stdexcept>
 #include <utility>
 
 #include "ggml.h"
@@ -299,25 +298,6 @@ int32_t Decoder::n_used_cells() const {
     std::memcpy(&n_name, state.data(), sizeof n_name);
     std::memcpy(&n_used, state.data() + sizeof n_name + n_name + sizeof n_used, sizeof n_used);
     return static_cast<int32_t>(n_used);
-}
-
-void Decoder::audit(const SequencePool& pool) {
-    pool.audit();
-    for (int32_t id = 0; id < pool.n_sequences(); ++id) {
-        const auto n_held = static_cast<int32_t>(pool.tokens(id).size());
-        const int32_t last = last_position(id);
-        if (last != n_held - 1) {
-            throw std::logic_error("sequence " + std::to_string(id) + " holds " + std::to_string(n_held) +
-                                   " tokens, and its last position is " + std::to_string(last));
-        }
-    }
-    if (model_->memory_class() == MemoryClass::recurrent) {
-        return;  // it has no cells to count
-    }
-    if (const int32_t n_used = n_used_cells(); n_used != pool.n_cells() - pool.n_free_cells()) {
-        throw std::logic_error("the KV cache uses " + std::to_string(n_used) + " cells, not " +
-                               std::to_string(pool.n_cells() - pool.n_free_cells()));
-    }
 }
 
 }  // namespace tea

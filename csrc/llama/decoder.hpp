@@ -89,15 +89,15 @@ class Decoder : public SequenceMemory {
     // empty, when the memory does not take it.
     bool restore(int32_t sequence, int32_t n_tokens, const std::vector<uint8_t>& state);
 
-    // Throws std::logic_error when the KV cache does not hold what the pool says. Slow: for tests.
-    void audit(const SequencePool& pool);
+    // For an audit. Of a sequence; -1: it is empty.
+    int32_t last_position(int32_t sequence) const;
+    // Slow.
+    int32_t n_used_cells() const;
 
   private:
     void make_context(int32_t n_cells);
     Handle<llama_context> new_context(const runtime::Guard& guard, int32_t n_cells) const;
     int32_t first_position(int32_t sequence) const;
-    int32_t last_position(int32_t sequence) const;
-    int32_t n_used_cells() const;
     size_t state_size() const;  // of all sequences
     void read_state(std::vector<uint8_t>& state) const;
 

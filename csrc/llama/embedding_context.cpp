@@ -95,11 +95,11 @@ void EmbeddingContext::make(const runtime::Guard& guard, int32_t n_batch, int32_
         threads_ = std::make_unique<ThreadTeam>(n_threads);
     }
     llama_context_params params = llama_context_default_params();
-    params.n_ctx = (static_cast<uint32_t>(n_batch) + most_texts - 1) / most_texts *
-                   most_texts;  // or llama.cpp reserves a graph that it refuses itself
+    params.n_ctx = (static_cast<uint32_t>(n_batch) + max_texts - 1) / max_texts *
+                   max_texts;  // or llama.cpp reserves a graph that it refuses itself
     params.n_batch = params.n_ctx;
     params.n_ubatch = params.n_ctx;  // pooling needs all tokens of a text in one
-    params.n_seq_max = most_texts;
+    params.n_seq_max = max_texts;
     params.pooling_type = pooling_type(*model_, pooling_);
     params.embeddings = true;
     params.flash_attn_type =

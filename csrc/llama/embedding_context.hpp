@@ -35,7 +35,7 @@ struct EmbeddingStep {
 // one computes at a time.
 class EmbeddingContext {
   public:
-    static constexpr uint32_t most_texts = 64;  // of a step
+    static constexpr uint32_t max_texts = 64;  // of a step
 
     // `n_out`: floats of a vector. `n_usual`: tokens of most steps.
     EmbeddingContext(std::shared_ptr<const Model> model, Pooling pooling, bool takes_flash_attention,

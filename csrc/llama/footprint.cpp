@@ -15,7 +15,7 @@ namespace tea {
 namespace {
 
 // Cells that are laid out at most: each takes some bytes of bookkeeping. More take as much more each.
-constexpr int32_t most_cells = 1 << 20;
+constexpr int32_t max_laid_out_cells = 1 << 20;
 
 int64_t extrapolate(int64_t at_half, int64_t at_whole, double n_times) {
     return at_whole + static_cast<int64_t>(static_cast<double>(at_whole - at_half) * 2 * (n_times - 1));
@@ -49,12 +49,12 @@ Footprint footprint_of(const llama_context* context) {
 
 Footprint FootprintMeter::measure(const DecoderOptions& options) const {
     const runtime::LogCapture quiet(/*is_quiet=*/true);
-    if (options.n_cells <= most_cells) {
+    if (options.n_cells <= max_laid_out_cells) {
         return for_all_sequences(options, options.n_cells);
     }
-    const Footprint half = for_all_sequences(options, most_cells / 2);
-    Footprint whole = for_all_sequences(options, most_cells);
-    const double n_times = static_cast<double>(options.n_cells) / most_cells;
+    const Footprint half = for_all_sequences(options, max_laid_out_cells / 2);
+    Footprint whole = for_all_sequences(options, max_laid_out_cells);
+    const double n_times = static_cast<double>(options.n_cells) / max_laid_out_cells;
     whole.cache = extrapolate(half.cache, whole.cache, n_times);
     whole.compute = extrapolate(half.compute, whole.compute, n_times);
     return whole;

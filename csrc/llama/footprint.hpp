@@ -47,20 +47,20 @@ class FootprintMeter {
     std::shared_ptr<const Model> layout_;
 };
 
-// The largest multiple of `step` up to `n_most` that fits; `step` when none does. What is larger must not fit
+// The largest multiple of `step` up to `limit` that fits; `step` when none does. What is larger must not fit
 // where something smaller does not.
 template <typename Fits>
-int64_t largest_fitting(int64_t step, int64_t n_most, Fits fits) {
-    if (fits(n_most)) {
-        return n_most;
+int64_t largest_fitting(int64_t step, int64_t limit, Fits fits) {
+    if (fits(limit)) {
+        return limit;
     }
     int64_t fitting = 1;  // in steps
-    int64_t too_large = (n_most + step - 1) / step;
+    int64_t too_large = (limit + step - 1) / step;
     while (too_large - fitting > 1) {
         const int64_t middle = fitting + (too_large - fitting) / 2;
         (fits(middle * step) ? fitting : too_large) = middle;
     }
-    return std::min(n_most, fitting * step);
+    return std::min(limit, fitting * step);
 }
 
 }  // namespace tea

@@ -15,7 +15,7 @@ namespace tea {
 
 namespace {
 
-constexpr size_t longest_list = 1024;  // a number for each layer
+constexpr size_t max_list_length = 1024;  // a number for each layer
 
 // The number at `data`, of any of GGUF's integer types.
 int64_t integer(gguf_type type, const void* data, size_t index) {
@@ -48,7 +48,7 @@ bool is_integer(gguf_type type) {
 GgufValue array_of(const gguf_context* file, int64_t key) {
     const gguf_type type = gguf_get_arr_type(file, key);
     const size_t n = gguf_get_arr_n(file, key);
-    if (!is_integer(type) || n > longest_list) {
+    if (!is_integer(type) || n > max_list_length) {
         return GgufArray{gguf_type_name(type), n};
     }
     std::vector<int64_t> values;

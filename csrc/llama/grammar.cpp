@@ -19,15 +19,15 @@ namespace tea {
 
 namespace {
 
-constexpr size_t largest = 4 << 20;  // bytes
-constexpr int32_t deepest = 256;     // parentheses: llama.cpp's parser is recursive
+constexpr size_t max_bytes = 4 << 20;  // bytes
+constexpr int32_t max_depth = 256;     // parentheses: llama.cpp's parser is recursive
 constexpr size_t parser_stack = 64 << 20;
 
 // Checks what llama.cpp's parser does not survive.
 void check_size(const std::string& gbnf) {
-    if (gbnf.size() > largest) {
+    if (gbnf.size() > max_bytes) {
         throw Error(ErrorKind::grammar, "the grammar has " + std::to_string(gbnf.size()) +
-                                            " bytes; the most is " + std::to_string(largest));
+                                            " bytes; the most is " + std::to_string(max_bytes));
     }
     if (gbnf.find('\0') != std::string::npos) {
         throw Error(ErrorKind::grammar, "the grammar holds a NUL character");
@@ -35,9 +35,9 @@ void check_size(const std::string& gbnf) {
     int32_t depth = 0;
     for (const char c : gbnf) {
         depth += c == '(' ? 1 : c == ')' ? -1 : 0;
-        if (depth > deepest) {
+        if (depth > max_depth) {
             throw Error(ErrorKind::grammar, "the grammar's parentheses are nested more than " +
-                                                std::to_string(deepest) + " deep");
+                                                std::to_string(max_depth) + " deep");
         }
     }
 }
@@ -55,7 +55,7 @@ void guarded(const char* failure, Work work) {
 // The parser's message ends with all of the grammar that follows the fault: the line and its beginning say
 // more.
 std::string with_line(const std::string& message, const std::string& gbnf) {
-    constexpr size_t most_shown = 40;
+    constexpr size_t max_shown = 40;
     const size_t at = message.find(" at ");
     const size_t n_rest = at == std::string::npos ? 0 : message.size() - at - 4;
     if (at == std::string::npos || n_rest > gbnf.size() ||
@@ -65,8 +65,8 @@ std::string with_line(const std::string& message, const std::string& gbnf) {
     const auto place = gbnf.end() - static_cast<std::ptrdiff_t>(n_rest);
     const std::string line = std::to_string(1 + std::count(gbnf.begin(), place, '\n'));
     std::string rest(place, std::find(place, gbnf.end(), '\n'));
-    if (rest.size() > most_shown) {
-        size_t n = most_shown;
+    if (rest.size() > max_shown) {
+        size_t n = max_shown;
         while ((static_cast<unsigned char>(rest[n]) & 0xC0) == 0x80) {  // inside of a character
             --n;
         }

@@ -9,7 +9,7 @@ namespace tea {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int64_t step_at_most = std::chrono::nanoseconds(std::chrono::seconds(10)).count();
+constexpr int64_t max_step = std::chrono::nanoseconds(std::chrono::seconds(10)).count();
 constexpr int64_t between_steps = std::chrono::nanoseconds(std::chrono::milliseconds(100)).count();
 constexpr int64_t is_free = 0;
 constexpr int64_t is_idle = 1;
@@ -47,7 +47,7 @@ int32_t ComputeShare::begin_step() {
         return 1;
     }
     const int64_t now = now_ns();
-    active_until_->store(now + step_at_most, std::memory_order_relaxed);
+    active_until_->store(now + max_step, std::memory_order_relaxed);
     return static_cast<int32_t>(std::count_if(places.begin(), places.end(), [now](const auto& until) {
         return until.load(std::memory_order_relaxed) > now;
     }));

@@ -10,7 +10,7 @@ namespace tea {
 int32_t ThreadBudget::begin_step() {
     const int32_t n_computing = share_.begin_step();
     if (!adapts_) {
-        return most_;
+        return max_threads_;
     }
     const auto since_start = std::chrono::steady_clock::now().time_since_epoch();
     const double now = std::chrono::duration<double>(since_start).count();

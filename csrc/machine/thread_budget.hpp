@@ -11,15 +11,16 @@ namespace tea {
 // compute. For one thread at a time.
 class ThreadBudget {
   public:
-    // `adapts`: else it is always `most`.
-    ThreadBudget(int32_t most, bool adapts) : most_(most), adapts_(adapts), wanted_(most, adapts) {}
+    // `adapts`: else it is always `max_threads`.
+    ThreadBudget(int32_t max_threads, bool adapts)
+        : max_threads_(max_threads), adapts_(adapts), wanted_(max_threads, adapts) {}
 
     // Around each step.
     int32_t begin_step();
     void end_step() { share_.end_step(); }
 
   private:
-    const int32_t most_;
+    const int32_t max_threads_;
     const bool adapts_;
     ThreadCount wanted_;
     ComputeShare share_;

@@ -20,9 +20,9 @@ void ThreadCount::observe(double seconds, const machine::CpuTime& time) {
             std::max(0.0, (time.busy - last_time_->busy) - (time.own - last_time_->own)) / elapsed;
         const double room = static_cast<double>(time.n_cpus) - others;  // processors that nobody else wants
         if (room < static_cast<double>(current_) - too_much) {
-            current_ = std::clamp(static_cast<int32_t>(room + too_much), 1, most_);
+            current_ = std::clamp(static_cast<int32_t>(room + too_much), 1, max_threads_);
             n_quiet_ = 0;
-        } else if (current_ < most_ && room >= static_cast<double>(current_ + 1) - little_enough) {
+        } else if (current_ < max_threads_ && room >= static_cast<double>(current_ + 1) - little_enough) {
             if (++n_quiet_ >= quiet_observations) {
                 ++current_;
                 n_quiet_ = 0;

@@ -13,7 +13,8 @@ namespace tea {
 class ThreadCount {
   public:
     // Starts with the most. `adapts`: else that is what it stays.
-    ThreadCount(int32_t most, bool adapts) : most_(most), current_(most), adapts_(adapts) {}
+    ThreadCount(int32_t max_threads, bool adapts)
+        : max_threads_(max_threads), current_(max_threads), adapts_(adapts) {}
 
     int32_t current() const { return current_; }
     // Whether observe() should be called, `seconds` being a clock's time.
@@ -21,7 +22,7 @@ class ThreadCount {
     void observe(double seconds, const machine::CpuTime& time);
 
   private:
-    int32_t most_;
+    int32_t max_threads_;
     int32_t current_;
     bool adapts_;
     double next_ = 0;

@@ -7,14 +7,14 @@ namespace tea {
 namespace {
 
 constexpr int32_t first_chunk = 8;     // while it is not known what a prompt token costs
-constexpr int32_t most_growth = 2;     // from one chunk to the next: what larger ones cost is a guess
+constexpr int32_t max_growth = 2;      // from one chunk to the next: what larger ones cost is a guess
 constexpr int32_t measure_every = 32;  // steps: the machine's load changes
 constexpr double weight = 0.25;        // of a new sample
-constexpr double most_change =
+constexpr double max_change =
     4;  // a sample further above the average is one of a step that something held up
 
 void add(double& average, double sample) {
-    average = average > 0 ? average + weight * (std::min(sample, most_change * average) - average) : sample;
+    average = average > 0 ? average + weight * (std::min(sample, max_change * average) - average) : sample;
 }
 
 size_t size_class(int32_t n) {
@@ -28,13 +28,13 @@ size_t size_class(int32_t n) {
 
 }  // namespace
 
-Pace::Pace(double slowdown, int32_t n_parallel, int32_t most)
+Pace::Pace(double slowdown, int32_t n_parallel, int32_t max_tokens)
     : slowdown_(slowdown),
-      most_(most),
+      max_tokens_(max_tokens),
       decode_s_(static_cast<size_t>(n_parallel) + 1),
       doubtful_s_(static_cast<size_t>(n_parallel) + 1),
       n_since_measured_(static_cast<size_t>(n_parallel) + 1),
-      last_chunk_(std::min(first_chunk, most)) {}
+      last_chunk_(std::min(first_chunk, max_tokens)) {}
 
 void Pace::observe(int32_t n_decode, int32_t n_prompt, double seconds) {
     if (n_decode == 0) {
@@ -69,8 +69,8 @@ void Pace::measure(size_t n_decode, double seconds) {
     n_since_measured_[n_decode] = 0;
 }
 
-// Costs of other sizes may be from long ago: a token is at least as dear in a smaller chunk, and at most as
-// dear in a larger one.
+// Costs of other sizes may be from long ago: a token is at least as dear in a smaller chunk, and at
+// max_tokens as dear in a larger one.
 void Pace::learn(int32_t n_prompt, double token_s) {
     const size_t known = size_class(n_prompt);
     add(token_s_[known], token_s);
@@ -85,21 +85,21 @@ void Pace::learn(int32_t n_prompt, double token_s) {
 
 int32_t Pace::prompt_chunk(int32_t n_decode) {
     if (n_decode == 0) {
-        return most_;
+        return max_tokens_;
     }
     const auto n = static_cast<size_t>(n_decode);
     if (decode_s_[n] <= 0 || doubtful_s_[n] > 0 || n_since_measured_[n] >= measure_every) {
         return 0;
     }
-    const double most_s = (slowdown_ - 1) * decode_s_[n];
-    const int32_t n_tried = std::min(most_, most_growth * std::max(last_chunk_, 1));
+    const double max_s = (slowdown_ - 1) * decode_s_[n];
+    const int32_t n_tried = std::min(max_tokens_, max_growth * std::max(last_chunk_, 1));
     if (token_s_[size_class(n_tried)] == 0) {
-        return std::min(first_chunk, most_);
+        return std::min(first_chunk, max_tokens_);
     }
     int32_t chunk = 1;
     for (size_t i = size_class(n_tried) + 1; i-- > 0;) {
         const int32_t n_smallest = 1 << i;
-        const double n_fitting = std::min(most_s / token_s_[i], 2.0 * n_smallest - 1);
+        const double n_fitting = std::min(max_s / token_s_[i], 2.0 * n_smallest - 1);
         if (n_fitting >= n_smallest) {
             chunk = static_cast<int32_t>(n_fitting);
             break;

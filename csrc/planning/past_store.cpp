@@ -17,7 +17,7 @@ void PastStore::put(SavedPast past) {
     const size_t n_new = past.state.size();
     pasts_.push_front(std::move(past));
     n_bytes_ += n_new;
-    while (n_bytes_ > n_most_bytes_) {
+    while (n_bytes_ > max_bytes_) {
         take(pasts_.size() - 1);
     }
 }

@@ -22,11 +22,11 @@ class PastStore {
         int32_t n_common = 0;  // leading tokens; 0: nothing
     };
 
-    // `n_most_bytes`: what all states together may take.
-    explicit PastStore(size_t n_most_bytes) : n_most_bytes_(n_most_bytes) {}
+    // `max_bytes`: what all states together may take.
+    explicit PastStore(size_t max_bytes) : max_bytes_(max_bytes) {}
 
     // Whether a state of that size would be kept.
-    bool takes(size_t n_bytes) const { return n_bytes <= n_most_bytes_; }
+    bool takes(size_t n_bytes) const { return n_bytes <= max_bytes_; }
     // Keeps a past as the last used one. Those that it begins with are forgotten, and the longest unused ones
     // as far as they have no room beside it.
     void put(SavedPast past);
@@ -39,7 +39,7 @@ class PastStore {
     int64_t n_tokens() const;
 
   private:
-    size_t n_most_bytes_;
+    size_t max_bytes_;
     size_t n_bytes_ = 0;
     std::deque<SavedPast> pasts_;  // the last used first
 };

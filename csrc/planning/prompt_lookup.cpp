@@ -7,15 +7,15 @@ namespace tea {
 
 namespace {
 
-constexpr std::ptrdiff_t longest_match = 3;  // tokens; shorter ones are tried when it is not found
-constexpr std::ptrdiff_t shortest_match = 2;
+constexpr std::ptrdiff_t max_match = 3;  // tokens; shorter ones are tried when it is not found
+constexpr std::ptrdiff_t min_match = 2;
 
 }  // namespace
 
 std::vector<int32_t> PromptLookup::guess(const std::vector<int32_t>& tokens, int32_t n_allowed) const {
     const int32_t n = std::min(n_next_, n_allowed);
     const auto size = static_cast<std::ptrdiff_t>(tokens.size());
-    for (std::ptrdiff_t n_match = longest_match; n_match >= shortest_match && n > 0; --n_match) {
+    for (std::ptrdiff_t n_match = max_match; n_match >= min_match && n > 0; --n_match) {
         if (size <= n_match) {
             continue;
         }
@@ -32,8 +32,8 @@ std::vector<int32_t> PromptLookup::guess(const std::vector<int32_t>& tokens, int
 
 void PromptLookup::learn(int32_t n_guessed, int32_t n_right) {
     if (n_guessed > 0) {
-        n_next_ = n_right == n_guessed ? std::min(n_most_, 2 * n_next_) : std::max(1, n_right + 1);
-        n_next_ = std::min(n_next_, n_most_);
+        n_next_ = n_right == n_guessed ? std::min(max_guesses_, 2 * n_next_) : std::max(1, n_right + 1);
+        n_next_ = std::min(n_next_, max_guesses_);
     }
 }
 

@@ -9,8 +9,8 @@ namespace tea {
 // That is cheap, and often right where an answer quotes its prompt (code, summaries, tables).
 class PromptLookup {
   public:
-    // At most n_most tokens a guess; 0: never any.
-    explicit PromptLookup(int32_t n_most) : n_most_(n_most), n_next_(n_most) {}
+    // At most max_guesses tokens a guess; 0: never any.
+    explicit PromptLookup(int32_t max_guesses) : max_guesses_(max_guesses), n_next_(max_guesses) {}
 
     // The tokens that may follow `tokens`, at most n_allowed.
     std::vector<int32_t> guess(const std::vector<int32_t>& tokens, int32_t n_allowed) const;
@@ -18,7 +18,7 @@ class PromptLookup {
     void learn(int32_t n_guessed, int32_t n_right);
 
   private:
-    int32_t n_most_;
+    int32_t max_guesses_;
     int32_t n_next_;
 };
 

@@ -13,7 +13,7 @@ int32_t n_missing(const SequenceState& state) {
 // Tokens a prompt may be computed by in one step.
 int32_t n_next(const SequenceState& state) {
     const int32_t n = state.n_pause > state.n_computed ? state.n_pause - state.n_computed : n_missing(state);
-    return std::min(n, state.n_most);
+    return std::min(n, state.max_count);
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& 
         n_cells -= count;
     };
     for (size_t i = 0; i < running.size(); ++i) {
-        if (n_missing(running[i]) == 1 && running[i].n_most > 0 && n_budget > 0 && n_cells > 0) {
+        if (n_missing(running[i]) == 1 && running[i].max_count > 0 && n_budget > 0 && n_cells > 0) {
             add(i, 1);
         }
     }
@@ -51,7 +51,7 @@ StepPlan plan_step(const std::vector<SequenceState>& running, const StepLimits& 
     }
     for (size_t i = 0; i < n_decodes; ++i) {
         StepItem& item = plan.items[i];
-        item.n_draft = std::max(0, std::min({running[item.sequence].n_draft, n_chunk, n_budget, n_cells}));
+        item.n_draft = std::max(0, std::min({running[item.running].n_draft, n_chunk, n_budget, n_cells}));
         n_chunk -= item.n_draft;
         n_budget -= item.n_draft;
         n_cells -= item.n_draft;

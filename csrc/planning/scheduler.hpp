@@ -17,7 +17,7 @@ struct SequenceState {
     int32_t n_computed;   // of them, in the KV cache; less than n_known
     int32_t n_draft = 0;  // guessed tokens after the known ones, to be computed with the last of those
     int32_t n_pause = 0;  // a step must end here, once; 0: nowhere
-    int32_t n_most = std::numeric_limits<int32_t>::max();  // tokens of it that a step may compute
+    int32_t max_count = std::numeric_limits<int32_t>::max();  // tokens of it that a step may compute
     bool is_paced = true;  // its prompt came after others had begun to generate: they are not held up by it
 };
 
@@ -29,7 +29,7 @@ struct StepLimits {
 
 // Tokens [first, first + count) of a sequence, then n_draft guessed ones.
 struct StepItem {
-    size_t sequence;  // index into the states
+    size_t running;  // index into the states, and so into the running requests
     int32_t first;
     int32_t count;
     int32_t n_draft;

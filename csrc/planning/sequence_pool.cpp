@@ -17,8 +17,8 @@ int32_t size_of(const std::vector<int32_t>& tokens) {
 
 }  // namespace
 
-int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t n_most) {
-    const int32_t n = std::max(0, std::min({size_of(a), size_of(b), n_most}));
+int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t limit) {
+    const int32_t n = std::max(0, std::min({size_of(a), size_of(b), limit}));
     return static_cast<int32_t>(std::mismatch(a.begin(), a.begin() + n, b.begin()).first - a.begin());
 }
 
@@ -47,11 +47,11 @@ SequencePool::Match SequencePool::find(const std::vector<int32_t>& tokens) const
 }
 
 int32_t SequencePool::n_common(const std::vector<int32_t>& tokens) const {
-    int32_t n_most = 0;
+    int32_t longest = 0;
     for (const auto& sequence : sequences_) {
-        n_most = std::max(n_most, common_prefix(sequence.tokens, tokens, size_of(tokens) - 1));
+        longest = std::max(longest, common_prefix(sequence.tokens, tokens, size_of(tokens) - 1));
     }
-    return n_most;
+    return longest;
 }
 
 bool SequencePool::has_room() const {

@@ -117,7 +117,7 @@ class SequencePool {
     uint64_t clock_ = 0;
 };
 
-// How many leading tokens two lists have in common, at most n_most.
-int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t n_most);
+// How many leading tokens two lists have in common, at most limit.
+int32_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, int32_t limit);
 
 }  // namespace tea

@@ -23,9 +23,9 @@ int32_t n_planned(const StepPlan& plan) {
                            [](int32_t sum, const StepItem& item) { return sum + item.count + item.n_draft; });
 }
 
-const StepItem* item_of(const StepPlan& plan, size_t sequence) {
+const StepItem* item_of(const StepPlan& plan, size_t running) {
     for (const auto& item : plan.items) {
-        if (item.sequence == sequence) {
+        if (item.running == running) {
             return &item;
         }
     }
@@ -65,11 +65,11 @@ TEST_CASE("a long prompt goes in chunks of the batch, logits with the last") {
 TEST_CASE("those that generate come first and get one token each") {
     const auto plan = plan_step({{1000, 0}, {10, 9}, {20, 19}}, roomy);
     CHECK(plan.items.size() == 3);
-    CHECK(plan.items[0].sequence == 1);
-    CHECK(plan.items[1].sequence == 2);
+    CHECK(plan.items[0].running == 1);
+    CHECK(plan.items[1].running == 2);
     CHECK(plan.items[0].count == 1);
     CHECK(plan.items[0].wants_logits);
-    CHECK(plan.items[2].sequence == 0);
+    CHECK(plan.items[2].running == 0);
 }
 
 TEST_CASE("beside those that generate, prompts share one chunk, oldest first") {
@@ -101,7 +101,7 @@ TEST_CASE("only prompts and no cells: one of them must go") {
     const auto plan = plan_step({{500, 100}, {500, 100}}, {512, 256, 60});
     CHECK(!plan.must_preempt);
     CHECK(n_planned(plan) == 60);
-    CHECK(plan.items[0].sequence == 0);
+    CHECK(plan.items[0].running == 0);
 }
 
 TEST_CASE("a lone sequence is never preempted") {
@@ -168,8 +168,8 @@ TEST_CASE("random states: every plan keeps the limits and makes progress") {
         std::set<size_t> seen;
         int32_t n_decoded = 0;
         for (const auto& item : plan.items) {
-            const auto& state = running[item.sequence];
-            CHECK(seen.insert(item.sequence).second);
+            const auto& state = running[item.running];
+            CHECK(seen.insert(item.running).second);
             CHECK(item.count >= 1);
             CHECK(item.first == state.n_computed);
             CHECK(item.first + item.count <= state.n_known);
@@ -200,8 +200,8 @@ TEST_CASE("prompts that are not paced take what they need, and leave the chunk t
 
 TEST_CASE("no more of a sequence is computed than it may be") {
     std::vector<SequenceState> states{{900, 0}, {800, 0}, {10, 9}};
-    states[0].n_most = 30;
-    states[1].n_most = 0;
+    states[0].max_count = 30;
+    states[1].max_count = 0;
     const auto plan = plan_step(states, roomy);
     CHECK(item_of(plan, 0)->count == 30);
     CHECK(!item_of(plan, 0)->wants_logits);
