@@ -25,6 +25,18 @@ def tsan(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """The share of our Python and C++ that the tests run, in numbers; posargs go to pytest."""
+    build = _install_build(session, {"TEA_LLM_COVERAGE": "ON"})
+    session.install("coverage==7.17.5", "gcovr==8.8")
+    session.run("ctest", "--test-dir", build, "--output-on-failure")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--skip-covered", "--sort=cover")
+    session.run("gcovr", "--root", "csrc", "--exclude", "csrc/tests/", "--sort=uncovered-percent", build)
+
+
+@nox.session
 def tidy(session: nox.Session) -> None:
     """clang-tidy over our own C++, by the commands of `make build`."""
     session.install("clang-tidy==23.1.4")
@@ -107,14 +119,19 @@ def _run_files(session: nox.Session, kind: str) -> None:
     session.run("pytest", "-o", f"python_files={kind}_*.py", "--timeout=1800", f"tests/{kind}", *session.posargs)
 
 
-def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[str, str]) -> None:
+def _install_build(session: nox.Session, defines: dict[str, str]) -> str:
+    """Installs a build of its own, C++ tests included; returns its folder."""
     session.install(*BUILD_TOOLS)
-    defines = {"TEA_LLM_SANITIZE": sanitizer, "TEA_LLM_TESTS": "ON"}
-    settings = [f"-Ccmake.define.{name}={value}" for name, value in defines.items()]
+    settings = [f"-Ccmake.define.{name}={value}" for name, value in {**defines, "TEA_LLM_TESTS": "ON"}.items()]
     build = f"build/{session.name}"
     session.install(
         "--no-build-isolation", f"-Cbuild-dir={build}", "-Ccmake.build-type=RelWithDebInfo", *settings, ".[dev]"
     )
+    return build
+
+
+def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[str, str]) -> None:
+    build = _install_build(session, {"TEA_LLM_SANITIZE": sanitizer})
     session.run("ctest", "--test-dir", build, "--output-on-failure", env=options)
     # The interpreter is not built with the sanitizer: its runtime has to be there first.
     # So has the C++ library, whose throw it wraps.
