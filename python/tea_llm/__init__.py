@@ -130,7 +130,7 @@ _LATER = {
     "is_local_llm_available": "tea_llm.backends.select",
     "quantize": "tea_llm.quantization",
 }
-"""Imported when it is asked for: asyncio, which most of it needs, takes longer to import than all the rest."""
+"""Imported on first use: most of it needs asyncio, which takes longer to import than all the rest."""
 
 
 _MODULES = frozenset({"actions", "hub", "testing", "workflow"})
@@ -147,5 +147,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    # Without the modules: help() imports what it finds here, and workflows need packages that may not be there.
+    # Without the modules: help() imports all of these names, and workflows need packages that may be missing.
     return sorted({*globals(), *_LATER})

@@ -1,4 +1,4 @@
-"""``parsed`` of results: a field that raises where the answer was cut off before it had a value."""
+"""``parsed`` of results, which raises if the answer was cut off before its value was complete."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["CUT_OFF", "Parsed", "takes_parsed"]
 
 @dataclass(frozen=True, slots=True)
 class _CutOff:
-    """Stands for the value of an answer that was cut off before it had one."""
+    """Marks the value of an answer that was cut off before its value was complete."""
 
     def __repr__(self) -> str:
         return "<cut off>"
 
 
 CUT_OFF = _CutOff()
-"""What ``response_format`` puts into ``parsed`` then; reading it raises ``AnswerCutError``."""
+"""``response_format`` sets ``parsed`` to it; reading ``parsed`` then raises ``AnswerCutError``."""
 
 _Answer = TypeVar("_Answer")
 
 
 class Parsed:
-    """``parsed`` of ``Choice`` and ``LlmCallResult``, which raises where the answer was cut off.
+    """Gives ``Choice`` and ``LlmCallResult`` a ``parsed`` that raises if the answer was cut off.
 
-    The field behind it is ``_parsed``, so that an answer can be copied, compared, shown and pickled all the same. Type
-    checkers see an ordinary field.
+    The dataclass field is ``_parsed``, so that results can still be copied, compared, printed and pickled. Type
+    checkers see an ordinary field ``parsed``.
     """
 
     __slots__ = ()
@@ -41,9 +41,9 @@ class Parsed:
         def parsed(self):
             if isinstance(self._parsed, _CutOff):
                 is_limit = self.finish_reason == "length"
-                reason = "max_tokens or the context is used up, raise one of them" if is_limit else self.finish_reason
+                reason = "max_tokens or the context was reached: raise one of them" if is_limit else self.finish_reason
                 raise AnswerCutError(
-                    f"the answer was cut off before it was a whole value ({reason}): it ends with "
+                    f"the answer was cut off before its value was complete ({reason}); it ends with "
                     f"{self.content[-40:]!r}",
                     self.content,
                 )
@@ -58,7 +58,7 @@ class Parsed:
 
 
 def takes_parsed(cls: type[_Answer]) -> type[_Answer]:
-    """Lets the constructor, and so ``dataclasses.replace``, call ``_parsed`` by its public name."""
+    """Makes the constructor, and therefore ``dataclasses.replace``, take ``_parsed`` as ``parsed``."""
     init: Any = cls.__init__
 
     @wraps(init)

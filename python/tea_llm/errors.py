@@ -61,31 +61,31 @@ class LlmError(Exception):
 
 
 class ConfigError(LlmError):
-    """Settings that cannot be meant: an unknown key, a wrong type, nothing that could answer."""
+    """The settings are invalid: an unknown key, a wrong type, or neither a model nor an API is configured."""
 
 
 class ModelNotFoundError(LlmError):
-    """No model file where it was asked for or in any place that was searched, or it could not be fetched."""
+    """The model file does not exist, no model was found, or it could not be downloaded."""
 
 
 class ModelLoadError(LlmError):
-    """A file is there but is not a model that can be used."""
+    """The file exists, but it is not a usable model."""
 
 
 class LocalBackendUnavailableError(ModelLoadError):
-    """This installation was built without the native engine; the message says how to get it."""
+    """This installation has no native engine. The message says how to get it."""
 
 
 class InferenceError(LlmError):
-    """A request failed while it was prepared or ran."""
+    """A request to a local model failed."""
 
 
 class ContextOverflowError(InferenceError):
-    """The prompt does not fit into the context; nothing was cut off to make it fit.
+    """The prompt does not fit into the context. Prompts are never cut to fit.
 
     Attributes:
-        n_prompt: tokens of the prompt.
-        n_ctx: tokens that fit, prompt and answer together.
+        n_prompt: number of tokens of the prompt.
+        n_ctx: number of tokens that fit, prompt and answer together.
     """
 
     def __init__(self, message: str, n_prompt: int = 0, n_ctx: int = 0) -> None:
@@ -98,18 +98,18 @@ class ContextOverflowError(InferenceError):
 
 
 class GrammarError(InferenceError):
-    """A grammar or regular expression that is not valid, or that no text of this model can match."""
+    """A grammar or regular expression is invalid, or no text of this model can match it."""
 
 
 class TemplateError(InferenceError):
-    """A chat template is not valid, or refused the messages (an unsupported role, say)."""
+    """A chat template is invalid, or it rejects the messages (because of an unsupported role, for example)."""
 
 
 class GenerationTimeoutError(InferenceError):
-    """The request's ``timeout`` ran out.
+    """The request's ``timeout`` expired.
 
     Attributes:
-        partial: the text generated until then, possibly empty.
+        partial: the text generated so far; may be empty.
     """
 
     def __init__(self, message: str, partial: str = "") -> None:
@@ -121,22 +121,22 @@ class GenerationTimeoutError(InferenceError):
 
 
 class GenerationCancelledError(InferenceError):
-    """The request was cancelled before it was done."""
+    """The request was cancelled before it was finished."""
 
 
 class EngineClosedError(InferenceError):
-    """The model was closed (by ``close()``, a ``with`` block or the end of the process)."""
+    """The backend was closed by ``close()``, by a ``with`` block, or at the end of the process."""
 
 
 class EngineForkedError(InferenceError):
-    """The model was loaded before ``fork()``: threads do not survive it. Load it again in the child."""
+    """The model was loaded before ``fork()``, which threads do not survive. Load it again in the child process."""
 
 
 class AnswerCutError(InferenceError):
-    """An answer in a ``response_format`` ended before it was a whole value: reading ``parsed`` raises it.
+    """Raised by ``parsed`` if an answer with a ``response_format`` was cut off before its value was complete.
 
     Attributes:
-        text: the answer as far as it came.
+        text: the incomplete answer.
     """
 
     def __init__(self, message: str, text: str = "") -> None:
@@ -148,22 +148,22 @@ class AnswerCutError(InferenceError):
 
 
 class EmbeddingNotSupportedError(LlmError):
-    """This model or backend gives no embeddings."""
+    """This model or backend has no embeddings."""
 
 
 class StateFileError(LlmError):
-    """A file that ``load_state`` cannot use: not a state file, damaged, or of another model or other parameters."""
+    """``load_state`` cannot use the file: it is not a state file, it is damaged, or the model or parameters differ."""
 
 
 class ApiError(LlmError):
-    """An API could not be asked, or did not answer as it should.
+    """A request to an API failed.
 
     Attributes:
-        status_code: of the HTTP response; None when there was none.
+        status_code: status code of the HTTP response; None: no response.
         provider: ``"openai"``, ``"azure"`` or ``"ollama"``.
-        request_id: the server's name for the request, to be quoted to its operators; None when it gave none.
-        code: the server's name for what went wrong; None when it gave none.
-        retry_after: seconds that the server asks to wait; None when it does not say.
+        request_id: the server's id of the request, for support; None: not given.
+        code: the server's error code; None: not given.
+        retry_after: seconds to wait before the next attempt, as the server asks; None: not given.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class ApiError(LlmError):
         self.code = code
 
     def __reduce__(self) -> tuple[object, ...]:
-        # BaseException's own would call the class with the message alone, and set what __dict__ holds: all of ours.
+        # BaseException's method would call the class with the message alone.
         return _rebuild, (type(self), str(self), dict(self.__dict__))
 
 
@@ -193,7 +193,7 @@ class ApiConnectionError(ApiError):
 
 
 class ApiTimeoutError(ApiError, GenerationTimeoutError):
-    """The server took longer than ``timeout``. Attributes: those of both bases."""
+    """The server did not answer within ``timeout``. Has the attributes of both base classes."""
 
     def __init__(
         self,
@@ -210,15 +210,15 @@ class ApiTimeoutError(ApiError, GenerationTimeoutError):
 
 
 class ApiAuthError(ApiError):
-    """No key, or one that the server refuses (401, 403)."""
+    """The server rejects the key, or there is no key (401, 403)."""
 
 
 class ApiRateLimitError(ApiError):
-    """Too many requests (429), and the retries are used up; ``retry_after`` may say how long to wait."""
+    """Too many requests (429), also after all retries. ``retry_after`` may say how long to wait."""
 
 
 class ApiResponseError(ApiError):
-    """The server refused the request, failed, or sent what is no answer."""
+    """The server rejected the request, failed, or sent an invalid answer."""
 
 
 def _rebuild(kind: type[ApiError], message: str, attributes: dict[str, object]) -> ApiError:

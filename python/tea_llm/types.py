@@ -28,19 +28,19 @@ __all__ = [
 ]
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
-"""``"stop"``: the model ended its text or a stop string came up; ``"length"``: max_tokens or the context is used up;
-``"tool_calls"``: the model wants functions called; ``"content_filter"``: an API cut the answer."""
+"""``"stop"``: the model ended its answer, or a stop string occurred; ``"length"``: ``max_tokens`` was reached or the
+context is full; ``"tool_calls"``: the model calls functions; ``"content_filter"``: an API cut the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlmCallParams:
-    """A raw completion as one value, for ``call(params)`` and ``stream(params)``.
+    """A prompt and its options in one object, for ``call(params)`` and ``stream(params)``.
 
     Attributes:
         prompt: text that the model continues.
-        max_tokens: most tokens to generate; None: until the model ends or the context is full.
+        max_tokens: maximum number of tokens to generate; None: until the model ends or the context is full.
         temperature: 0 is greedy.
-        stop: the text ends before the first of these.
+        stop: stop strings; the answer ends before the first one that occurs.
     """
 
     prompt: str
@@ -54,7 +54,7 @@ class ChatMessage:
     """One message of a conversation.
 
     Attributes:
-        role: ``"system"``, ``"user"`` or ``"assistant"``; what else a model's template knows is passed on.
+        role: ``"system"``, ``"user"``, ``"assistant"``, or another role that the model's template supports.
         content: the text.
     """
 
@@ -63,21 +63,21 @@ class ChatMessage:
 
 
 Message: TypeAlias = ChatMessage | Mapping[str, Any]
-"""What ``chat`` takes as one message: a ``ChatMessage``, or a dict in the OpenAI API's form.
+"""A message for ``chat``: a ``ChatMessage``, or a dict in the OpenAI API's form.
 
-Its keys are ``role``, ``content``, ``name``, an assistant's ``reasoning_content`` and ``tool_calls``, and a tool's
-``tool_call_id``."""
+The keys are ``role``, ``content`` and ``name``; for an assistant's message ``reasoning_content`` and ``tool_calls``;
+for a tool's message ``tool_call_id``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A function that the model wants called.
+    """A function call by the model.
 
     Attributes:
-        id: names this call in the ``tool_call_id`` of the message that answers it.
-        name: of the function.
-        arguments: by parameter name.
-        problems: why the arguments do not fit the function's parameters; empty: they do. The log has them, too.
+        id: identifies the call; the message with its result has it as ``tool_call_id``.
+        name: the function's name.
+        arguments: the arguments by parameter name.
+        problems: why the arguments do not match the function's schema; empty: they match. Also logged.
     """
 
     id: str
@@ -88,13 +88,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of a call while it is written, as OpenAI's API streams it.
+    """A piece of a function call while it is generated, as OpenAI's API streams it.
 
     Attributes:
-        index: of the call in its answer.
-        id: of the call, in its first piece; else None.
-        name: of the function, in the call's first piece; else None.
-        arguments: more of the JSON text of its arguments.
+        index: index of the call in its answer.
+        id: the call's id, in its first piece; else None.
+        name: the function's name, in the call's first piece; else None.
+        arguments: the next part of the JSON text of its arguments.
     """
 
     index: int
@@ -105,13 +105,13 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request.
+    """Token counts of one request.
 
     Attributes:
-        prompt_tokens: of the prompt, cached ones included.
-        completion_tokens: generated, without the end-of-generation token.
+        prompt_tokens: tokens of the prompt, including cached ones.
+        completion_tokens: generated tokens, without the end-of-generation token.
         total_tokens: the sum of both.
-        cached_tokens: of the prompt, taken from an earlier request's computation.
+        cached_tokens: prompt tokens that an earlier request had computed already.
     """
 
     prompt_tokens: int
@@ -122,14 +122,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time of one request went, in milliseconds.
+    """How long the phases of one request took, in milliseconds.
 
     Attributes:
-        queue_ms: until the engine began with it.
-        prefill_ms: computing the prompt.
-        ttft_ms: from the call to the first generated token; 0.0 when there was none.
-        decode_ms: from the first to the last generated token.
-        tokens_per_s: generated tokens per second of ``decode_ms``; 0.0 below two tokens.
+        queue_ms: time until the engine started the request.
+        prefill_ms: time to compute the prompt.
+        ttft_ms: time from the call to the first generated token; 0.0 if there is none.
+        decode_ms: time from the first to the last generated token.
+        tokens_per_s: generated tokens per second of ``decode_ms``; 0.0 for fewer than two tokens.
     """
 
     queue_ms: float
@@ -139,18 +139,18 @@ class Timings:
     tokens_per_s: float
 
 
-_Bytes: TypeAlias = bytes  # inside the class that name is a field
+_Bytes: TypeAlias = bytes  # because the class below has a field named bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token and how likely the model found it, before any sampling option.
+    """A token and its log-probability, before sampling options apply.
 
     Attributes:
-        token: its text; bytes that are not whole UTF-8 characters become U+FFFD.
-        logprob: natural logarithm of its probability.
-        bytes: of its text; None: an API did not say.
-        top_logprobs: of the place where it was generated, the most likely tokens, best first; empty if not asked for.
+        token: the token's text; bytes that are not whole UTF-8 characters become U+FFFD.
+        logprob: natural logarithm of the token's probability.
+        bytes: the bytes of the token's text; None: not reported by an API.
+        top_logprobs: the most likely tokens at this position, best first; empty if not requested.
     """
 
     token: str
@@ -191,28 +191,28 @@ class Choice(Parsed):
 @takes_parsed
 @dataclass(frozen=True, slots=True, repr=False)
 class LlmCallResult(Parsed):
-    """What one request gave.
+    """The result of one request.
 
     Attributes:
-        content: the generated text, without the stop string. A character cut by ``max_tokens`` is left out.
+        content: the generated text, without the stop string. A character that ``max_tokens`` cut off is left out.
         model: the model's name.
-        tokens_used: generated tokens; None: an API did not say.
-        finish_reason: why it ended: see ``FinishReason``.
-        usage: token counts; all 0 where an API did not say.
+        tokens_used: number of generated tokens; None: not reported by an API.
+        finish_reason: why generation ended; see ``FinishReason``.
+        usage: token counts; all 0 if an API does not report them.
         timings: durations; None for an API's answer.
-        backend: who answered.
-        tool_calls: functions that the model wants called.
-        reasoning: what the model wrote for itself before the answer; None: nothing.
-        logprobs: of each generated token, if asked for.
-        parsed: with ``response_format``, what ``content`` holds: an object of the pydantic class, or plain lists and
-            dicts; None for a JSON null, and where the model called functions instead. Reading it raises
-            ``AnswerCutError`` where the answer was cut off before it was a whole value.
-        choices: with ``n`` above 1 all answers, in their order; ``content``, ``finish_reason``, ``tool_calls``,
-            ``reasoning``, ``logprobs`` and ``parsed`` are then the first one's; ``tokens_used``, ``usage`` and
-            ``timings`` those of all. Else empty.
-        fallback_reason: why an API answered where a local model was wanted, or another local model than the one that
-            ``TEA_MODEL_PATH`` or the settings name, which is not there; None: it answered as asked.
-        refusal: the text in which an API's model refused to answer, which is in ``content``, too; None: it did not.
+        backend: the kind of backend that answered.
+        tool_calls: functions that the model calls.
+        reasoning: the model's reasoning before the answer; None: no reasoning.
+        logprobs: log-probabilities of the generated tokens, if requested.
+        parsed: with ``response_format``, the value of ``content``: an object of the pydantic class, or plain lists and
+            dicts. None for a JSON null, or if the model called functions instead. Reading it raises
+            ``AnswerCutError`` if the answer was cut off before the value was complete.
+        choices: all answers, if ``n`` is above 1; else empty. ``content``, ``finish_reason``, ``tool_calls``,
+            ``reasoning``, ``logprobs`` and ``parsed`` are then those of the first answer; ``tokens_used``, ``usage``
+            and ``timings`` cover all answers.
+        fallback_reason: why an API answered instead of a local model, or another local model instead of the one that
+            ``TEA_MODEL_PATH`` or the settings name; None: the requested model answered.
+        refusal: the text with which an API's model refused to answer, which is also in ``content``; None: no refusal.
     """
 
     content: str
@@ -236,15 +236,15 @@ class LlmCallResult(Parsed):
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """A piece of a streamed answer; the pieces' texts joined are the result's content.
+    """A piece of a streamed answer. The texts of all pieces together are the result's ``content``.
 
     Attributes:
-        text: new text; empty in the last chunk, and where something else is new.
-        index: of the choice that goes on so; 0 unless ``n`` is above 1.
-        finish_reason: None but in the last chunk, of which each choice has its own.
-        tool_calls: the result's, in the last chunk.
-        reasoning: more of the result's.
-        tool_call_deltas: more of calls, while they are written.
+        text: new text; empty in the last chunk of a choice, and if only other fields are new.
+        index: index of the choice that this piece belongs to; 0 unless ``n`` is above 1.
+        finish_reason: set in the last chunk of each choice; else None.
+        tool_calls: the result's ``tool_calls``, in the last chunk of each choice.
+        reasoning: new reasoning text.
+        tool_call_deltas: new pieces of function calls.
     """
 
     text: str
@@ -257,11 +257,11 @@ class StreamChunk:
 
 @dataclass(frozen=True, slots=True)
 class EmbedInfo:
-    """What ``embed(return_info=True)`` tells beside the vectors.
+    """Token counts that ``embed(return_info=True)`` returns with the vectors.
 
     Attributes:
-        n_tokens: of each text, as it was embedded.
-        is_truncated: of each text, whether it was cut.
+        n_tokens: number of tokens of each text, as it was embedded.
+        is_truncated: whether each text was cut.
     """
 
     n_tokens: tuple[int, ...]
@@ -270,11 +270,11 @@ class EmbedInfo:
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """How well a document answers a query.
+    """The score of one document for a query.
 
     Attributes:
-        index: of the document in the list that was given.
-        score: the higher, the better; what it means is the model's.
+        index: the document's index in the list that was passed.
+        score: higher is better; the scale depends on the model.
     """
 
     index: int
@@ -283,26 +283,26 @@ class RerankResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is loaded, and how.
+    """A loaded model and its parameters.
 
     Attributes:
-        path: of the model file.
-        name: the file's name without its ending; ``LlmCallResult.model``.
-        description: architecture, size and quantization in llama.cpp's words.
-        n_params: parameters.
-        size_bytes: of the weights.
-        n_vocab: tokens of the vocabulary.
-        n_ctx: tokens of the longest request, prompt and answer together.
-        n_ctx_train: tokens of context the model was trained for.
-        n_parallel: requests that run at once.
-        n_threads: threads that compute.
+        path: path of the model file.
+        name: the file's name without its suffix; also ``LlmCallResult.model``.
+        description: architecture, size and quantization, as llama.cpp describes them.
+        n_params: number of parameters.
+        size_bytes: size of the weights.
+        n_vocab: number of tokens in the vocabulary.
+        n_ctx: maximum number of tokens in one request, prompt and answer together.
+        n_ctx_train: context size in tokens that the model was trained with.
+        n_parallel: maximum number of requests that run at once.
+        n_threads: number of compute threads.
         chat_format: ``"template"``, or the name of a format.
-        chat_format_source: where it comes from: ``"argument"``, ``"model"``, ``"file name"`` or ``"default"``.
-        kernels: the CPU features llama.cpp's kernels use.
-        pooling: how the file says that a text's vector is made of its tokens': ``"mean"``, ``"cls"``, ``"last"``,
-            ``"rank"``; ``"none"``: it does not say, and ``embed`` takes the mean.
+        chat_format_source: origin of the format: ``"argument"``, ``"model"``, ``"file name"`` or ``"default"``.
+        kernels: CPU features that llama.cpp's kernels use.
+        pooling: how the file combines token vectors into the vector of a text: ``"mean"``, ``"cls"``, ``"last"`` or
+            ``"rank"``; ``"none"``: the file does not say, and ``embed`` uses the mean.
         fallback_reason: why this model was loaded instead of the one that ``TEA_MODEL_PATH`` or the settings name;
-            None: it was wanted.
+            None: this is the requested model.
     """
 
     path: str
@@ -324,29 +324,29 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """What an engine did since it was loaded, and what it does now.
+    """Counters of an engine since it was loaded, and its current state.
 
     Attributes:
-        requests: submitted.
-        running: requests that are computed now.
-        waiting: requests that wait for a sequence, for cells, or for a prefix that another one computes.
-        prompt_tokens: computed; cached ones are not.
-        cached_tokens: of prompts, that needed no computing.
-        generated_tokens: sampled.
-        guessed_tokens: computed on a guess (``load(prompt_lookup=...)``).
-        right_guesses: of them, those that the model then chose.
-        cells: of the KV cache as large as it is now; one holds one token.
-        cells_used: by running requests. What several share counts once.
-        cells_idle: by finished ones, kept for reuse.
-        cells_free: by nobody.
-        parked_tokens: of finished requests, kept outside of the KV cache (``load(cache_ram=...)``).
+        requests: requests submitted so far.
+        running: requests that are being computed.
+        waiting: requests that wait for a sequence, for cells, or for a prefix that another request is computing.
+        prompt_tokens: prompt tokens computed, without cached ones.
+        cached_tokens: prompt tokens that did not have to be computed.
+        generated_tokens: tokens sampled.
+        guessed_tokens: tokens computed as guesses (``load(prompt_lookup=...)``).
+        right_guesses: guesses that the model then chose.
+        cells: current size of the KV cache in cells; a cell holds one token.
+        cells_used: cells that running requests use; shared cells count once.
+        cells_idle: cells that finished requests left for reuse.
+        cells_free: cells that hold nothing.
+        parked_tokens: tokens of finished requests that are kept outside the KV cache (``load(cache_ram=...)``).
         steps: batches computed.
-        preemptions: times a running request had to give way to a more urgent one.
-        threads: that compute now; fewer than ``info.n_threads`` while other processes take the processors.
-        wake_ups: of event loops: at most one for each loop and step.
-        step_ms_p50: of the last 1024 steps, the median time in milliseconds.
-        step_ms_p95: of these, what 95 % did not exceed.
-        step_ms_p99: of these, what 99 % did not exceed.
+        preemptions: how often a running request had to give way to a more urgent one.
+        threads: current number of compute threads; lower than ``info.n_threads`` while other processes use the CPUs.
+        wake_ups: how often event loops were woken: at most once per loop and step.
+        step_ms_p50: median duration of the last 1024 steps, in milliseconds.
+        step_ms_p95: 95th percentile of these durations.
+        step_ms_p99: 99th percentile of these durations.
     """
 
     requests: int

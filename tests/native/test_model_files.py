@@ -79,7 +79,7 @@ def test_a_state_is_saved_after_a_change_of_directory(
         llm.call("Hello", max_tokens=2)
         assert llm.save_state("state") > 0
         (tmp_path / "m.gguf").unlink()
-        with pytest.raises(StateFileError, match=r"m\.gguf, which was loaded, is not there any more"):
+        with pytest.raises(StateFileError, match=r"m\.gguf was loaded, but it does not exist any more"):
             llm.save_state("state")
 
 

@@ -115,7 +115,7 @@ def test_what_is_cut_off_is_not_read(llm: LocalLlmBackend) -> None:
     result = llm.chat(HI, response_format={"const": "a long text"}, max_tokens=3)
     assert result.finish_reason == "length"
     assert '"a long text"'.startswith(result.content)
-    with pytest.raises(AnswerCutError, match="max_tokens or the context is used up, raise one") as caught:
+    with pytest.raises(AnswerCutError, match="max_tokens or the context was reached: raise one") as caught:
         _ = result.parsed
     assert caught.value.text == result.content
     assert result == pickle.loads(pickle.dumps(result)) == copy.deepcopy(result)  # noqa: S301

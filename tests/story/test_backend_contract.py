@@ -32,13 +32,13 @@ def test_llm_backend_is_abstract() -> None:
 def test_backends_without_embeddings_say_so() -> None:
     bare: type[LlmBackend] = type("Bare", (LlmBackend,), dict.fromkeys(HOOKS) | {"close": lambda self: None})
     with bare() as backend:
-        with pytest.raises(EmbeddingNotSupportedError, match="Bare gives no embeddings"):
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare has no embeddings"):
             backend.embed("a")
-        with pytest.raises(EmbeddingNotSupportedError, match="Bare gives no embeddings"):
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare has no embeddings"):
             asyncio.run(backend.aembed("a"))
-        with pytest.raises(EmbeddingNotSupportedError, match="Bare ranks nothing"):
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare has no reranking"):
             backend.rerank("a", ["b"])
-        with pytest.raises(EmbeddingNotSupportedError, match="Bare ranks nothing"):
+        with pytest.raises(EmbeddingNotSupportedError, match="Bare has no reranking"):
             asyncio.run(backend.arerank("a", ["b"]))
 
 

@@ -160,31 +160,31 @@ class Embeds:
         return_info: bool = False,
         **options: Unpack[EmbeddingOptions],
     ) -> Any:
-        """Vectors of texts.
+        """Computes embedding vectors of texts.
 
         Args:
-            text: one text, or any number of them; an iterator is read as it is needed.
-            pooling: how a text's vector is made of its tokens', where it should not be as the file says: ``"mean"``,
-                ``"cls"``, ``"last"``, or ``"none"`` for the tokens' own.
-            return_info: tell how many tokens the texts had, too.
-            **options: ``normalize`` (default True): scale each vector to length 1. ``truncate``: what happens to a text
-                that is longer than the model takes: ``"error"`` (the default), or it is cut at its ``"end"`` or at its
-                ``"start"``. ``dimensions``: keep so many of the first numbers, of models that were trained for that;
-                they are scaled afterwards. ``prompt``: put before each text; ``"query"`` and ``"document"`` stand for
-                what the model was trained with. ``progress``: called with the number of texts that are done. APIs know
+            text: one text, or an iterable of texts, which is read in batches.
+            pooling: how token vectors are combined into the vector of a text, instead of as the file says:
+                ``"mean"``, ``"cls"`` or ``"last"``; ``"none"`` returns the token vectors.
+            return_info: also return an ``EmbedInfo`` with token counts.
+            **options: ``normalize`` (default True): scale each vector to length 1. ``truncate``: how to handle a text
+                that is too long for the model: ``"error"`` (default), or cut its ``"end"`` or its ``"start"``.
+                ``dimensions``: keep only the first dimensions, for models trained for this; scaling comes after.
+                ``prompt``: text to prepend to each text; ``"query"`` and ``"document"`` stand for the prompts that the
+                model was trained with. ``progress``: called with the number of finished texts. APIs support
                 ``normalize``, ``dimensions``, ``prompt`` and ``progress``.
 
         Returns:
-            float32, shape ``(n_embd,)`` for one text, ``(n, n_embd)`` for several, in their order. With
-            ``pooling="none"`` an array ``(tokens, n_embd)`` for each text, in a list for several. With ``return_info``
-            a tuple of that and an ``EmbedInfo``.
+            float32, shape ``(n_embd,)`` for one text, ``(n, n_embd)`` for several, in order. With ``pooling="none"``,
+            an array of shape ``(tokens, n_embd)`` per text, in a list for several. With ``return_info``, a tuple of
+            that and an ``EmbedInfo``.
 
         Raises:
-            EmbeddingNotSupportedError: the model gives none.
-            ContextOverflowError: a text is longer than the model takes, and ``truncate`` is ``"error"``.
-            InferenceError: the model gives NaN or infinite numbers for a text; names it.
-            TypeError: a text is not a string, an option that does not exist.
-            ValueError: a lone surrogate in a text, an option out of range or that this backend has not got.
+            EmbeddingNotSupportedError: the model or backend has no embeddings.
+            ContextOverflowError: a text is too long for the model, and ``truncate`` is ``"error"``.
+            InferenceError: the model computes NaN or infinite values for a text; the message names it.
+            TypeError: a text is not a string, or an option is unknown.
+            ValueError: a text contains a lone surrogate, or an option is out of range or not supported.
 
         Example:
             >>> llm.embed(["a text", "another"]).shape  # doctest: +SKIP
@@ -232,31 +232,31 @@ class Embeds:
         checked = EmbedOptions.checked({**options, "pooling": pooling, "return_info": return_info})
         return checked.shaped(text, *await self._aembed(text, checked))
 
-    # What a backend that has embeddings or rankings implements.
+    # Backends with embeddings or rankings implement these.
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:  # noqa: ARG002
-        raise EmbeddingNotSupportedError(f"{type(self).__name__} gives no embeddings")
+        raise EmbeddingNotSupportedError(f"{type(self).__name__} has no embeddings")
 
     async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         return self._embed(text, options)
 
     def rerank(self, query: str, documents: Sequence[str], *, top_n: int | None = None) -> list[RerankResult]:
-        """How well documents answer a query, by a model that reads both together (a cross-encoder).
+        """Ranks documents by how well they answer a query, with a cross-encoder, which reads both together.
 
         Args:
-            query: a text.
-            documents: texts.
-            top_n: keep so many of the best; None: all.
+            query: the query's text.
+            documents: the documents' texts.
+            top_n: number of results to return; None: all.
 
         Returns:
-            the best first.
+            One result per document, the best first.
 
         Raises:
-            EmbeddingNotSupportedError: the model is no reranker, or the API has none.
-            ContextOverflowError: query and document together are longer than the model takes.
-            InferenceError: the model gives a document no finite score; names it.
+            EmbeddingNotSupportedError: the model is not a reranker, or the API has no reranking.
+            ContextOverflowError: query and document together are too long for the model.
+            InferenceError: the score of a document is NaN or infinite; the message names the document.
             TypeError: a text is not a string.
-            ValueError: a lone surrogate in a text, a ``top_n`` below 1.
+            ValueError: a text contains a lone surrogate, or ``top_n`` is below 1.
 
         Example:
             >>> llm.rerank("What is a list?", ["A sequence.", "A fish."])[0].index  # doctest: +SKIP
@@ -269,7 +269,7 @@ class Embeds:
         return best(await self._arank(query, checked_documents(query, documents, top_n)), top_n)
 
     def _rank(self, query: str, documents: list[str]) -> Sequence[float]:  # noqa: ARG002
-        raise EmbeddingNotSupportedError(f"{type(self).__name__} ranks nothing")
+        raise EmbeddingNotSupportedError(f"{type(self).__name__} has no reranking")
 
     async def _arank(self, query: str, documents: list[str]) -> Sequence[float]:
         return self._rank(query, documents)

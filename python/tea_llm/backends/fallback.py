@@ -1,4 +1,4 @@
-"""Local first, the API when the local model cannot."""
+"""``FallbackBackend``: a local model, and an API for requests that the local model cannot answer."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ __all__ = ["FallbackBackend"]
 logger = logging.getLogger("tea_llm")
 
 _FINAL = (EngineClosedError, GenerationCancelledError, GenerationTimeoutError, TemplateError)
-"""What no other backend would do better, or what the program itself brought about."""
+"""Errors that another backend would raise, too, or that the program itself caused."""
 
 
 class FallbackBackend(LlmBackend):
-    """A local and an API backend that answer as one. Results say who did, and why the API: ``fallback_reason``.
+    """A local backend with an API as fallback. ``fallback_reason`` in results says why the API answered.
 
-    Without a local backend everything goes to the API. With one, a request goes there when the local backend fails
-    before the first text of its answer came (out of memory, a context too small, a dead engine); never after it,
-    and never for an error that the API would give, too (wrong arguments, a refused template, a timeout).
+    Without a local backend, all requests go to the API. Otherwise a request goes to the API if the local backend fails
+    before it has produced text (out of memory, context too small, engine failure). It never does so after the first
+    text, or for errors that the API would raise, too (invalid arguments, rejected messages, timeouts).
 
     Args:
         local: the local backend, or None.
-        api: answers otherwise.
+        api: the backend to fall back to.
         reason: why there is no local backend.
     """
 
@@ -56,8 +56,7 @@ class FallbackBackend(LlmBackend):
     def _ask_chat(self, messages: Iterable[Message], options: Options) -> _FallbackAnswer:
         return _FallbackAnswer(self, lambda backend: backend._ask_chat, _again(messages), options)
 
-    # Vectors of one model are no use beside those of another, and neither are scores: these never fall back once there
-    # is a local one.
+    # Vectors and scores of different models cannot be mixed: with a local backend, these never fall back.
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         return (self._local or self._api)._embed(text, options)
@@ -81,14 +80,14 @@ class FallbackBackend(LlmBackend):
 
 
 class _FallbackAnswer:
-    """A request that is made when its answer is taken: to the local backend, and then perhaps to the API.
+    """A request that is made when its answer is awaited: to the local backend, and on failure to the API.
 
     Args:
-        owner: has the two.
-        ask: a backend's method that makes the request.
-        given: what it is given: a prompt or messages.
-        options: of the call.
-        is_text: an API can be given the same.
+        owner: has both backends.
+        ask: the backend method that makes the request.
+        given: the prompt or messages.
+        options: options of the call.
+        is_text: whether an API can take the same prompt.
     """
 
     def __init__(
@@ -150,7 +149,7 @@ class _FallbackAnswer:
 
 
 class _ApiOptions:
-    """The options of a request, for the API that may take it over."""
+    """The options of a request, and its deadline."""
 
     def __init__(self, options: Options, *, had_local: bool) -> None:
         self._options = options
@@ -158,12 +157,12 @@ class _ApiOptions:
         self._started_at = time.monotonic()
 
     def now(self) -> Options:
-        """Without the local model's priority, and with the time that is left.
+        """The options for the API: without the priority, and with the remaining time.
 
-        An API alone refuses a priority; here the local model's queue has honoured it before it failed.
+        An API rejects ``priority``, but here the local queue has applied it already.
 
         Raises:
-            GenerationTimeoutError: there is none.
+            GenerationTimeoutError: no time remains.
         """
         options = self._options.copy()
         if self._had_local:
@@ -181,7 +180,7 @@ _Stream = TypeVar("_Stream", TextStream, AsyncTextStream)
 
 
 class _Choice(Generic[_Stream]):
-    """Whose stream an answer comes from: the local one until it fails, before its first text."""
+    """The source of a stream: the local backend, or the API if that fails before its first text."""
 
     def __init__(
         self,
@@ -214,7 +213,7 @@ class _Choice(Generic[_Stream]):
         self.stream.cancel()
 
     def explained(self, result: LlmCallResult) -> LlmCallResult:
-        """The result with the reason why the API gave it; a local model's own reason stays."""
+        """The result with the reason for the fallback; a local result keeps its own reason."""
         return result if self.reason is None else replace(result, fallback_reason=self.reason)
 
     def _ask_api(self, failure: InferenceError | None) -> _Stream:
@@ -222,14 +221,14 @@ class _Choice(Generic[_Stream]):
             return self._ask(self._owner._api, self._for_api.now())
 
     def fall_back(self, error: InferenceError) -> None:
-        """Goes on with the API. Raises the error again when text was delivered, or the API is what failed."""
+        """Switches to the API. Re-raises the error if text was delivered already, or if the API failed."""
         if self.has_text or self.reason is not None:
             raise error
         if self._is_cancelled:
             raise GenerationCancelledError("the request was cancelled") from error
         self.reason = _reason_to_fall_back(error, is_text=self._is_text)
         self.stream = self._ask_api(error)
-        if self._is_cancelled:  # meanwhile
+        if self._is_cancelled:  # in the meantime
             self.stream.cancel()
 
 
@@ -242,7 +241,7 @@ class _Answer(_Choice[TextStream]):
                 self.fall_back(error)
                 continue
             self.has_text = True
-            return chunk if chunk.finish_reason is None else None  # of the last ones the result tells
+            return chunk if chunk.finish_reason is None else None  # last chunks are made from the result
 
     def wait(self) -> LlmCallResult:
         try:
@@ -262,7 +261,7 @@ class _AsyncAnswer(_Choice[AsyncTextStream]):
                 self.fall_back(error)
                 continue
             self.has_text = True
-            return chunk if chunk.finish_reason is None else None  # of the last ones the result tells
+            return chunk if chunk.finish_reason is None else None  # last chunks are made from the result
 
     async def wait(self) -> LlmCallResult:
         try:
@@ -275,7 +274,7 @@ class _AsyncAnswer(_Choice[AsyncTextStream]):
 
 @contextmanager
 def _in_place_of(failure: InferenceError | None) -> Iterator[None]:
-    """Asks the API. Where it cannot take the options (a grammar, say), the local model's failure is what is raised."""
+    """Asks the API. If it rejects the options (a grammar, for example), the local error is raised instead."""
     try:
         yield
     except ValueError as refusal:
@@ -285,18 +284,18 @@ def _in_place_of(failure: InferenceError | None) -> Iterator[None]:
 
 
 def _again(messages: Iterable[Message]) -> Iterable[Message]:
-    """The messages, to be read twice; what is no iterable of messages is left for the backends to refuse."""
+    """The messages as a list, which can be read twice. Backends reject anything else."""
     given: object = messages
     return list(messages) if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)) else messages
 
 
 def _is_text(prompt: str | Sequence[int] | LlmCallParams) -> bool:
-    """Token ids are those of one model, and noise to any other."""
+    """Whether the prompt is text: token ids mean nothing to another model."""
     return isinstance(prompt, (str, LlmCallParams))
 
 
 def _reason_to_fall_back(error: InferenceError, *, is_text: bool) -> str:
-    """Why the API is asked. Raises the error again when the API is no answer to it."""
+    """The reason for the fallback. Re-raises errors that an API cannot solve."""
     if not is_text or isinstance(error, _FINAL):
         raise error
     reason = f"{type(error).__name__}: {error}"

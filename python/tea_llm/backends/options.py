@@ -206,7 +206,7 @@ def _check_tool_choice(name: str, choice: object) -> str | Mapping[str, Any] | N
     if not isinstance(choice, str):
         raise TypeError(f"{name} must be a string or a dict, not {type(choice).__name__}")
     raise ValueError(
-        f"{name}={choice!r} is not one of 'auto', 'none', 'required'; a certain function is "
+        f"{name}={choice!r} is not one of 'auto', 'none', 'required'; to choose a function, give "
         f"{{'type': 'function', 'function': {{'name': {choice!r}}}}}"
     )
 
@@ -217,15 +217,15 @@ def _check_response_format(name: str, given: object) -> ResponseFormat | None:  
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What an option is, and where it applies.
+    """The properties of an option.
 
     Attributes:
-        check: takes its name and what a caller gave; returns the value that backends work with.
-        default: that value where a caller gives nothing.
-        is_sampling: whether the engine takes it, by its name, among the options of its sampler.
-        is_for_chats: whether it says something about messages, which a raw prompt does not have.
-        apis: which APIs take it. ``"compatible"``: servers that speak OpenAI's protocol and add to it, as llama.cpp's
-            does; OpenAI, Azure and Ollama would refuse or ignore it. ``"none"``: it is for local models.
+        check: takes the option's name and the given value; returns the value that backends use.
+        default: the value that backends use if none is given.
+        is_sampling: whether it is an option of the engine's sampler, by the same name.
+        is_for_chats: whether it applies to messages only, and not to raw prompts.
+        apis: the APIs that support it. ``"compatible"``: servers that extend OpenAI's protocol, such as llama.cpp's;
+            OpenAI, Azure and Ollama reject or ignore it. ``"none"``: only local models support it.
     """
 
     check: _Check
@@ -236,7 +236,7 @@ class Option:
 
 
 def _option(default: Any, check: _Check, **where: Any) -> Any:
-    """A field of ``GenerationOptions``, and with it a row of ``OPTIONS``."""
+    """A field of ``GenerationOptions``, which becomes a row of ``OPTIONS``."""
     return field(default=default, metadata={"option": Option(check, default, **where)})
 
 
@@ -248,7 +248,7 @@ _LOCAL_CHAT: dict[str, Any] = {"apis": "none", "is_for_chats": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """The same as a backend works with them: all there, checked, of one type each. ``OPTIONS`` is made of it."""
+    """The options as backends use them: complete, checked, and of one type each. ``OPTIONS`` is derived from it."""
 
     max_tokens: int | None = _option(100, _or_none(_integer(1, _MAX)))
     temperature: float = _option(0.7, _number(0, 1e6), **_SAMPLING_OF_ALL)
@@ -292,11 +292,11 @@ class GenerationOptions:
 
     @classmethod
     def checked(cls, given: Mapping[str, object]) -> GenerationOptions:
-        """Checks what a caller gave.
+        """Checks options.
 
         Raises:
-            TypeError: an option that does not exist, or of a wrong type.
-            ValueError: an option out of range, or two that exclude each other.
+            TypeError: an option is unknown, or has a wrong type.
+            ValueError: an option is out of range, or two options exclude each other.
         """
         for name in given:
             if name not in OPTIONS:
@@ -305,7 +305,7 @@ class GenerationOptions:
                 raise TypeError(f"unknown option {name!r}{hint}")
         options = cls(**{name: OPTIONS[name].check(name, value) for name, value in given.items()})
         if options.response_format is not None and "max_tokens" not in given:
-            options = replace(options, max_tokens=None)  # half a JSON text is of no use
+            options = replace(options, max_tokens=None)  # half a JSON document is useless
         if options.tool_choice is not None and not options.tools:
             raise ValueError(f"tool_choice={options.tool_choice!r} needs tools to choose from")
         constraints = [name for name in ("grammar", "regex", "response_format") if getattr(options, name) is not None]
@@ -316,39 +316,41 @@ class GenerationOptions:
             raise ValueError(f"tools and {text} exclude each other: a call has a form of its own")
         if options.continue_final_message and (options.tools or options.response_format is not None):
             other = "tools" if options.tools else "response_format"
-            raise ValueError(f"continue_final_message and {other} exclude each other: the answer is a text, and begun")
+            raise ValueError(
+                f"continue_final_message and {other} exclude each other: the answer is a text that has begun"
+            )
         if options.top_logprobs is not None and not options.logprobs:
             raise ValueError(f"top_logprobs={options.top_logprobs} needs logprobs=True")
         return options
 
     def refuse(self, names: Iterable[str], why: str) -> None:
-        """Raises ValueError where one of the options says something: has another value than its default."""
+        """Raises ValueError if one of the options has another value than its default."""
         for name in names:
             if getattr(self, name) != OPTIONS[name].default:
                 raise ValueError(f"{name} {why}")
 
     def refuse_for_raw_prompt(self) -> None:
-        """Raises ValueError for an option that only a chat can honour."""
+        """Raises ValueError if an option for chats is set."""
         self.refuse(CHAT_ONLY, "is for chats: a raw prompt has no messages and no template")
 
 
 OPTIONS: Mapping[str, Option] = {item.name: item.metadata["option"] for item in fields(GenerationOptions)}
-"""Every option. What depends on an option's kind is derived from this table."""
+"""All options. Everything that depends on the kind of an option is derived from this table."""
 
 SAMPLING = tuple(name for name, option in OPTIONS.items() if option.is_sampling)
 CHAT_ONLY = tuple(name for name, option in OPTIONS.items() if option.is_for_chats)
 LOCAL_ONLY = tuple(name for name, option in OPTIONS.items() if option.apis == "none")
 NOT_OPENAI = tuple(name for name, option in OPTIONS.items() if option.apis == "compatible")
-"""Options that OpenAI's protocol lacks and other servers may have."""
+"""Options that are not part of OpenAI's protocol, but that other servers may support."""
 
 
 def split_params(
     prompt: str | Sequence[int] | LlmCallParams, options: Mapping[str, object]
 ) -> tuple[str | Sequence[int], Mapping[str, object]]:
-    """The prompt, and the options; those that ``LlmCallParams`` has are used where no keyword says otherwise.
+    """Splits ``LlmCallParams`` into prompt and options; keyword options override its values.
 
     Raises:
-        TypeError: not a prompt.
+        TypeError: the prompt has a wrong type.
     """
     if not isinstance(prompt, LlmCallParams):
         given: object = prompt
@@ -360,7 +362,7 @@ def split_params(
 
 
 def takes_options(method: _Method) -> _Method:
-    """Shows a method's ``**options`` as the keyword arguments that they are, in ``help()`` and completion."""
+    """Makes ``help()`` and completion show a method's ``**options`` as keyword arguments."""
     signature = inspect.signature(method)
     annotations = Options.__annotations__
     parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]

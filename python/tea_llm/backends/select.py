@@ -1,4 +1,4 @@
-"""Which backend answers: by the settings, what is on this machine, and what was loaded already."""
+"""Chooses and caches backends, by the settings and the models on this machine."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ _Backend = TypeVar("_Backend", bound=LlmBackend)
 def create_llm_backend(
     settings: Mapping[str, Any] | LlmSettings | None = None, *, model_path: str | os.PathLike[str] | None = None
 ) -> LlmBackend:
-    """A new backend as the settings want it; the caller closes it.
+    """Creates the backend that the settings describe. The caller closes it.
 
     Args:
-        settings: what stands under ``settings:`` in a workflow, ``{"llm": {...}}``; None: all defaults.
-            ``backend: local`` loads a model or raises; ``api`` uses the API; ``auto``, the default, loads a model if
-            one is found, and uses the API if that fails and one is configured (a URL or a key), with a warning and the
-            reason in every result's ``fallback_reason``. ``fallback`` is for ``auto``: ``create``, the default, is
-            that; ``call``: a request that the local model cannot answer goes to the API, too; ``never``: no API.
-        model_path: the model file, before all other places; None: search.
+        settings: the ``settings:`` of a workflow, ``{"llm": {...}}``. None: all defaults. ``backend`` is ``local``
+            (load a model or raise), ``api`` (use the API) or ``auto``, the default: load a model if one is found, and
+            use the API if that fails and an API is configured by a URL or a key. A warning is logged then, and
+            ``fallback_reason`` in results has the reason. ``fallback`` changes ``auto``: ``create`` is the default;
+            with ``call`` the API also answers requests that the local model cannot; with ``never`` there is no API.
+        model_path: path of the model file, which overrides the settings and the environment. None: search.
 
     Raises:
-        ConfigError: the settings are not valid, or ``auto`` finds neither a model nor an API.
-        ModelNotFoundError: ``model_path`` is not a file, ``local`` finds none, or with ``strict`` a file that the
-            settings or ``TEA_MODEL_PATH`` name is missing.
-        ModelLoadError: the model cannot be loaded, and there is no API to go to.
+        ConfigError: the settings are invalid, or ``auto`` finds neither a model nor an API.
+        ModelNotFoundError: ``model_path`` is not a file, ``local`` finds no model, or with ``strict`` the file that
+            the settings or ``TEA_MODEL_PATH`` name does not exist.
+        ModelLoadError: the model cannot be loaded, and no API is configured.
     """
     return _create(LlmSettings.parse(settings), model_path, _load)
 
 
 def is_local_llm_available(settings: Mapping[str, Any] | LlmSettings | None = None) -> bool:
-    """Whether ``backend: local`` has a model to load, and an engine that can. The file is not opened.
+    """Whether this installation has an engine, and a model is found. The file is not opened.
 
     Args:
         settings: as ``create_llm_backend``.
 
     Raises:
-        ConfigError: the settings are not valid.
+        ConfigError: the settings are invalid.
     """
     try:
         return IS_NATIVE and resolve_model_path(LlmSettings.parse(settings)) is not None
@@ -67,16 +67,16 @@ def is_local_llm_available(settings: Mapping[str, Any] | LlmSettings | None = No
 
 
 class _Cache:
-    """Backends by configuration. Each is made by one thread while others that want the same one wait.
+    """Backends by configuration. Each is created by one thread, while other threads wait for it.
 
-    Configurations that differ in what concerns an API share their local model.
+    Configurations that differ only in their API share a local model.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all, and closes nothing."""
+        """Forgets all backends without closing them."""
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
         self._made: dict[Hashable, Any] = {}
@@ -85,7 +85,7 @@ class _Cache:
     def get(self, settings: LlmSettings, model_path: str | None) -> LlmBackend:
         paths = [absolute(path) for path in (settings.model_path, model_path) if path]
         key = (settings, model_path, *paths, *environment())
-        # What one of another clear() is made of is shared: it is dropped, and not closed.
+        # After a clear() in the meantime, the new backend may share its model: it is dropped, and not closed.
         return self._once(key, lambda: _create(settings, model_path, self._load), discard=None)
 
     def _load(self, path: Path, arguments: dict[str, Any]) -> LocalLlmBackend:
@@ -100,14 +100,14 @@ class _Cache:
             with making:
                 with self._lock:
                     if key in self._made:
-                        return self._made[key]  # type: ignore[no-any-return]  # of the type that this make() gives
+                        return self._made[key]  # type: ignore[no-any-return]  # has the type that make() returns
                     n_cleared = self._n_cleared
                 made = make()
                 with self._lock:
                     if n_cleared == self._n_cleared:
                         self._made[key] = made
                         return made
-                if discard is not None:  # all were closed meanwhile
+                if discard is not None:  # all backends were closed in the meantime
                     discard(made)
 
     def clear(self) -> None:
@@ -121,30 +121,30 @@ class _Cache:
 
 _cache = _Cache()
 if hasattr(os, "register_at_fork"):
-    # A forked child has no use for its parent's engines, and its locks may be held by threads that are not there.
+    # A forked child cannot use its parent's engines, and threads that do not exist there may hold the locks.
     os.register_at_fork(after_in_child=_cache.reset)
 
 
 def get_llm_backend(
     settings: Mapping[str, Any] | LlmSettings | None = None, *, model_path: str | os.PathLike[str] | None = None
 ) -> LlmBackend:
-    """The process's backend for these settings: created by the first call, the same for all later ones.
+    """The shared backend for these settings. The first call creates it, and later calls return the same one.
 
-    Thread-safe: a model is loaded once, however many threads ask. Do not close it; ``close_all()`` does.
+    Thread-safe; concurrent calls load a model only once. Do not close the backend; ``close_all()`` does.
 
     Args:
         settings: as ``create_llm_backend``.
         model_path: as ``create_llm_backend``.
 
     Raises:
-        LlmError: as ``create_llm_backend``; the next call tries again.
+        LlmError: as ``create_llm_backend``. The next call tries again.
     """
     path = None if model_path is None else check_path("model_path", model_path)
     return _cache.get(LlmSettings.parse(settings), path)
 
 
 def close_all() -> None:
-    """Closes every backend that ``get_llm_backend`` gave; the next call makes a new one."""
+    """Closes all backends that ``get_llm_backend`` created. Later calls create new ones."""
     _cache.clear()
 
 
@@ -163,9 +163,9 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
     has_api = is_configured(settings) and settings.fallback != "never"
     if path is None and not has_api:
         other = (
-            "The API that is configured is not used, since settings.llm has fallback: never"
+            "The configured API is not used, because settings.llm has fallback: never"
             if is_configured(settings)
-            else "Nor is an API configured: set OPENAI_API_KEY, or api_url and model in settings.llm"
+            else "No API is configured either: set OPENAI_API_KEY, or api_url and model in settings.llm"
         )
         raise ConfigError(f"{model_not_found(settings)}\n{other}")
     reason = "no local model was found" + (f": {missing}" if missing else "")
@@ -181,13 +181,13 @@ def _create(settings: LlmSettings, model_path: str | os.PathLike[str] | None, lo
 
 
 def _local(settings: LlmSettings, path: Path, load_model: _Loader, missing: str) -> LlmBackend:
-    """The local model, and where it is wanted an API for what it cannot answer.
+    """The local model, with an API as fallback if the settings ask for it.
 
     Args:
-        settings: of the backend.
-        path: of the model.
-        load_model: loads it, or has it.
-        missing: which other model was wanted; "": none.
+        settings: settings of the backend.
+        path: path of the model.
+        load_model: loads the model, or returns it from the cache.
+        missing: why another model was requested but is not used; "": none was.
     """
     wants_api = settings.backend == "auto" and settings.fallback == "call" and is_configured(settings)
     api = ApiLlmBackend(settings) if wants_api else None
@@ -195,7 +195,7 @@ def _local(settings: LlmSettings, path: Path, load_model: _Loader, missing: str)
     arguments = {name: value for name in names if (value := getattr(settings, name)) not in (None, "auto")}
     local = load_model(path, arguments)
     if missing:
-        local = local._with_reason(missing)  # others may share it who wanted this one
+        local = local._with_reason(missing)  # a copy, because others share the model
     return local if api is None else FallbackBackend(local, api)
 
 

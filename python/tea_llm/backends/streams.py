@@ -1,4 +1,4 @@
-"""A streamed answer as an iterable."""
+"""Streams of answers, and the interface between backends and the methods that return answers."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["AsyncTextStream", "PendingAnswer", "PendingInLoop", "TextStream", "d
 
 
 class PendingInLoop(Protocol):
-    """A request, and the ways to take its answer in an event loop. One of them is taken, once."""
+    """A request whose answer an event loop waits for. Only one of the methods is called, and only once."""
 
     async def join(self) -> LlmCallResult:
-        """The result. Cancelling the task ends the request."""
+        """Waits for the result. Cancelling the task cancels the request."""
 
     def astream(self) -> AsyncTextStream:
-        """The pieces."""
+        """Streams the answer to a task."""
 
 
 class PendingAnswer(PendingInLoop, Protocol):
-    """A request, and all ways to take its answer. Each backend has its own."""
+    """A request whose answer a thread or an event loop waits for. Each backend has its own class."""
 
     def wait(self) -> LlmCallResult:
-        """The result, in the calling thread. Ctrl-C ends the request."""
+        """Waits for the result in the calling thread. Ctrl-C cancels the request."""
 
     def stream(self) -> TextStream:
-        """The pieces, for a thread."""
+        """Streams the answer to a thread."""
 
 
 class TextStream(Iterator[StreamChunk]):
-    """The pieces of an answer, as they come; the last one carries the finish reason.
+    """An iterator over the pieces of an answer. The last piece has the finish reason.
 
-    With ``n`` above 1 the pieces of all answers come as they are there, each with its ``index``, and at the end a last
-    one for each.
+    If ``n`` is above 1, the pieces of all answers arrive interleaved, each with its ``index``. Each answer has its own
+    last piece.
 
-    Leaving it early ends the request and frees what it held: by leaving its ``with`` block, by ``cancel()``, or by
-    dropping the last reference to it. To be used by one thread at a time; ``cancel()`` may come from any.
+    Leaving the ``with`` block, calling ``cancel()`` or dropping the last reference cancels the request and frees its
+    resources. Use a stream from one thread at a time; ``cancel()`` may be called from any thread.
 
     Example:
         >>> with llm.stream("Once") as stream:  # doctest: +SKIP
@@ -58,7 +58,7 @@ class TextStream(Iterator[StreamChunk]):
         self._next_chunk = next_chunk
         self._wait = wait
         self._cancel = cancel
-        self._last: Iterator[StreamChunk] | None = None  # when all text has come
+        self._last: Iterator[StreamChunk] | None = None  # after all text
 
     def __iter__(self) -> Self:
         return self
@@ -67,27 +67,27 @@ class TextStream(Iterator[StreamChunk]):
         """The next piece.
 
         Raises:
-            GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request ended so.
+            GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request failed.
         """
         if self._last is None:
             chunk = self._next_chunk()
             if chunk is not None:
                 return chunk
-            self._last = iter(())  # over, also when the next line raises
+            self._last = iter(())  # the stream has ended, even if the next line raises
             self._last = _last_chunks(self._wait())
         return next(self._last)
 
     @property
     def result(self) -> LlmCallResult:
-        """The whole result; waits for the end, and takes nothing from the iteration.
+        """The result. Waits until the answer is complete, and does not consume pieces.
 
         Raises:
-            GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request ended so.
+            GenerationTimeoutError, GenerationCancelledError, EngineClosedError, InferenceError: the request failed.
         """
         return self._wait()
 
     def cancel(self) -> None:
-        """Ends the request. Nothing when it is over."""
+        """Cancels the request, if it is not finished."""
         self._cancel()
 
     def __enter__(self) -> Self:
@@ -102,11 +102,11 @@ class TextStream(Iterator[StreamChunk]):
 def deliver(
     start: Callable[[], TextStream], callback: Callable[[str], object] | None, options: Mapping[str, object]
 ) -> TextStream | LlmCallResult:
-    """Starts a stream; returns it, or with a callback the result, after its last call.
+    """Starts a stream and returns it; with a callback, passes it all texts and returns the result.
 
     Raises:
-        TypeError: a callback that cannot be called.
-        ValueError: a callback, which gets the texts of one answer, for several. Both before anything is started.
+        TypeError: the callback is not callable. Raised before the request starts.
+        ValueError: a callback with ``n`` above 1. Raised before the request starts.
     """
     if callback is None:
         return start()
@@ -128,7 +128,7 @@ def _last_chunks(result: LlmCallResult) -> Iterator[StreamChunk]:
 
 
 class AsyncTextStream(AsyncIterator[StreamChunk]):
-    """``TextStream`` for ``async for`` and ``async with``; cancelling the task that waits cancels the request."""
+    """``TextStream`` for ``async for`` and ``async with``. Cancelling the waiting task cancels the request."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class AsyncTextStream(AsyncIterator[StreamChunk]):
         return self
 
     async def __anext__(self) -> StreamChunk:
-        """The next piece; raises as ``TextStream`` does."""
+        """The next piece. Raises the same errors as ``TextStream``."""
         if self._last is None:
             chunk = await self._next_chunk()
             if chunk is not None:
@@ -157,11 +157,11 @@ class AsyncTextStream(AsyncIterator[StreamChunk]):
         raise StopAsyncIteration
 
     async def result(self) -> LlmCallResult:
-        """The whole result; waits for the end, and takes nothing from the iteration. Raises as ``TextStream`` does."""
+        """The result; see ``TextStream.result``."""
         return await self._wait()
 
     def cancel(self) -> None:
-        """Ends the request. Nothing when it is over."""
+        """Cancels the request, if it is not finished."""
         self._cancel()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the engine gives for one request of a caller: one answer, or ``n`` that come side by side."""
+"""The answer to a call: one native request, or ``n`` that share the prompt."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["LocalAnswer"]
 
 
 class LocalAnswer:
-    """The native requests of one call. Dropping it cancels them.
+    """The native requests of one call. Dropping the object cancels them.
 
     Args:
-        requests: one for each choice; they share the prompt.
-        model: its name.
-        answer_format: of the answers; None: they are plain text.
-        options: of the call.
-        owner: what must not be closed while somebody holds the answer.
-        fallback_reason: of the result.
+        requests: one request per choice.
+        model: the model's name.
+        answer_format: format of the answers; None: plain text.
+        options: options of the call.
+        owner: kept alive, and so open, as long as the answer.
+        fallback_reason: for the result.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class LocalAnswer:
         if answer_format is not None:
             self._readers = [AnswerReader(answer_format, i, self._call_ids) for i in range(len(requests))]
         self._read: deque[StreamChunk] = deque()
-        self._unread = dict(enumerate(requests))  # whose text may not have been taken to its end, the next one first
+        self._unread = dict(enumerate(requests))  # requests with unread text, the next one to read first
         self._mailbox: _core.Mailbox | None = None
-        self._is_checked = False  # the log knows the problems of calls
+        self._is_checked = False  # problems of calls have been logged
 
     def wait(self) -> LlmCallResult:
-        """The result, when all of it is there. Ctrl-C ends the requests."""
+        """Waits for the result. Ctrl-C cancels the requests."""
         try:
             results = [request.wait() for request in self._requests]
         except BaseException:
@@ -73,30 +73,30 @@ class LocalAnswer:
         return self._result(results)
 
     async def join(self) -> LlmCallResult:
-        """As ``wait``. Cancelling it ends the requests."""
+        """``wait`` for asyncio. Cancelling the task cancels the requests."""
         from tea_llm.backends.local.mailbox import LoopMailbox
 
         mailbox = LoopMailbox.of_running_loop()
         try:
             for request in self._requests:
-                while not request.is_done:  # somebody else may wait for its text
+                while not request.is_done:  # another task may be waiting for its text
                     await mailbox.wait([request], wants_text=False)
         except BaseException:
             self.cancel()
             raise
-        return self.wait()  # they have ended
+        return self.wait()  # all requests have ended
 
     def cancel(self) -> None:
-        """Ends the requests."""
+        """Cancels the requests."""
         for request in self._requests:
             request.cancel()
 
     def stream(self) -> TextStream:
-        """For a thread."""
+        """Streams the answer to a thread."""
         return TextStream(self._next, self.wait, self.cancel)
 
     def astream(self) -> AsyncTextStream:
-        """For a task."""
+        """Streams the answer to a task."""
         return AsyncTextStream(self.anext, self.join, self.cancel)
 
     def _next(self) -> StreamChunk | None:
@@ -115,7 +115,7 @@ class LocalAnswer:
         return None
 
     async def anext(self) -> StreamChunk | None:
-        """The next piece of ``astream``."""
+        """The next chunk of ``astream``; None at the end."""
         from tea_llm.backends.local.mailbox import LoopMailbox
 
         while self._unread or self._read:
@@ -128,11 +128,11 @@ class LocalAnswer:
         return None
 
     def _take(self) -> StreamChunk | None:
-        """What is there to give, of the choice whose turn it is."""
+        """The chunks that are available, of the choice whose turn it is."""
         for index, request in list(self._unread.items()):
             if self._read:
                 break
-            is_done = request.is_done  # asked first: then the text is all there is
+            is_done = request.is_done  # checked before the text is taken, so that no text is missed
             text = request.take_text()
             del self._unread[index]
             if not is_done:
@@ -152,7 +152,7 @@ class LocalAnswer:
             self._mailbox = _core.Mailbox()
         for index, request in self._unread.items():
             request.notify(self._mailbox, index, wants_text=True)
-        waiter = select.poll()  # select() takes no descriptor above 1023
+        waiter = select.poll()  # select() does not support descriptors above 1023
         waiter.register(self._mailbox.fileno(), select.POLLIN)
         waiter.poll()
         self._mailbox.take()
@@ -190,7 +190,7 @@ class LocalAnswer:
         finish_reason, content, reasoning = result.finish_reason, result.text, ""
         calls: tuple[ToolCall, ...] = ()
         if self._format is not None:
-            parts = self._readers[index].parts  # what was streamed is the result
+            parts = self._readers[index].parts  # the result is the text as it was streamed
             if parts is None:
                 parts = self._format.parse(result.text, is_cut=finish_reason == "length")
             content, reasoning = parts.content, parts.reasoning
@@ -210,11 +210,11 @@ class LocalAnswer:
 
 
 def _is_cut(request: _core.Request) -> bool:
-    """Whether a request that has ended was cut off, by a limit or an error."""
+    """Whether a finished request was cut off by a limit or an error."""
     try:
         return request.wait().finish_reason == "length"
     except LlmError:
-        return True  # whoever takes the result gets it
+        return True  # reading the result raises it
 
 
 def _logprob(piece: bytes, logprob: float, best: Sequence[tuple[bytes, float]] = ()) -> TokenLogprob:

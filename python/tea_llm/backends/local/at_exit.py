@@ -1,4 +1,4 @@
-"""When the program ends: engines stop while there is still an interpreter."""
+"""Closes engines at exit, while the interpreter still runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["open_backends"]
 
 open_backends: weakref.WeakSet[LocalLlmBackend] = weakref.WeakSet()
-"""Closed at exit."""
+"""The backends to close at exit."""
 
 
 def _silence_daemon_threads() -> None:
-    """A daemon thread that still asks when the program ends is no error to be printed."""
+    """Daemon threads whose requests fail because the program ends print no traceback."""
     show = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs, /) -> None:
@@ -33,7 +33,7 @@ def _silence_daemon_threads() -> None:
 
 
 def _close_all_at_exit() -> None:
-    """Stops the engines while there is still an interpreter, and lets threads out that wait for them."""
+    """Closes all engines, and waits for threads to return from native code."""
     _silence_daemon_threads()
     for backend in list(open_backends):
         backend.close()

@@ -1,4 +1,4 @@
-"""Answers from a model in this process."""
+"""``LocalLlmBackend``: a model in this process."""
 
 from __future__ import annotations
 
@@ -43,11 +43,10 @@ __all__ = ["LocalLlmBackend"]
 
 
 class LocalLlmBackend(LlmBackend):
-    """A loaded model, as ``tea_llm.load()`` returns it.
+    """A loaded model; ``tea_llm.load()`` returns it.
 
-    One object serves any number of threads: requests that come at once are computed together, up to
-    ``info.n_parallel`` of them, and more wait their turn. Close it, or use it in a ``with`` block, to free the
-    model's memory at a known time.
+    Any number of threads can share one object. Up to ``info.n_parallel`` concurrent requests are computed together;
+    further requests wait. Call ``close()`` or use a ``with`` block to free the memory at a defined time.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class LocalLlmBackend(LlmBackend):
         return self._embedder.embed(text, options)
 
     def _embed_from(self, begin: int, texts: list[str], options: EmbedOptions) -> list[NDArray[np.float32]]:
-        """The vectors of some texts of many, of which the first is ``text[begin]`` in messages."""
+        """The vectors of a batch of texts; error messages name the first one ``text[begin]``."""
         return self._embedder.embed(texts, options, begin=begin)[0]
 
     async def _aembed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
@@ -115,21 +114,21 @@ class LocalLlmBackend(LlmBackend):
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
     ) -> str:
-        """The prompt that ``chat`` makes of a conversation. (``chat`` adds BOS where the template does not.)
+        """The prompt that ``chat`` computes for a conversation. (``chat`` adds BOS if the template does not.)
 
         Args:
             messages: as ``chat``.
-            tools: as ``chat``; a template that knows no tools gets them in words.
-            template: Jinja source to use instead of the model's; None: the model's.
-            template_kwargs: more variables for it.
-            now: the time that it may ask for; None: the clock's.
-            add_generation_prompt: end with what stands before the assistant's answer.
-            continue_final_message: end with the last message's text instead, as ``chat`` does.
+            tools: as ``chat``. If the template does not support tools, they are described in a message.
+            template: Jinja source to use instead of the model's chat template. None: the model's template.
+            template_kwargs: extra variables for the template.
+            now: the time for templates that ask for it. None: the current time.
+            add_generation_prompt: end with the text that introduces the assistant's answer.
+            continue_final_message: end inside the last message, as the option of ``chat``.
 
         Raises:
-            TemplateError: the template is not valid, refuses the messages or drops one of them.
-            TypeError: an argument of a wrong type.
-            ValueError: a message that is not valid.
+            TemplateError: the template is invalid, rejects the messages, or drops one of them.
+            TypeError: an argument has a wrong type.
+            ValueError: a message is invalid.
         """
         self._open_model()
         checked = GenerationOptions.checked({"tools": tools, "template_kwargs": template_kwargs, "now": now})
@@ -150,7 +149,7 @@ class LocalLlmBackend(LlmBackend):
         *,
         tools: Sequence[Mapping[str, object] | Callable[..., object]] | None = None,
     ) -> int:
-        """Tokens of the prompt that ``chat`` makes of a conversation: ``usage.prompt_tokens`` without asking.
+        """Number of tokens of the prompt that ``chat`` computes, as in ``usage.prompt_tokens``.
 
         Raises:
             TemplateError, TypeError, ValueError: as ``render_chat``.
@@ -161,7 +160,7 @@ class LocalLlmBackend(LlmBackend):
 
     @property
     def info(self) -> ModelInfo:
-        """What is loaded, and how."""
+        """The loaded model and its parameters."""
         model = self._open_model()
         return ModelInfo(
             path=str(self._path),
@@ -182,26 +181,26 @@ class LocalLlmBackend(LlmBackend):
         )
 
     def stats(self) -> EngineStats:
-        """What the engine did and does. May be called after ``close()``."""
+        """Counters and current state of the engine. Can be called after ``close()``."""
         return EngineStats(**self._engine.stats())
 
     def score(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
-        """How likely the model finds a text: the log-probability of each token after those before it.
+        """Computes the log-probability of each token of a text, given the tokens before it.
 
         Args:
-            text: as ``call``'s prompt, or its token ids.
+            text: a text, encoded like the prompt of ``call``, or token ids.
             timeout: seconds; None: no limit.
 
         Returns:
-            float32, shape (tokens,): natural logarithms; the first one, which follows nothing, is NaN. Their sum
-            without it is the text's log-likelihood, and ``exp(-mean)`` its perplexity.
+            float32, shape (tokens,): natural logarithms. The first value is NaN, because nothing precedes the first
+            token. The sum of the others is the log-likelihood of the text, and ``exp(-mean)`` the perplexity.
 
         Raises:
-            ContextOverflowError: the text does not fit.
-            GenerationTimeoutError: out of time.
-            TypeError, ValueError: a wrong argument, an empty text.
-            InferenceError: the model gives a token no finite score; and as requests do.
-            EngineClosedError: as requests do.
+            ContextOverflowError: the text does not fit into the context.
+            GenerationTimeoutError: the timeout expired.
+            TypeError, ValueError: an argument is invalid, or the text is empty.
+            InferenceError: a score is NaN or infinite, or the request failed.
+            EngineClosedError: the model is closed.
 
         Example:
             >>> llm.score("The sky is blue.").shape  # doctest: +SKIP
@@ -211,7 +210,7 @@ class LocalLlmBackend(LlmBackend):
         return _scores(None if request is None else request.wait())
 
     async def ascore(self, text: str | Sequence[int], *, timeout: float | None = None) -> NDArray[np.float32]:
-        """As ``score``. Cancelling the task cancels the request."""
+        """``score`` for asyncio. Cancelling the task cancels the request."""
         from tea_llm.backends.local.mailbox import LoopMailbox
 
         ask = self._score_request
@@ -222,19 +221,19 @@ class LocalLlmBackend(LlmBackend):
         return _scores(request.wait())
 
     def save_state(self, path: str | os.PathLike[str]) -> int:
-        """Writes what finished requests left in the KV cache to a file, so that another process need not compute it.
+        """Saves the KV cache of finished requests to a file, so that another process can reuse it.
 
-        Running requests go on, and are not part of it. The file is replaced as a whole or not at all.
+        Running requests continue and are not saved. The file is replaced atomically.
 
         Args:
-            path: of the file. It holds the prompts' and answers' tokens: keep it as safe as those.
+            path: path of the file. It contains the tokens of prompts and answers: protect it as you protect them.
 
         Returns:
-            how many tokens it holds.
+            The number of tokens saved.
 
         Raises:
-            EngineClosedError, InferenceError: as requests do.
-            OSError: the file cannot be written; an older one is as it was.
+            EngineClosedError, InferenceError: the model is closed, or the engine failed.
+            OSError: the file cannot be written; an existing file is unchanged.
         """
         from tea_llm.backends.local.state_file import write_state
 
@@ -244,20 +243,20 @@ class LocalLlmBackend(LlmBackend):
         return sum(len(tokens) for tokens, _ in pasts)
 
     def load_state(self, path: str | os.PathLike[str]) -> int:
-        """Takes what ``save_state`` wrote into the KV cache, beside what is there. What has no room is left out.
+        """Loads a file of ``save_state`` into the KV cache, in addition to its contents, as far as there is room.
 
-        A model with a sliding window or a recurrent state goes on from where a saved text ended, not from before.
+        Models with a sliding window or a recurrent state can only continue a saved text at its end.
 
         Args:
-            path: of a file that a program of yours wrote. Sizes, token ids and positions are checked; whether the
-                numbers in it are those that the model would compute cannot be.
+            path: path of a file that you trust. Sizes, token ids and positions are checked, but the values in it
+                cannot be compared with those that the model would compute.
 
         Returns:
-            how many tokens were taken in: the ones last used first.
+            The number of tokens loaded; the most recently used ones are loaded first.
 
         Raises:
-            StateFileError: not a state file, a damaged one, or one of another model or other parameters.
-            EngineClosedError, InferenceError: as requests do.
+            StateFileError: the file is not a state file, is damaged, or belongs to another model or other parameters.
+            EngineClosedError, InferenceError: the model is closed, or the engine failed.
             OSError: the file cannot be read.
         """
         from tea_llm.backends.local.state_file import read_state
@@ -270,15 +269,15 @@ class LocalLlmBackend(LlmBackend):
             raise StateFileError(f"{os.fspath(path)}: {error}") from error
 
     def _facts(self) -> dict[str, str]:
-        """What must be the same for a saved state to mean the same."""
+        """Values that must be equal for a saved state to be valid."""
         from tea_llm.backends.local import state_file
 
         try:
             identity = state_file.identity(self._files)
         except FileNotFoundError as error:
-            raise StateFileError(f"{error.filename}, which was loaded, is not there any more") from error
+            raise StateFileError(f"{error.filename} was loaded, but it does not exist any more") from error
         if identity != self._identity:
-            raise StateFileError(f"{self._path} is not the file any more that was loaded")
+            raise StateFileError(f"{self._path} has changed since it was loaded")
         if self._fingerprint is None:
             self._fingerprint = state_file.fingerprint(self._files)
         return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
@@ -291,10 +290,10 @@ class LocalLlmBackend(LlmBackend):
         forward_native_log()
 
     def _with_reason(self, reason: str) -> LocalLlmBackend:
-        """The same loaded model, whose results and ``info`` say why it answers instead of another one.
+        """The same loaded model with another ``fallback_reason`` in its results and ``info``.
 
         Args:
-            reason: their ``fallback_reason``.
+            reason: the ``fallback_reason``.
         """
         same = copy.copy(self)
         same._fallback_reason = reason
@@ -328,7 +327,7 @@ class LocalLlmBackend(LlmBackend):
             self._check_fits(check_text("prompt", prompt))
             tokens = self._encode(prompt, add_special=True, parse_special=True, check=check)
             if model.adds_bos and tokens[:2] == [model.bos, model.bos]:
-                del tokens[0]  # the caller wrote it, as render_chat() does
+                del tokens[0]  # the prompt has BOS already, as those of render_chat()
         if not tokens:
             raise ValueError("prompt is empty")
         return tokens
@@ -383,7 +382,7 @@ class LocalLlmBackend(LlmBackend):
     def _score_request(
         self, text: str | Sequence[int], timeout: float | None, check: Check | None = None
     ) -> _core.Request | None:
-        """None: one token, which follows nothing."""
+        """The request for a score; None: the text has one token, which has no score."""
         deadline = Deadline(GenerationOptions.checked({"timeout": timeout}).timeout, check)
         tokens = self._tokens(text, deadline)
         if len(tokens) == 1:

@@ -1,4 +1,4 @@
-"""Texts to vectors, and documents to scores, with a local model."""
+"""Embeddings and reranking with a local model."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = ["LocalEmbedder"]
 logger = logging.getLogger("tea_llm")
 
 _WINDOW = 1024
-"""Texts that are packed together: many enough to fill steps, and few enough to be held at once."""
+"""Texts that are packed together: enough to fill steps, and few enough to hold in memory."""
 
 
 class LocalEmbedder:
-    """The embedding half of a loaded model; its contexts come up with the first text. Thread-safe.
+    """Computes embeddings and scores. Contexts are created on first use. Thread-safe.
 
     Args:
         model: the loaded model.
-        name: of it.
-        encode: token ids of a text.
-        encode_runs: token ids of a prompt, of which a part is not to be trusted.
-        engine: whose number of threads holds here, too.
+        name: the model's name.
+        encode: returns the token ids of a text.
+        encode_runs: returns the token ids of a prompt with untrusted parts.
+        engine: determines the number of threads.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class LocalEmbedder:
         *,
         begin: int = 0,
     ) -> tuple[list[NDArray[np.float32]], EmbedInfo]:
-        """The vectors in one array; without pooling an array for each text.
+        """The vectors in one array, or without pooling one array per text.
 
-        ``check`` is called between steps, and may raise. Messages call the first of several texts ``text[begin]``.
+        ``check`` is called between steps, and may raise. Messages name the first of several texts ``text[begin]``.
         """
         native = self._native(options.pooling or "")
         prompt = embedding_prompt(self._name, options.prompt)
@@ -101,7 +101,7 @@ class LocalEmbedder:
         return [vectors], info
 
     def rank(self, query: str, documents: Sequence[str], check: Callable[[], object] | None = None) -> list[float]:
-        """A score for each document; ``check`` as in ``embed``."""
+        """One score per document; ``check`` as in ``embed``."""
         native = self._native("rank")
         pairs = []
         for document in documents:
@@ -118,14 +118,14 @@ class LocalEmbedder:
         return scores
 
     def close(self) -> None:
-        """Frees the contexts; calls raise ``EngineClosedError`` from here on."""
+        """Frees the contexts. Later calls raise ``EngineClosedError``."""
         with self._lock:
             self._is_closed = True
             for native in self._natives.values():
                 native.close()
 
     def _native(self, pooling: str) -> _core.Embedder:
-        """The context for a pooling; ``""``: the model's, or the mean where it has none."""
+        """The context for a pooling type; ``""``: the model's type, or mean if it has none."""
         if pooling == self._model.pooling and pooling not in ("none", "rank"):
             pooling = ""
         with self._lock:
@@ -144,18 +144,18 @@ class LocalEmbedder:
             return self._natives[pooling]
 
     def _encode(self, text: str, check: Callable[[], object] | None = None) -> list[int]:
-        """Without what is put before and behind each text."""
+        """The tokens of a text, without special tokens."""
         return self._encode_text(text, add_special=False, parse_special=False, check=check)
 
     @cached_property
     def _ends(self) -> tuple[list[int], list[int]]:
-        """What is put before and behind each text."""
+        """The special tokens before and after each text."""
         ends = self._encode_text("", add_special=True, parse_special=False)
         n_begin = int(self._model.adds_bos and self._model.bos in ends[:1])
         return ends[:n_begin], ends[n_begin:]
 
     def _fitting(self, tokens: list[int], n_max: int, truncate: Truncate, prompt: str, text: str) -> list[int]:
-        """The tokens of ``prompt + text`` within their ends, cut if asked for. The engine refuses too many."""
+        """The tokens of ``prompt + text`` with special tokens, truncated if requested."""
         begin, end = self._ends
         n_over = max(0, len(begin) + len(tokens) + len(end) - n_max)
         if n_over and truncate == "end":
@@ -167,7 +167,7 @@ class LocalEmbedder:
         return [*begin, *tokens, *end]
 
     def _pair(self, query: str, document: str) -> list[int]:
-        """Query and document as the model's own template joins them, or with its separators between and behind."""
+        """Joins query and document with the model's template, or else with its separator tokens."""
         if template := self._model.metadata("tokenizer.chat_template.rerank").decode("utf-8", "replace"):
             texts = {"{query}": query, "{document}": document}
             parts = re.split(r"({query}|{document})", template)
@@ -185,7 +185,7 @@ def _check_length(name: str, n_tokens: int, n_max: int, advice: str = "") -> Non
         raise ContextOverflowError(f"{name} has {n_tokens} tokens: this model takes {n_max}{advice}", n_tokens, n_max)
 
 
-def _one(tokens: Sequence[int]) -> int:  # noqa: ARG001 - a text's rows, where it has one vector
+def _one(tokens: Sequence[int]) -> int:  # noqa: ARG001 - rows of a text that has one vector
     return 1
 
 
@@ -197,10 +197,10 @@ def _computed(
     *,
     rows_of: Callable[[list[int]], int] = _one,
 ) -> NDArray[np.float32]:
-    """The rows of all texts, one below the other.
+    """The rows of all texts, one after the other.
 
     Raises:
-        InferenceError: a number in them is NaN or infinite; names the text.
+        InferenceError: a value is NaN or infinite; the message names the text.
     """
 
     def rows_for(some: list[list[int]]) -> NDArray[np.float32]:
@@ -212,7 +212,7 @@ def _computed(
     is_good = np.isfinite(rows).all(axis=1)
     if is_good.all():
         return rows
-    # A text's NaN can spread to others of its step: the one to name has it alone, too.
+    # NaN can spread to other texts of a step: name the text that is NaN on its own, too.
     owners = np.repeat(np.arange(len(texts)), list(map(rows_of, texts)))
     bad = sorted(set(owners[~is_good].tolist()))
     guilty = next((index for index in bad if not np.isfinite(rows_for([texts[index]])).all()), bad[0])

@@ -53,58 +53,60 @@ def load(
     """Loads a GGUF model into this process.
 
     Args:
-        model: path of the file; None: the first one found (``resolve_model_path``).
-        n_ctx: tokens of the longest request, prompt and answer together; ``"auto"``: what the model was trained for,
-            as far as half of the free memory holds its cache, or a quarter where the cache cannot grow
-            (``info.n_ctx`` tells). Memory that mapped weights need is not free; the page cache is.
-        n_parallel: requests that run at once, 1 to 256; ``"auto"``: 8. They share ``n_ctx`` tokens of KV cache. (It
-            begins small and grows as requests need it; a model with a sliding window or a recurrent state has all
-            of it from the first request on.)
-        n_threads: threads that compute; None: the physical cores that affinity and cgroup leave to this process, and
-            fewer while other processes use them. Fewer also where the system starts no more, with a warning in the
-            log (``stats().threads`` tells).
-        n_gpu_layers: layers to keep on GPUs; ``"auto"`` or -1: as many as fit, none where there is no GPU.
-        chat_format: ``"chatml"``, ``"gemma"`` or ``"plain"`` instead of the model's own template; None: its own.
-        chat_template: Jinja source, or the path of a file with it, instead of the model's own template.
-        cache_type_k: type of the KV cache's keys: ``"f16"``, ``"f32"``, ``"bf16"``, ``"q8_0"``, ``"q4_0"``,
+        model: path of the model file. None: the first model that ``resolve_model_path`` finds.
+        n_ctx: maximum number of tokens in one request, prompt and answer together. ``"auto"``: the context that the
+            model was trained with, reduced so that its KV cache fits into half of the free memory (a quarter if the
+            cache cannot grow). ``info.n_ctx`` has the value in use. Memory reserved for mapped weights does not count
+            as free; the page cache does.
+        n_parallel: number of requests that run at once, 1 to 256. ``"auto"``: 8. They share one KV cache of ``n_ctx``
+            tokens. The cache starts small and grows on demand; models with a sliding window or a recurrent state
+            allocate all of it for the first request.
+        n_threads: number of compute threads. None: the physical cores that CPU affinity and cgroups leave to this
+            process, and fewer while other processes use them. If the system cannot start that many, a warning is
+            logged and fewer are used; ``stats().threads`` has the number in use.
+        n_gpu_layers: number of layers to offload to GPUs. ``"auto"`` or -1: as many as fit, none without a GPU.
+        chat_format: ``"chatml"``, ``"gemma"`` or ``"plain"``, instead of the model's chat template. None: its template.
+        chat_template: Jinja source of a chat template, or the path of a file that contains it. None: the model's own.
+        cache_type_k: data type of the keys in the KV cache: ``"f16"``, ``"f32"``, ``"bf16"``, ``"q8_0"``, ``"q4_0"``,
             ``"q4_1"``, ``"q5_0"``, ``"q5_1"`` or ``"iq4_nl"``.
-        cache_type_v: the same for its values. A quantized one needs flash attention.
-        flash_attn: ``"on"`` (True), ``"off"`` (False), or ``"auto"``: where the device can.
-        mmap: map the file instead of reading it; it must not be changed meanwhile.
-        mlock: keep the weights from being swapped out; a limit that prevents it is a logged warning (on Linux).
-        main_gpu: index of the GPU that is used when there is only one to use.
-        tensor_split: share of the model for each GPU; None: by their free memory.
-        rope_scaling: how positions beyond the trained context are handled; None: as the model says.
-        stream_slowdown: how many times as long as without it a step may take when others' prompts are computed beside
-            running requests, 1 to 1000: small keeps streams even, large answers newcomers sooner. Default 2.
-        prompt_lookup: most tokens, up to 64, to guess in each step from what stands in the text so far, where its
-            last words came up before; the model checks them all at once. Never changes a greedy answer but for float
-            rounding, and pays where answers quote their prompts. 0 (default): none.
-        cache_ram: bytes for what finished requests computed, beside the KV cache: it is moved there when others
-            need the room (or start, where caches are not f16 or flash attention is off: attention then passes over
-            every cell in use), and back for a prompt that continues it.
-            ``"auto"``: half of what the full KV cache takes, at most an eighth of the free memory. 0: none, it is
-            forgotten. (Not for models with a sliding window or a recurrent state.)
-        seed: for requests that give none, so that a program's random answers repeat; None: random.
-        probe: first load the file and generate a token in a child process, so that a file that crashes llama.cpp
-            raises here instead. Takes about twice as long.
-        progress: called with the fraction loaded, 0.0 to 1.0, a few times a second; what it raises ends the load.
+        cache_type_v: data type of the values in the KV cache. Quantized types need flash attention.
+        flash_attn: ``"on"`` or True, ``"off"`` or False, or ``"auto"``: if the device supports it.
+        mmap: map the file into memory instead of reading it. The file must not change while the model is in use.
+        mlock: keep the weights from being swapped out. If a limit prevents it, a warning is logged (on Linux).
+        main_gpu: index of the GPU to use when only one is used.
+        tensor_split: share of the model for each GPU. None: in proportion to their free memory.
+        rope_scaling: method for positions beyond the trained context. None: the one that the file names.
+        stream_slowdown: how much longer a step may take, as a factor from 1 to 1000, when it also computes prompts of
+            new requests. Small values keep running streams even; large values start new requests sooner.
+        prompt_lookup: maximum number of tokens, up to 64, to guess per step by copying from earlier text in which the
+            last words occurred. The model checks all guesses at once, so greedy answers do not change, apart from
+            float rounding. Helps if answers quote their prompts. 0: do not guess.
+        cache_ram: size in bytes of the memory that keeps the KV cache of finished requests when others need their
+            cells; it is copied back for prompts that continue them. If the caches are not f16 or flash attention is
+            off, the cache also moves there when other requests start, because attention then computes over all cells in
+            use. ``"auto"``: half the size of the full KV cache, but at most an eighth of the free memory. 0: keep
+            nothing. Has no effect for models with a sliding window or a recurrent state.
+        seed: seed for requests that do not set one, which makes a program's random answers repeatable. None: random.
+        probe: load the file and generate one token in a child process first. A file that crashes llama.cpp then raises
+            ``ModelLoadError`` here. Loading takes about twice as long.
+        progress: called a few times per second with the loaded fraction, 0.0 to 1.0. If it raises, loading stops.
 
     Returns:
-        The model, ready for any number of threads.
+        The loaded model. It can be used from any number of threads.
 
     Raises:
-        ModelNotFoundError: no file there, or nowhere; lists every place that was searched.
-        ModelLoadError: the file cannot be used; carries llama.cpp's last error lines.
+        ModelNotFoundError: the file does not exist, or no model was found; the message lists all places searched.
+        ModelLoadError: the file cannot be used; the message includes the last error lines of llama.cpp.
         LocalBackendUnavailableError: this installation has no engine, or ``probe`` finds no ``tea-llm-child``.
-        TemplateError: ``chat_template`` is not valid.
-        TypeError, ValueError: an argument of a wrong type or out of range.
+        TemplateError: ``chat_template`` is not a valid template.
+        TypeError: an argument has a wrong type.
+        ValueError: an argument is out of range.
 
     Example:
         >>> with tea_llm.load() as llm:  # doctest: +SKIP
         ...     print(llm.chat([{"role": "user", "content": "Hi"}]).content)
     """
-    load_native = _core.Model.load  # first of all: nothing below matters where there is no engine
+    load_native = _core.Model.load  # first, because without an engine nothing else matters
     model_arguments = {
         "n_gpu_layers": -1 if n_gpu_layers == "auto" else check_int("n_gpu_layers", n_gpu_layers, -1, 2**31 - 1),
         "main_gpu": check_int("main_gpu", main_gpu, 0, 255),
@@ -150,14 +152,14 @@ def load(
 
 
 def _warn_if_not_locked(n_bytes: int) -> None:
-    """llama.cpp goes on where it may not lock memory. Linux tells how much this process has locked."""
+    """llama.cpp does not fail if it may not lock memory, but Linux says how much is locked."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return
     found = re.search(r"VmLck:\s*(\d+) kB", status)
     n_locked = 1024 * int(found[1]) if found else 0
-    has_gpu = len(_core.devices()) > 1  # whose memory counts for nothing here
+    has_gpu = len(_core.devices()) > 1  # GPU memory does not count as locked
     if n_locked < n_bytes / 2 and not (has_gpu and n_locked):
         logger.warning(
             "mlock=True: of %.1f MB only %.1f are locked, and the rest may be swapped out. Raise the limit: "
@@ -184,7 +186,7 @@ def _probe(path: Path) -> None:
 
     Raises:
         ModelLoadError: the child failed or died.
-        LocalBackendUnavailableError: there is no child to use.
+        LocalBackendUnavailableError: the child program is missing.
     """
     try:
         _child.run("probe", str(path))

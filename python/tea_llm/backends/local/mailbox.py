@@ -1,4 +1,4 @@
-"""Waits for native requests in an event loop: no thread, one wake-up a step for all requests of a loop."""
+"""Waits for native requests in an event loop: without threads, and with one wake-up per step for all requests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _of_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopMailbox] = we
 
 
 class _Watch:
-    """Those who wait for one request. A request knows one tag: they share it."""
+    """The futures that wait for one request. They share its tag."""
 
     def __init__(self, tag: int) -> None:
         self.tag = tag
-        self.waiting: dict[asyncio.Future[None], bool] = {}  # whether they want text
+        self.waiting: dict[asyncio.Future[None], bool] = {}  # value: whether it waits for text
 
 
 class LoopMailbox:
-    """The requests that one event loop waits for. To be used in that loop only."""
+    """The requests that one event loop waits for. Use it in that loop only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._native = _core.Mailbox()
@@ -34,14 +34,14 @@ class LoopMailbox:
 
     @classmethod
     def of_running_loop(cls) -> LoopMailbox:
-        """The running loop's mailbox, made when it is first needed."""
+        """The running loop's mailbox, created on first use."""
         loop = asyncio.get_running_loop()
         if loop not in _of_loop:
             _of_loop[loop] = cls(loop)
         return _of_loop[loop]
 
     async def wait(self, requests: Sequence[_core.Request], *, wants_text: bool) -> None:
-        """Returns when any of them may have ended or, if wanted, have new text. Cancelling this cancels them."""
+        """Waits until a request may have ended or, with ``wants_text``, may have new text. Cancelling cancels them."""
         future = asyncio.get_running_loop().create_future()
         try:
             for request in requests:

@@ -1,4 +1,4 @@
-"""A prompt before its request: preparing it may take long, must end in time and not block an event loop."""
+"""Preparation of long prompts: it observes the timeout, can be cancelled, and does not block an event loop."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Check", "Deadline", "LaterAnswer", "check_fits", "in_thread", "is_lo
 _T = TypeVar("_T")
 
 Check = Callable[[], object]
-"""Called now and then by what takes long; raises to end it."""
+"""Called regularly during long work, which it ends by raising."""
 
 _LONG_CHARACTERS = 32_768  # about 10 ms
 _SLICE_CHARACTERS = 65_536
 
 
 def is_long(prompt: object) -> bool:
-    """Whether a prompt or messages are better not tokenized in an event loop."""
+    """Whether a prompt or messages are too long to tokenize in an event loop."""
     return _n_characters(prompt) > _LONG_CHARACTERS
 
 
@@ -49,26 +49,26 @@ def _n_characters(value: object) -> int:
 def prepared(
     ask: Callable[[Any, Mapping[str, object], Check | None], LocalAnswer], given: Any, options: Mapping[str, object]
 ) -> LocalAnswer | LaterAnswer:
-    """The answer for an event loop, which a long prompt must not block: a thread asks then.
+    """The pending answer for an event loop. Requests with long prompts are made in a thread.
 
     Args:
         ask: makes the request for a prompt or messages.
-        given: those.
-        options: of the call.
+        given: the prompt or messages.
+        options: options of the call.
     """
     if isinstance(given, Iterator):
         given = list(given)
     if not is_long(given):
         return ask(given, options, None)
-    GenerationOptions.checked(split_params(given, options)[1])  # what is wrong with them is said at once
+    GenerationOptions.checked(split_params(given, options)[1])  # so that invalid options raise here
     return LaterAnswer(lambda check: ask(given, options, check))
 
 
 def check_fits(text: str, n_ctx: int, longest_token_bytes: int) -> None:
-    """Refuses a prompt that is too long however it is tokenized.
+    """Checks whether a prompt is too long, however it is tokenized.
 
     Raises:
-        ContextOverflowError: it is.
+        ContextOverflowError: the prompt is too long.
     """
     n_bytes = 0
     for begin in range(0, len(text), _SLICE_CHARACTERS):
@@ -84,11 +84,11 @@ def check_fits(text: str, n_ctx: int, longest_token_bytes: int) -> None:
 
 
 class Deadline:
-    """The time that a request has, from now on. Called, it raises when there is none left.
+    """The deadline of a request that starts now. Calling it raises once the time is over.
 
     Args:
         timeout: seconds; None: no limit.
-        check: also to be called.
+        check: another check to call.
     """
 
     def __init__(self, timeout: float | None, check: Check | None = None) -> None:
@@ -103,15 +103,15 @@ class Deadline:
 
     @property
     def rest_s(self) -> float:
-        """Seconds that are left, as the engine takes them: 0 is no limit."""
+        """Remaining seconds, for the engine; 0: no limit."""
         return 0.0 if self._end is None else max(1e-6, self._end - time.monotonic())
 
 
 class LaterAnswer:
-    """An answer to a long prompt, for asyncio: a thread prepares its request when somebody waits for the first time.
+    """The answer to a long prompt, for asyncio. A thread makes the request on the first wait.
 
     Args:
-        ask: makes the request; it gets a ``Check`` and calls it now and then.
+        ask: makes the request; regularly calls the ``Check`` that it is passed.
     """
 
     def __init__(self, ask: Callable[[Check], LocalAnswer]) -> None:
@@ -120,15 +120,15 @@ class LaterAnswer:
         self._is_cancelled = False
 
     async def join(self) -> LlmCallResult:
-        """As ``LocalAnswer.join``."""
+        """See ``LocalAnswer.join``."""
         return await (await self._answer()).join()
 
     def astream(self) -> AsyncTextStream:
-        """As ``LocalAnswer.astream``; what is wrong with the prompt is raised by the first piece."""
+        """See ``LocalAnswer.astream``. An invalid prompt raises at the first piece."""
         return AsyncTextStream(self._anext, self.join, self.cancel)
 
     def cancel(self) -> None:
-        """Ends the preparation, or the requests."""
+        """Cancels the preparation, or the requests."""
         self._is_cancelled = True
         if self._asked is not None and not self._asked.cancel() and self._asked.exception() is None:
             self._asked.result().cancel()
@@ -144,7 +144,7 @@ class LaterAnswer:
         if self._asked is None or self._asked.cancelled():
             raise GenerationCancelledError("the request was cancelled")
         try:
-            return await asyncio.shield(self._asked)  # others may wait for it, too
+            return await asyncio.shield(self._asked)  # other tasks may be waiting for it
         except asyncio.CancelledError:
             if self._is_cancelled:
                 raise GenerationCancelledError("the request was cancelled") from None
@@ -153,7 +153,7 @@ class LaterAnswer:
 
 
 async def in_thread(work: Callable[..., _T], *args: object) -> _T:
-    """What ``work(*args, check)`` gives, in another thread. Cancelling the task ends it at its next ``check``."""
+    """Runs ``work(*args, check)`` in a thread. If the task is cancelled, the next call of ``check`` raises."""
     import asyncio
 
     is_cancelled = threading.Event()

@@ -1,7 +1,7 @@
-"""A file with what an engine keeps for reuse: checked before anything of it is used, replaced as a whole.
+"""Files with saved KV cache contents: verified before use, and replaced atomically.
 
 Layout: magic, length of the header (8 bytes, little-endian), header (JSON), for each past its token ids (int32) and
-what llama.cpp's memory holds of them, SHA-256 of all that.
+llama.cpp's state of them, SHA-256 of everything before.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _HEAD_SIZE = 1 << 20
 
 
 def identity(files: Sequence[Path]) -> list[tuple[int, int, int, int]]:
-    """What changes when one of a model's files is replaced or written to."""
+    """Values that change when a file of the model is replaced or modified."""
     stats = [part.stat() for part in files]
     return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in stats]
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """What tells a model's files from others: their sizes, their beginnings, and samples from all over them."""
+    """A fingerprint of a model's files: their sizes, their beginnings, and samples of their contents."""
     digest = hashlib.sha256()
     for part in files:
         size = part.stat().st_size
@@ -50,15 +50,15 @@ def fingerprint(files: Sequence[Path]) -> str:
 
 
 def write_state(path: Path, pasts: Sequence[Past], facts: Mapping[str, Any]) -> None:
-    """Writes the file, as a whole or not at all.
+    """Writes the file atomically.
 
     Args:
-        path: of the file; one that is there is replaced.
-        pasts: the last used first.
-        facts: what must be the same for the states to mean the same.
+        path: path of the file; an existing file is replaced.
+        pasts: saved pasts, the most recently used first.
+        facts: values that must be equal when the file is read.
 
     Raises:
-        OSError: it cannot be written; an older file is as it was.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     sizes = [[len(tokens), len(state)] for tokens, state in pasts]
     header = json.dumps({**facts, "sizes": sizes}).encode()
@@ -71,15 +71,15 @@ def write_state(path: Path, pasts: Sequence[Past], facts: Mapping[str, Any]) -> 
 
 
 def read_state(path: Path, facts: Mapping[str, Any]) -> list[Past]:
-    """The pasts in a file.
+    """Reads the pasts in a file.
 
     Args:
-        path: of the file.
-        facts: as given to ``write_state``.
+        path: path of the file.
+        facts: as for ``write_state``.
 
     Raises:
-        StateFileError: not such a file, damaged, or of another model or other parameters.
-        OSError: it cannot be read.
+        StateFileError: the file is not a state file, is damaged, or belongs to another model or other parameters.
+        OSError: the file cannot be read.
     """
     data = memoryview(path.read_bytes())
     begin = len(_MAGIC)
@@ -105,7 +105,7 @@ def read_state(path: Path, facts: Mapping[str, Any]) -> list[Past]:
 
 
 def _header(path: Path, data: memoryview, n_header: int) -> dict[str, Any]:
-    """A right checksum does not mean that ``write_state`` wrote the file: nothing in it is taken on trust."""
+    """Checks the header. The checksum does not prove who wrote the file, so nothing in it is trusted."""
     try:
         header = json.loads(bytes(data[:n_header]))
     except (ValueError, RecursionError) as error:

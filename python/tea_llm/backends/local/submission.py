@@ -1,4 +1,4 @@
-"""Makes requests of what callers ask for, and hands them to the native engine."""
+"""Turns calls into requests, and submits them to the native engine."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def chat_request(
     check: Callable[[], object] | None = None,
     check_fits: Callable[[str], object] | None = None,
 ) -> tuple[list[int], GenerationOptions, str, AnswerFormat | None]:
-    """What a chat is for ``submit``: the prompt's tokens, the options, the constraint's GBNF, the answer's format.
+    """Prepares a chat for ``submit``: the prompt's tokens, the options, the grammar, and the answer format.
 
     Args:
         prompt: renders and encodes the messages.
-        answer_formats: of the answers to it.
-        messages: of the chat.
-        options: of the call.
-        check: called now and then while the prompt is tokenized; may raise.
+        answer_formats: the formats of the prompt's template.
+        messages: messages of the chat.
+        options: options of the call.
+        check: called regularly while the prompt is tokenized; may raise.
         check_fits: called with the prompt before it is tokenized; may raise.
 
     Raises:
@@ -61,16 +61,16 @@ def chat_request(
     )
     if options.reasoning_budget is not None and (continues or answer_format is None or not answer_format.reasoning_end):
         prompt.warn("reasoning_budget", "reasoning_budget has no effect: these answers have no reasoning")
-    if continues and answer_format is not None:  # the answer has come to its text already
+    if continues and answer_format is not None:  # the answer continues inside its text
         return tokens, replace(options, stop=(*options.stop, *answer_format.native.stop)), grammar, None
     return tokens, options, grammar, answer_format
 
 
 def grammar_of(options: GenerationOptions) -> str:
-    """The GBNF that an answer must match; empty: any text.
+    """The GBNF grammar that the answer must match; empty: any text.
 
     Raises:
-        GrammarError: it cannot be written as a grammar.
+        GrammarError: the constraint cannot be written as a grammar.
     """
     if options.response_format is not None:
         return options.response_format.grammar()
@@ -91,16 +91,16 @@ def submit(
     answer_format: AnswerFormat | None,
     timeout_s: float,
 ) -> list[_core.Request]:
-    """One request for each of ``options.n`` answers.
+    """Submits one request for each of ``options.n`` answers.
 
     Args:
-        engine: that runs them.
-        tokens: of the prompt.
-        options: of the call.
-        seed: of the first answer, in place of the options'.
-        grammar: GBNF of the answers, where they have no ``answer_format`` with another.
-        answer_format: of the answers; None: they are plain text.
-        timeout_s: in place of the options', of which some has passed; 0: no limit.
+        engine: engine that runs the requests.
+        tokens: tokens of the prompt.
+        options: options of the call.
+        seed: seed of the first answer; used instead of ``options.seed``.
+        grammar: GBNF grammar of the answers, used if there is no ``answer_format``.
+        answer_format: format of the answers; None: plain text.
+        timeout_s: remaining time; used instead of ``options.timeout``. 0: no limit.
     """
     sampling: dict[str, object] = {name: getattr(options, name) for name in SAMPLING}
     sampling["logit_bias"] = list((options.logit_bias or {}).items())
@@ -124,7 +124,7 @@ def _plain_text(options: GenerationOptions, grammar: str) -> dict[str, Any]:
 
 
 def _kept_to(answer_format: AnswerFormat, options: GenerationOptions) -> dict[str, Any]:
-    """What the engine must know of an answer format."""
+    """The arguments of ``Engine.submit`` that an answer format determines."""
     native = answer_format.native
     return {
         "grammar": answer_format.grammar,
@@ -140,7 +140,7 @@ def _kept_to(answer_format: AnswerFormat, options: GenerationOptions) -> dict[st
 
 @contextmanager
 def _too_large_a_regex(options: GenerationOptions) -> Iterator[None]:
-    """What is written for a regular expression is a valid grammar: llama.cpp refuses it only for its size."""
+    """Says that the regex is too large: its grammar is valid, so llama.cpp can only reject it for its size."""
     try:
         yield
     except GrammarError as error:
