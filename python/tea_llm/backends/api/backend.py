@@ -1,4 +1,4 @@
-"""Answers from an OpenAI-compatible API."""
+"""``ApiLlmBackend``: a model behind an OpenAI-compatible API."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ logger = logging.getLogger("tea_llm")
 
 _T = TypeVar("_T")
 _DONE_ANYWAY: dict[str, object] = {"ignore_eos": False, "n": 1, "tool_choice": "auto"}
-"""Values of options that a provider need not know to do as they say."""
+"""Values of options that every provider complies with, even if it does not support the option."""
 
 _NO_SUCH_ENDPOINT = frozenset({404, 405, 501})
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is asked: a chat completion, or a raw one where there is a prompt."""
+    """A chat completion, or a raw completion if there is a prompt."""
 
     body: dict[str, Any]
     timeout: float
@@ -59,7 +59,7 @@ class _Request:
     tools: Sequence[Mapping[str, Any]] = ()
 
     def read(self, result: LlmCallResult) -> LlmCallResult:
-        """The result, with what its response format makes of it, and the problems of its calls."""
+        """The result with ``parsed`` and with the problems of its calls."""
         result = with_problems(result, self.tools)
         return result if self.response_format is None else self.response_format.read(result)
 
@@ -67,17 +67,18 @@ class _Request:
 class ApiLlmBackend(LlmBackend):
     """A model behind an OpenAI-compatible API: OpenAI, Azure OpenAI, Ollama, or any server that speaks the protocol.
 
-    Requests are tried again after 429, 5xx and connection errors, ``max_retries`` times, with exponential backoff or
-    as long as ``Retry-After`` says, up to a minute; never once a stream has begun. ``timeout`` is over all of that.
+    Requests are retried up to ``max_retries`` times after 429, 5xx and connection errors, with exponential backoff or
+    after the time in ``Retry-After``, up to a minute; never after a stream has started. ``timeout`` includes retries.
 
-    Raw prompts go to ``/completions``. A model that has no such endpoint gets the prompt as one user message; that is
-    logged once. With ``max_tokens=None`` the server decides, and some give few; ``finish_reason`` is ``"length"`` then.
+    Raw prompts go to ``/completions``. If the server has no such endpoint, they are sent as a user message, and a
+    warning is logged once. With ``max_tokens=None`` the server's limit applies, which may be low; ``finish_reason`` is
+    ``"length"`` if it was reached.
 
     Args:
-        settings: as ``LlmSettings.parse``; what they do not say is taken from the provider's environment variables.
+        settings: as ``LlmSettings.parse``. Missing values come from the provider's environment variables.
 
     Raises:
-        ConfigError: the settings are not valid, or lack a key, or a model (provider ``openai`` has a default).
+        ConfigError: the settings are invalid, or have no key or no model (provider ``openai`` has a default model).
 
     Example:
         >>> settings = {"llm": {"api_url": "http://localhost:8000/v1", "model": "m"}}
@@ -92,7 +93,7 @@ class ApiLlmBackend(LlmBackend):
         self._max_retries = 2 if parsed.max_retries is None else parsed.max_retries
         self._is_closed = False
         self._has_completions = True
-        # the portal's loop only
+        # only used in the portal's loop
         self._transports: dict[Portal, Transport] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -103,7 +104,7 @@ class ApiLlmBackend(LlmBackend):
 
     @property
     def has_default_model(self) -> bool:
-        """Whether the settings name no model, and provider ``openai`` is asked for ``gpt-4o-mini``."""
+        """Whether the default model ``gpt-4o-mini`` is used, because the settings name none."""
         return self._endpoint.has_default_model
 
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
@@ -134,7 +135,7 @@ class ApiLlmBackend(LlmBackend):
         if not self._is_closed:
             self._is_closed = True
             portal = Portal.get()
-            if not portal.is_stopped:  # else it has closed all there was
+            if not portal.is_stopped:  # at exit the portal closes all connections itself
                 portal.wait(portal.start(self._close(portal)))
 
     def __repr__(self) -> str:
@@ -185,7 +186,7 @@ class ApiLlmBackend(LlmBackend):
         if self._is_closed:
             raise EngineClosedError("the backend was closed")
 
-    # What follows runs in the portal's loop.
+    # The methods below run in the portal's loop.
 
     async def _answer(self, request: _Request) -> LlmCallResult:
         async def post(path: str, body: dict[str, Any]) -> LlmCallResult:
@@ -217,7 +218,7 @@ class ApiLlmBackend(LlmBackend):
             raise
 
     async def _fill(self, request: _Request, chunks: asyncio.Queue[StreamChunk | None]) -> LlmCallResult:
-        """Puts the pieces of an answer where they are taken from, and None at its end."""
+        """Puts the chunks of an answer into the queue, and None at the end."""
         answer = Answer(self._endpoint.model, request.body.get("n", 1))
 
         def receive(event: object) -> None:
@@ -239,8 +240,8 @@ class ApiLlmBackend(LlmBackend):
             chunks.put_nowait(None)
 
     async def _sent(self, request: _Request, send: Callable[[str, dict[str, Any]], Awaitable[_T]]) -> _T:
-        """Sends a request to the endpoint it belongs to."""
-        self._check_open()  # it may have been closed since the request was made
+        """Sends a request to its endpoint."""
+        self._check_open()  # the backend may have been closed in the meantime
         if request.prompt is None:
             return await send("/chat/completions", request.body)
         if self._has_completions or not isinstance(request.prompt, str):
@@ -278,10 +279,10 @@ class ApiLlmBackend(LlmBackend):
             self._tasks.discard(task)
 
     def _transport(self) -> Transport:
-        """The connections of this process: a forked child has a portal of its own."""
+        """The connections of this process. A forked child has its own portal."""
         portal = Portal.get()
         if portal not in self._transports:
-            from tea_llm.backends.api.transport import Transport  # httpx: only for those who ask
+            from tea_llm.backends.api.transport import Transport  # imports httpx
 
             self._transports[portal] = Transport(self._endpoint, max_retries=self._max_retries)
             portal.open.add(self._transports[portal])
@@ -298,12 +299,12 @@ class ApiLlmBackend(LlmBackend):
 
 @lru_cache(maxsize=64)
 def _say_default_model(model: str, url: str) -> None:
-    """Once a server: the cache remembers which."""
+    """Warns once per server, thanks to the cache."""
     logger.warning("No model is set: %s is asked for its %r. Set model in settings.llm", url, model)
 
 
 class _ApiAnswer:
-    """A request that is sent when its answer is taken."""
+    """A request that is sent when its answer is awaited."""
 
     def __init__(self, backend: ApiLlmBackend, request: _Request) -> None:
         self._backend = backend
@@ -323,12 +324,12 @@ class _ApiAnswer:
 
 
 class _Stream:
-    """A streamed answer: filled in the portal's loop, read from a thread or a task. Dropping it ends the request."""
+    """A streamed answer, filled in the portal's loop and read by a thread or task. Dropping it cancels the request."""
 
     def __init__(self, backend: ApiLlmBackend, request: _Request) -> None:
         self._portal = Portal.get()
         self._chunks: asyncio.Queue[StreamChunk | None] = asyncio.Queue()
-        chunks = self._chunks  # the work must not hold on to this object: its end is the work's
+        chunks = self._chunks  # without a reference to self: the work is cancelled when this object is dropped
         self._filled = backend._start(lambda asked: backend._fill(asked, chunks), request)
 
     def for_thread(self) -> TextStream:
@@ -357,5 +358,5 @@ class _Stream:
     async def _take(self) -> StreamChunk | None:
         chunk = await self._chunks.get()
         if chunk is None:
-            self._chunks.put_nowait(None)  # for whoever asks again
+            self._chunks.put_nowait(None)  # for later calls
         return chunk

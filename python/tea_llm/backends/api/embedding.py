@@ -1,4 +1,4 @@
-"""Embeddings and rankings of APIs: bodies from our options, numbers from answers. Pure functions, no network."""
+"""Embeddings and reranking by APIs: request bodies and parsed answers. Pure functions, no network."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tea_llm.errors import ApiResponseError
 
 __all__ = ["VectorParts", "embedding_bodies", "parse_scores", "parse_vectors"]
 
-_LARGEST = 3e38  # of a float32
+_MAX_FLOAT = 3e38  # of float32
 _TEXTS_A_REQUEST = 256
 
 
 def embedding_bodies(text: str | Iterable[str], options: EmbedOptions, model: str) -> Iterator[dict[str, Any]]:
-    """Bodies of requests, as they are asked for.
+    """Generates request bodies.
 
     Raises:
-        ValueError: an option that APIs have not got.
+        ValueError: an option is not supported by APIs.
     """
     for name, is_given in (
         ("truncate", options.truncate != "error"),
@@ -41,7 +41,7 @@ def embedding_bodies(text: str | Iterable[str], options: EmbedOptions, model: st
 
 
 class VectorParts:
-    """The vectors of several answers, which become one array."""
+    """Collects the vectors of several answers in one array."""
 
     def __init__(self, options: EmbedOptions) -> None:
         self._options = options
@@ -49,7 +49,7 @@ class VectorParts:
         self._n_texts = 0
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Takes the vectors of the next texts, and tells of the progress."""
+        """Adds the vectors of the next texts, and reports progress."""
         if self._parts and vectors.shape[1] != self._parts[0].shape[1]:
             raise ApiResponseError("the embeddings differ in length")
         self._parts.append(vectors)
@@ -66,7 +66,7 @@ def parse_vectors(answer: object, n_texts: int) -> NDArray[np.float32]:
     """The vectors of an embeddings answer, in the order of the texts: float32, shape (n_texts, n_embd).
 
     Raises:
-        ApiResponseError: not such an answer, or not one vector for each text, all as long.
+        ApiResponseError: the answer is malformed, or does not have one vector of the same length per text.
     """
     data = answer.get("data") if isinstance(answer, Mapping) else None
     if not isinstance(data, list) or len(data) != n_texts:
@@ -80,7 +80,7 @@ def parse_vectors(answer: object, n_texts: int) -> NDArray[np.float32]:
         if not all(isinstance(number, (int, float)) for number in vector):
             raise ApiResponseError(f"an embedding that holds more than numbers: {some(item)}")
         vectors[index] = vector
-        if not all(abs(number) < _LARGEST for number in vector):  # NaN is not
+        if not all(abs(number) < _MAX_FLOAT for number in vector):  # False for NaN
             raise ApiResponseError("an embedding contains NaN or infinite values")
     if any(vector is None or len(vector) != len(vectors[0]) for vector in vectors):
         raise ApiResponseError("the embeddings do not belong to the texts one by one, or differ in length")
@@ -88,10 +88,10 @@ def parse_vectors(answer: object, n_texts: int) -> NDArray[np.float32]:
 
 
 def parse_scores(answer: object, n_documents: int) -> list[float]:
-    """The scores of a ranking, in the order of the documents: Jina's and Cohere's form, llama.cpp's and vLLM's too.
+    """The scores of a reranking answer, in the order of the documents. Jina, Cohere, llama.cpp and vLLM share its form.
 
     Raises:
-        ApiResponseError: not such an answer, or not one score for each document.
+        ApiResponseError: the answer is malformed, or does not have one score per document.
     """
     results = answer.get("results") if isinstance(answer, Mapping) else None
     scores: list[Any] = [None] * n_documents
@@ -100,6 +100,6 @@ def parse_scores(answer: object, n_documents: int) -> list[float]:
         if not isinstance(index, int) or not 0 <= index < n_documents:
             raise ApiResponseError(f"not the score of a document: {some(result)}")
         scores[index] = result.get("relevance_score", result.get("score"))
-    if not all(isinstance(score, (int, float)) and abs(score) < _LARGEST for score in scores):
+    if not all(isinstance(score, (int, float)) and abs(score) < _MAX_FLOAT for score in scores):
         raise ApiResponseError(f"not an answer with {n_documents} scores: {some(answer)}")
     return scores

@@ -1,4 +1,4 @@
-"""What differs between OpenAI, Azure OpenAI, Ollama and servers that speak OpenAI's protocol."""
+"""The differences between OpenAI, Azure OpenAI, Ollama and other servers that speak OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ OPENAI_URL = "https://api.openai.com/v1"
 OLLAMA_URL = "http://localhost:11434/v1"
 AZURE_VERSION = "2024-02-15-preview"
 DEFAULT_MODEL = "gpt-4o-mini"
-"""For provider ``openai`` where no model is named."""
+"""For provider ``openai``, if the settings name no model."""
 
 _NOT_OLLAMA = frozenset({*NOT_OPENAI, "logit_bias", "n", "tool_choice"})
-"""Its documentation of its OpenAI endpoints lists the last three as not supported: it ignores them."""
+"""Ollama documents the last three as not supported by its OpenAI endpoints: it ignores them."""
 
 _MAX_MESSAGE = 1000
 
 _REASONING_MODEL = re.compile(r"(o\d|gpt-5)(\b|-)")
-"""Models of OpenAI's that renamed ``max_tokens`` and take no ``temperature``."""
+"""OpenAI models that call ``max_tokens`` by another name and do not support ``temperature``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how one model is asked.
+    """The address of a model and the properties of its provider.
 
     Attributes:
         provider: ``"openai"``, ``"azure"`` or ``"ollama"``.
-        url: what a path like ``/chat/completions`` is appended to.
-        model: its name in the request.
-        headers: that authenticate.
-        query: of every URL.
-        key: the secret in ``headers``; "" when there is none.
-        refused_options: options that the provider would ignore, or refuse.
-        reports_streamed_usage: whether a stream can be asked for token counts.
-        has_default_model: whether nobody named the model.
+        url: base URL, to which paths like ``/chat/completions`` are appended.
+        model: the model's name in requests.
+        headers: headers for authentication.
+        query: query parameters of every URL.
+        key: the secret in ``headers``; "": none.
+        refused_options: options that the provider ignores or rejects.
+        reports_streamed_usage: whether streams can report token counts.
+        has_default_model: whether ``model`` is a default, because the settings name none.
     """
 
     provider: str
@@ -57,34 +57,34 @@ class Endpoint:
     has_default_model: bool = False
 
     def adapt(self, body: dict[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
-        """The body as this model wants it.
+        """The body of a chat completion as this model expects it.
 
         Args:
-            body: of a chat completion, by OpenAI's older names.
-            given: what the caller set himself.
+            body: the body with OpenAI's older names.
+            given: options that the caller set.
         """
         if self.provider == "ollama" or not _REASONING_MODEL.match(self.model):
             return body
         renamed = {("max_completion_tokens" if name == "max_tokens" else name): body[name] for name in body}
         if "temperature" not in given:
-            renamed.pop("temperature", None)  # they take their own only
+            renamed.pop("temperature", None)  # these models only support their own
         return renamed
 
     def redact(self, text: str) -> str:
-        """``text`` for a message: without the key, which a server may repeat, and not too long."""
-        is_secret = len(self.key) >= 4  # less is a dummy, as servers at home want one, and part of many a word
+        """``text`` for an error message: shortened, and without the key, which servers may repeat."""
+        is_secret = len(self.key) >= 4  # shorter keys are dummies, which occur in ordinary words
         text = text.replace(self.key, "***") if is_secret else text
         return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 
 def resolve(settings: LlmSettings) -> Endpoint:
-    """The endpoint that settings and environment describe.
+    """The endpoint that settings and environment describe. Settings override environment variables.
 
-    ``provider: auto`` is OpenAI's protocol where ``api_url`` is set, else Ollama where ``OLLAMA_API_BASE`` is, Azure
-    where ``AZURE_OPENAI_API_KEY`` and ``AZURE_OPENAI_ENDPOINT`` are, else OpenAI. Settings go before variables.
+    ``provider: auto`` means OpenAI's protocol if ``api_url`` is set, else Ollama if ``OLLAMA_API_BASE`` is set, else
+    Azure if ``AZURE_OPENAI_API_KEY`` and ``AZURE_OPENAI_ENDPOINT`` are set, else OpenAI.
 
     Raises:
-        ConfigError: no model (but ``openai`` has a default), no key where one is needed, or an invalid URL.
+        ConfigError: no model (``openai`` has a default), no key although one is required, or an invalid URL.
     """
     provider = _provider(settings)
     if provider == "azure":
@@ -100,13 +100,13 @@ def resolve(settings: LlmSettings) -> Endpoint:
 
 
 def is_openai(settings: LlmSettings) -> bool:
-    """Whether the API would be OpenAI's own, and not one that speaks its protocol."""
+    """Whether the API is OpenAI's own, and not another server with its protocol."""
     url = settings.api_url or variable("OPENAI_BASE_URL") or OPENAI_URL
     return _provider(settings) == "openai" and url.rstrip("/") == OPENAI_URL
 
 
 def is_configured(settings: LlmSettings) -> bool:
-    """Whether settings or environment give a URL or a key."""
+    """Whether the settings or the environment have a URL or a key."""
     if settings.api_url or settings.api_key or settings.provider == "ollama":
         return True
     names: dict[str, tuple[Variable, ...]] = {
@@ -168,7 +168,7 @@ def _key_in(name: Variable) -> str | None:
     """The key in an environment variable.
 
     Raises:
-        ConfigError: it holds what no key has.
+        ConfigError: the value contains characters that no key has.
     """
     try:
         return check_secret(name, variable(name) or "")
@@ -180,7 +180,7 @@ def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, a port that is no number
+    except ValueError:  # unbalanced brackets, or an invalid port
         raise ConfigError("settings.llm.api_url is not a URL") from None
     if parts.username or parts.password:
         raise ConfigError("settings.llm.api_url holds a user or a password, which would be shown: use api_key")

@@ -1,4 +1,4 @@
-"""What servers send in pieces, put together: characters, contents in parts, tool calls. Pure, no network."""
+"""Assembles characters, contents and tool calls that servers send in pieces. Pure, no network."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["CallPieces", "ContentPiece", "WholeCharacters", "some", "text_of"]
 logger = logging.getLogger("tea_llm")
 
 _MAX_SHOWN = 2000
-"""Of what a server sent. Longer than what a message shows in the end (``Endpoint.redact``), so that no key is cut."""
+"""Longer than the text in error messages (``Endpoint.redact``), so that a key is never cut before it is redacted."""
 
 
 class WholeCharacters:
-    """A text from pieces that may end within a character: JSON has those above U+FFFF as two halves (surrogates).
+    """Joins pieces that may end inside a surrogate pair, which is how JSON escapes characters above U+FFFF.
 
-    A half whose other half never comes is left out at the end, and is U+FFFD anywhere else.
+    Half a pair is dropped at the end of the text, and becomes U+FFFD elsewhere.
     """
 
     def __init__(self) -> None:
         self._half = ""
 
     def add(self, piece: str) -> str:
-        """What is certain by now."""
+        """The text so far, without half a pair at its end."""
         if not self._half and piece.isascii():
             return piece
         text = self._half + piece
@@ -41,12 +41,12 @@ class WholeCharacters:
 
 @dataclass(frozen=True, slots=True)
 class ContentPiece:
-    """A message's content, or a piece of it, told apart.
+    """The parts of a message or of a piece of one.
 
     Attributes:
-        text: for the user; a refusal, too.
-        reasoning: what the model wrote for itself.
-        refusal: the text, where it is a refusal.
+        text: the text for the user, including refusals.
+        reasoning: the reasoning.
+        refusal: the text, if it is a refusal.
     """
 
     text: str = ""
@@ -55,7 +55,7 @@ class ContentPiece:
 
     @classmethod
     def of(cls, message: Mapping[Any, Any]) -> ContentPiece:
-        """Reads a message or a delta: ``content`` as a text or a list of parts, ``reasoning``, ``refusal``."""
+        """Parses a message or delta: ``content`` as text or list of parts, ``reasoning`` and ``refusal``."""
         text, refusal = "", text_of(message.get("refusal"))
         reasoning = text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
         content = message.get("content")
@@ -69,7 +69,7 @@ class ContentPiece:
                 text += text_of(part.get("text"))
             elif kind == "refusal":
                 refusal += text_of(part.get("refusal"))
-            elif kind == "thinking":  # Mistral's
+            elif kind == "thinking":  # by Mistral
                 reasoning += cls.of({"content": part.get("thinking")}).text
             else:
                 logger.warning("A part of the API's answer has the type %r, which is not text: left out", kind)
@@ -77,11 +77,11 @@ class ContentPiece:
 
 
 class CallPieces:
-    """Tool calls from their pieces.
+    """Assembles tool calls from pieces.
 
     Args:
-        index: of the choice that makes them.
-        call_ids: names for calls to which the server gives none.
+        index: index of the choice.
+        call_ids: creates ids for calls without one.
     """
 
     def __init__(self, index: int, call_ids: CallIds) -> None:
@@ -89,18 +89,18 @@ class CallPieces:
         self._call_ids = call_ids
         self._calls: list[dict[str, str]] = []
         self._characters: list[WholeCharacters] = []
-        self._latest: dict[int, int] = {}  # by the server's number of a call: its place in _calls
+        self._latest: dict[int, int] = {}  # the index in _calls by the server's number of a call
 
     def add(self, position: int, piece: object, *, is_whole: bool = False) -> ToolCallDelta:
-        """Takes a piece in and returns what is new.
+        """Adds a piece and returns what is new.
 
         Args:
-            position: in the list that it came in; its number, where the server gives none.
-            piece: of a call.
-            is_whole: whether each piece is a call.
+            position: position in its list, used as the call's number if the server gives none.
+            piece: the piece of a call.
+            is_whole: whether each piece is a whole call.
 
         Raises:
-            ApiResponseError: not a piece of a call.
+            ApiResponseError: the piece is malformed.
         """
         function = piece.get("function") if isinstance(piece, Mapping) else None
         if not isinstance(piece, Mapping) or not isinstance(function, Mapping):
@@ -117,7 +117,7 @@ class CallPieces:
             self._calls.append({"id": call_id, "given_id": given_id, "name": "", "arguments": ""})
             self._characters.append(WholeCharacters())
         call = self._calls[place]
-        call["name"] += name if name != call["name"] else ""  # some repeat it with each piece
+        call["name"] += name if name != call["name"] else ""  # some servers repeat it in each piece
         arguments = self._characters[place].add(arguments)
         call["arguments"] += arguments
         if is_new:
@@ -125,10 +125,10 @@ class CallPieces:
         return ToolCallDelta(place, arguments=arguments)
 
     def calls(self, *, is_cut: bool) -> tuple[ToolCall, ...]:
-        """The calls. ``is_cut``: where the answer was cut off, calls whose arguments are not whole are left out.
+        """All calls. With ``is_cut``, calls with incomplete arguments are left out.
 
         Raises:
-            ApiResponseError: a call's arguments are not a JSON object.
+            ApiResponseError: the arguments of a call are not a JSON object.
         """
         calls = []
         for call in self._calls:
@@ -142,9 +142,9 @@ class CallPieces:
 
 
 def _is_another(call: Mapping[str, str], given_id: str, name: str, arguments: str) -> bool:
-    """Whether a piece begins another call than ``call``, which has its number.
+    """Whether a piece starts a new call although it has the number of ``call``.
 
-    Some servers give all calls one number, or none; the id tells them apart, or the name where there are no ids.
+    Some servers number all calls alike, or not at all; their calls differ by id, or by name if there are no ids.
     """
     if given_id and call["given_id"]:
         return given_id != call["given_id"]
@@ -162,12 +162,12 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def text_of(value: object) -> str:
-    """``value`` where it is a text, else an empty one."""
+    """``value`` if it is a string, else an empty string."""
     return value if isinstance(value, str) else ""
 
 
 def some(value: object) -> str:
-    """The beginning of what a server sent, for a message."""
+    """The beginning of a server's answer, for an error message."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = " ".join(text.split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -1,7 +1,7 @@
-"""One event loop in a thread of its own, for the network work of every API backend of the process.
+"""One event loop in its own thread, which does the network I/O of all API backends in the process.
 
-Blocking callers wait for it, and so do the tasks of other loops: connections belong to one loop for as long as they
-live, an asyncio request needs no thread, and there is one implementation for both (docs/adr/0006-one-network-loop.md).
+Blocking callers and tasks of other loops wait for it. So connections stay in one loop, asyncio requests need no thread,
+and sync and async calls share one implementation (docs/adr/0006-one-network-loop.md).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Future = concurrent.futures.Future
 
 
 class Closable(Protocol):
-    """Has connections in the portal's loop."""
+    """An object with connections in the portal's loop."""
 
     async def close(self) -> None:
-        """Drops them."""
+        """Drops the connections."""
 
 
 class Portal:
     """Runs coroutines for other threads and loops. Thread-safe.
 
     Attributes:
-        open: what is closed when the process ends. Touched in the portal's loop only.
-        is_stopped: the process is ending, and nothing is open any more.
+        open: objects to close at exit. Only used in the portal's loop.
+        is_stopped: the process is exiting, and everything is closed.
     """
 
     _lock = threading.Lock()
@@ -50,7 +50,7 @@ class Portal:
 
     @classmethod
     def get(cls) -> Portal:
-        """The process's portal, started when it is first needed."""
+        """The process's portal, started on first use."""
         with cls._lock:
             if cls._current is None:
                 cls._current = cls()
@@ -58,10 +58,10 @@ class Portal:
             return cls._current
 
     def start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Starts ``work``; the future's ``cancel()`` cancels it, from any thread.
+        """Starts ``work``. The future's ``cancel()`` cancels it and may be called from any thread.
 
         Raises:
-            EngineClosedError: the process is ending.
+            EngineClosedError: the process is exiting.
         """
         if self.is_stopped:
             work.close()
@@ -70,10 +70,10 @@ class Portal:
 
     @staticmethod
     def wait(future: Future[_T]) -> _T:
-        """The result, for a thread that blocks. Ctrl-C and the like cancel the work.
+        """Blocks until the result is there. Interrupts such as Ctrl-C cancel the work.
 
         Raises:
-            GenerationCancelledError: somebody else cancelled it.
+            GenerationCancelledError: another thread or task cancelled the work.
         """
         try:
             return future.result()
@@ -85,10 +85,10 @@ class Portal:
 
     @staticmethod
     async def join(future: Future[_T]) -> _T:
-        """The result, for a task of another loop. Cancelling the task cancels the work.
+        """Waits for the result in a task of another loop. Cancelling the task cancels the work.
 
         Raises:
-            GenerationCancelledError: somebody else cancelled it.
+            GenerationCancelledError: another thread or task cancelled the work.
         """
         mine = asyncio.wrap_future(future)
         try:
@@ -116,14 +116,14 @@ class Portal:
         await self._loop.shutdown_asyncgens()
 
     def _stop(self) -> None:
-        """At exit: ends what runs, so that threads that wait for it get out."""
+        """Cancels all work at exit, so that waiting threads return."""
         self.is_stopped = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2)
 
     @classmethod
     def _forget(cls) -> None:
-        """In a forked child, which has no such thread: the next request starts another."""
+        """Forgets the portal in a forked child, which does not have its thread."""
         cls._lock = threading.Lock()
         if cls._current is not None:
             atexit.unregister(cls._current._stop)

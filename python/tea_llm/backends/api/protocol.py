@@ -1,4 +1,4 @@
-"""OpenAI's protocol: requests from our options, our results from answers. Pure functions, no network."""
+"""OpenAI's protocol: request bodies from options, results from answers. Pure functions, no network."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ _AS_GIVEN = tuple(name for name, option in OPTIONS.items() if name not in _OTHER
 
 
 def completion_body(model: str, options: GenerationOptions, given: Mapping[str, object]) -> dict[str, Any]:
-    """What a completion and a chat completion have in common.
+    """The common part of the bodies of raw and chat completions.
 
-    ``max_tokens`` and ``temperature`` are sent always, since their defaults are ours; of the others, what was given.
+    ``max_tokens`` and ``temperature`` are always sent, because servers have other defaults; others only if given.
 
     Args:
-        model: its name.
-        options: checked.
-        given: what the caller gave, by name.
+        model: the model's name.
+        options: the checked options.
+        given: the options that the caller set.
     """
     body: dict[str, Any] = {"model": model, "temperature": options.temperature}
     if options.max_tokens is not None:
         body["max_tokens"] = options.max_tokens
-    # Not "in (None, False)": 0 equals False, and a seed or a top_k of 0 says something.
+    # Not "in (None, False)", because 0 == False, and a seed or top_k of 0 has a meaning.
     is_given = {name: given.get(name) is not None and given[name] is not False for name in _AS_GIVEN}
     body |= {name: getattr(options, name) for name in _AS_GIVEN if is_given[name]}
     if options.stop:
@@ -80,13 +80,13 @@ def completion_body(model: str, options: GenerationOptions, given: Mapping[str, 
 
 
 def raw_body(body: Mapping[str, Any], prompt: str | list[int]) -> dict[str, Any]:
-    """The body of a raw completion, which has one number for both options of log-probabilities."""
+    """The body of a raw completion, where a single number stands for both log-probability options."""
     raw = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")} | {"prompt": prompt}
     return raw | {"logprobs": body.get("top_logprobs", 0)} if "logprobs" in body else raw
 
 
 def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Messages as the protocol has them: checked, and the arguments of calls as JSON."""
+    """Messages for the protocol: checked, with the arguments of calls as JSON text."""
     checked = check_messages(messages)
     for message in checked:
         for call in message.get("tool_calls", ()):
@@ -97,10 +97,10 @@ def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
 
 
 def parse_answer(answer: object, model: str, n_choices: int = 1) -> LlmCallResult:
-    """The result of a completion or a chat completion that was not streamed.
+    """The result of a raw or chat completion that was not streamed.
 
     Raises:
-        ApiResponseError: not such an answer, or one with fewer choices.
+        ApiResponseError: the answer is malformed, or has too few choices.
     """
     parsed = Answer(model, n_choices)
     parsed.add(answer, part="message")
@@ -110,11 +110,11 @@ def parse_answer(answer: object, model: str, n_choices: int = 1) -> LlmCallResul
 
 
 class Answer:
-    """An answer, put together from a stream's events.
+    """Assembles an answer from the events of a stream.
 
     Args:
-        model: its name, until the server tells it.
-        n_choices: that were asked for.
+        model: the model's name, until the server names it.
+        n_choices: number of choices requested.
     """
 
     def __init__(self, model: str, n_choices: int = 1) -> None:
@@ -125,23 +125,23 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What came so far, of the first choice."""
+        """The first choice's text so far."""
         return self._choices[0].text
 
     @property
     def has_ended(self) -> bool:
-        """Whether the server said of every choice why it ended."""
+        """Whether all choices have a finish reason."""
         return all(choice.finish_reason is not None for choice in self._choices)
 
     def add(self, event: object, *, part: str = "delta") -> list[StreamChunk]:
-        """Takes an event in, and returns what is new in it.
+        """Adds an event and returns what is new.
 
         Args:
             event: a decoded chunk of a stream, or a whole answer.
-            part: where a choice has its message: ``"delta"`` or ``"message"``.
+            part: the key of the message in a choice: ``"delta"`` or ``"message"``.
 
         Raises:
-            ApiResponseError: not such an event.
+            ApiResponseError: the event is malformed.
         """
         if not isinstance(event, Mapping) or not isinstance(event.get("choices"), list):
             raise ApiResponseError(f"not an answer to a completion: {some(event)}")
@@ -158,10 +158,10 @@ class Answer:
         return chunks
 
     def result(self) -> LlmCallResult:
-        """All of it. Calls whose arguments were cut off by ``max_tokens`` are left out.
+        """The whole result. Calls whose arguments ``max_tokens`` cut off are left out.
 
         Raises:
-            ApiResponseError: a call's arguments are not a JSON object, or there are fewer choices than asked for.
+            ApiResponseError: the arguments of a call are not a JSON object, or there are too few choices.
         """
         choices = [choice.result() for choice in self._choices]
         if len(choices) > 1 and not self.has_ended:
@@ -231,7 +231,7 @@ class _Choice:
 
 
 def _logprobs(given: object) -> list[TokenLogprob]:
-    """Log-probabilities in the form of chats, or in that of raw completions."""
+    """Log-probabilities, in the form of chat completions or of raw completions."""
     try:
         if isinstance(given, Mapping) and given.get("content") is not None:
             return [_logprob(token) for token in given["content"]]
@@ -255,11 +255,11 @@ def _logprob(token: Mapping[str, Any]) -> TokenLogprob:
 
 
 def error_in(answer: object, *, retry_after: float | None = None, **facts: Any) -> ApiError | InferenceError | None:
-    """The error that an answer is; None: it is none.
+    """The error in an answer; None: the answer is not an error.
 
     Args:
-        answer: the decoded body, or its text where it is not JSON; also an event of a stream.
-        retry_after: seconds that the server wants to be left alone.
+        answer: the decoded body, its text if it is not JSON, or an event of a stream.
+        retry_after: seconds to wait, as the server asks.
         **facts: ``status_code`` (None inside a stream), ``provider`` and ``request_id`` of the error.
     """
     status_code, provider = facts["status_code"], facts["provider"]
@@ -280,13 +280,13 @@ def error_in(answer: object, *, retry_after: float | None = None, **facts: Any) 
 
 
 def _overflow_counts(answer: object) -> tuple[int, int]:
-    """Tokens of the prompt and of the context, where the server tells them: llama.cpp's does."""
+    """Token counts of prompt and context, if the server reports them, as llama.cpp's does."""
     error = answer.get("error") if isinstance(answer, Mapping) else None
     return (_count(error.get("n_prompt_tokens")), _count(error.get("n_ctx"))) if isinstance(error, Mapping) else (0, 0)
 
 
 def _message_and_code(answer: object) -> tuple[str | None, str | None]:
-    """What servers write: OpenAI ``{"error": {...}}``, Ollama ``{"error": "..."}``, vLLM ``{"object": "error"}``."""
+    """Parses errors: OpenAI ``{"error": {...}}``, Ollama ``{"error": "..."}``, vLLM ``{"object": "error"}``."""
     if not isinstance(answer, Mapping):
         return None, None
     error = answer.get("error")

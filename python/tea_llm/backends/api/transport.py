@@ -1,6 +1,6 @@
-"""HTTP to an API: connections, retries, event streams; foreign errors become ours here, and nowhere else.
+"""HTTP: connections, retries, event streams, and the only place where errors of httpx become ``ApiError``s.
 
-Everything here runs in the portal's loop.
+Everything in this module runs in the portal's loop.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ logger = logging.getLogger("tea_llm")
 _T = TypeVar("_T")
 _CONNECT_S = 10.0
 _MAX_WAIT_S = 60.0
-"""A server that wants more patience than this gets none: the caller hears of it."""
+"""If a server asks for a longer wait, the request fails at once."""
 
 _backoff = wait_random_exponential(multiplier=0.5, max=8)
 
 
 class Transport:
-    """One endpoint's connections.
+    """The connections to one endpoint.
 
     Args:
-        endpoint: where and how.
-        max_retries: attempts after the first.
+        endpoint: the endpoint.
+        max_retries: number of attempts after the first.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_retries: int) -> None:
@@ -59,14 +59,14 @@ class Transport:
             self._client = httpx.AsyncClient(
                 headers={**endpoint.headers, "User-Agent": f"tea-llm/{__version__}"},
                 params=dict(endpoint.query),
-                timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the request's own limit is over all of it
+                timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the timeout of the request covers everything else
             )
 
     async def post(self, path: str, body: dict[str, Any]) -> object:
         """The decoded answer to a request.
 
         Raises:
-            ApiError, ContextOverflowError: it failed, for all the retries.
+            ApiError, ContextOverflowError: the request failed, despite all retries.
         """
 
         async def attempt() -> object:
@@ -76,13 +76,13 @@ class Transport:
         return await self._with_retries(attempt, lambda: True)
 
     async def stream(self, path: str, body: dict[str, Any], receive: Callable[[object], None]) -> bool:
-        """Calls ``receive`` with each event of a stream. What breaks after the first is not tried again.
+        """Calls ``receive`` with each event of a stream. There are no retries after the first event.
 
         Returns:
-            whether the server said that this was all.
+            Whether the server marked the end of the stream.
 
         Raises:
-            ApiError, ContextOverflowError: it failed.
+            ApiError, ContextOverflowError: the request failed.
         """
         has_received = False
 
@@ -94,7 +94,7 @@ class Transport:
                     if event.data == "[DONE]":
                         return True
                     if not event.data:
-                        continue  # a ping, or a change of the retry time
+                        continue  # a ping, or a new retry time
                     data = self._decoded(event.data, response)
                     has_received = True
                     receive(data)
@@ -108,7 +108,7 @@ class Transport:
 
     @asynccontextmanager
     async def _response(self, path: str, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
-        """The response, its status checked, its body to be read."""
+        """The response with its status checked. Its body has not been read."""
         url = self._endpoint.url + path
         where = f"{self._endpoint.provider} at {url}"
         try:
@@ -116,10 +116,10 @@ class Transport:
                 if not response.is_success:
                     raise self._refusal(response, await response.aread())
                 yield response
-        # `from None`: httpx's errors carry the request, and that the key
+        # `from None`, because httpx's errors contain the request and so the key
         except httpx.TimeoutException:
             raise ApiTimeoutError(f"{where}: no connection in {_CONNECT_S:g} s", **self._facts()) from None
-        except httpx.LocalProtocolError:  # its words may hold a header
+        except httpx.LocalProtocolError:  # its message may contain a header
             raise ApiResponseError(f"{where}: the request cannot be sent as it is", **self._facts()) from None
         except (httpx.TransportError, ssl.SSLError) as error:
             words = str(error) or type(error).__name__
@@ -128,8 +128,8 @@ class Transport:
             raise ApiResponseError(f"{where}: {self._endpoint.redact(str(error))}", **self._facts()) from None
 
     async def _expect_events(self, response: httpx.Response) -> None:
-        """Lets an event stream through. An error may come as JSON with the status 200."""
-        response.encoding = "utf-8-sig"  # as server-sent events always are, with or without a byte order mark
+        """Checks that the response is an event stream. Errors may be JSON with status 200."""
+        response.encoding = "utf-8-sig"  # the encoding of server-sent events, with or without a byte order mark
         if "text/event-stream" not in response.headers.get("content-type", ""):
             self._json(response, await response.aread())
             raise ApiResponseError(
@@ -203,7 +203,7 @@ class Transport:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed later."""
+    """Whether a retry may succeed."""
     if isinstance(error, ApiError) and error.retry_after is not None and error.retry_after > _MAX_WAIT_S:
         return False
     if isinstance(error, ApiRateLimitError):
@@ -228,5 +228,5 @@ def _retry_after(response: httpx.Response) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):  # no header, or one that says nothing
+    except (TypeError, ValueError):  # no header, or an invalid one
         return None
