@@ -1,4 +1,4 @@
-"""Finds the model file: what the caller gave, the environment, the settings, the usual places."""
+"""Finds the model file: by argument, environment, settings, or in the default directories."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ logger = logging.getLogger("tea_llm")
 
 
 def models_dir() -> Path:
-    """Where models are pulled into: the first of ``cache_dirs()``."""
+    """The directory that models are pulled into: the first of ``cache_dirs()``."""
     return cache_dirs()[0]
 
 
 def cache_dirs() -> list[Path]:
-    """Where pulled models are looked for: ``$XDG_CACHE_HOME/tea/models`` where that is set, ``~/.cache/tea/models``.
+    """The directories of pulled models: ``$XDG_CACHE_HOME/tea/models`` if set, and ``~/.cache/tea/models``.
 
-    They need not exist. A relative ``XDG_CACHE_HOME`` counts as not set, as its specification says.
+    They may not exist. A relative ``XDG_CACHE_HOME`` is ignored, as its specification says.
     """
     xdg = Path(variable("XDG_CACHE_HOME") or ".")
     dirs = [xdg / "tea" / "models"] if xdg.is_absolute() else []
@@ -49,14 +49,14 @@ def cache_dirs() -> list[Path]:
 
 
 def search_dirs() -> list[Path]:
-    """The directories that are searched for ``DEFAULT_MODELS``, in order. They need not exist."""
+    """The directories that are searched for ``DEFAULT_MODELS``, in order. They may not exist."""
     appdir = variable("APPDIR")
     bundled = [Path(appdir, "usr", "share", "models")] if appdir else []
     return [*bundled, *cache_dirs()]
 
 
 def found_models() -> list[Path]:
-    """The model files in the directories that are searched, in the order of the search."""
+    """The model files in ``search_dirs()``, in search order."""
     return [
         directory / name
         for directory in search_dirs()
@@ -68,23 +68,24 @@ def found_models() -> list[Path]:
 def resolve_model_path(
     settings: Mapping[str, Any] | LlmSettings | None = None, *, explicit: str | os.PathLike[str] | None = None
 ) -> Path | None:
-    """The model file to load; the first that is there wins.
+    """Finds the model file to load.
 
-    The order is ``explicit``, the environment's ``TEA_MODEL_PATH``, ``settings["llm"]["model_path"]``,
-    ``$APPDIR/usr/share/models`` and the directories of ``cache_dirs()``; in the last ones the names of
-    ``DEFAULT_MODELS`` in order. ``~``, ``$VAR`` and ``${VAR}`` are expanded. A missing file of the second and third is
-    a logged warning. Links are kept as they are.
+    Searches, in this order: ``explicit``, the environment variable ``TEA_MODEL_PATH``,
+    ``settings["llm"]["model_path"]``, and then ``$APPDIR/usr/share/models`` and the directories of ``cache_dirs()`` for
+    the names in ``DEFAULT_MODELS``. Expands ``~``, ``$VAR`` and ``${VAR}``. If the file of ``TEA_MODEL_PATH`` or of the
+    settings does not exist, a warning is logged. Links are not resolved.
 
     Args:
-        settings: as ``LlmSettings.parse``; None: nothing set.
-        explicit: the path that the caller asked for; None: search.
+        settings: as ``LlmSettings.parse``. None: all defaults.
+        explicit: the path that the caller asks for. None: search.
 
     Returns:
-        The absolute path of a file, or None when there is none in any place.
+        The absolute path of a file, or None if no model is found.
 
     Raises:
-        ModelNotFoundError: ``explicit`` is not a file, or with ``strict`` one of the second and third.
-        ConfigError: the settings are not valid.
+        ModelNotFoundError: ``explicit`` is not a file; or, with ``strict``, ``TEA_MODEL_PATH`` or the path in the
+            settings is not a file.
+        ConfigError: the settings are invalid.
     """
     if explicit is not None:
         return explicit_model_path(explicit)
@@ -114,10 +115,10 @@ def resolve_model_path(
 
 
 def searched_places(settings: LlmSettings | None = None) -> list[str]:
-    """One line for each place that ``resolve_model_path`` looks at, with what is wrong there.
+    """One line for each place that ``resolve_model_path`` searches, with the result.
 
     Args:
-        settings: None: nothing set.
+        settings: None: all defaults.
     """
     lines = [f"{label}: {_describe(value) if value else 'not set'}" for label, value in _named_paths(settings)]
     if not variable("APPDIR"):
@@ -127,11 +128,11 @@ def searched_places(settings: LlmSettings | None = None) -> list[str]:
 
 
 def missing_models(settings: LlmSettings | None = None, *, stops: bool = True) -> list[str]:
-    """One line for each file that ``TEA_MODEL_PATH`` or the settings name and that is not there.
+    """One line for each file that ``TEA_MODEL_PATH`` or the settings name and that does not exist.
 
     Args:
-        settings: None: nothing set.
-        stops: stop where the search does, at the first file that is there.
+        settings: None: all defaults.
+        stops: stop at the first file that exists, as the search does.
     """
     missing = []
     for label, value in _named_paths(settings):
@@ -144,10 +145,10 @@ def missing_models(settings: LlmSettings | None = None, *, stops: bool = True) -
 
 
 def model_not_found(settings: LlmSettings | None = None) -> ModelNotFoundError:
-    """The error for a search that found nothing: every place, and what to do.
+    """The error for a failed search, with all places and a hint.
 
     Args:
-        settings: None: nothing set.
+        settings: None: all defaults.
     """
     places = "".join(f"\n    {line}" for line in searched_places(settings))
     return ModelNotFoundError(
@@ -157,18 +158,18 @@ def model_not_found(settings: LlmSettings | None = None) -> ModelNotFoundError:
 
 
 def explicit_model_path(path: str | os.PathLike[str]) -> Path:
-    """The absolute path of a file that is there; ``~`` and variables are expanded if it is not there as written.
+    """The absolute path of an existing file. ``~`` and variables are expanded if the path as written does not exist.
 
     Raises:
-        ModelNotFoundError: it is not a file.
-        TypeError: it is not a text or a path.
+        ModelNotFoundError: the path is not a file.
+        TypeError: the path is neither a string nor a path.
     """
     given = check_path("the model's path", path)
     if not given:
         raise ModelNotFoundError("the model path is empty")
     file = Path(given)
     problem = _problem_with(file)
-    if problem is not None:  # a shell would have expanded it; a workflow's text or an IDE's settings may not be
+    if problem is not None:  # paths in workflows and IDE settings are not expanded by a shell
         file = _expand(given)
         problem = _problem_with(file)
     if problem is None:
@@ -182,11 +183,11 @@ def explicit_model_path(path: str | os.PathLike[str]) -> Path:
 
 
 def model_files(first: Path, n_files: int) -> list[Path]:
-    """The files of a model, of which the first is given.
+    """All files of a model.
 
     Args:
-        first: ``NAME-00001-of-0000N.gguf`` where it is one of several, any name otherwise.
-        n_files: what the file itself says (``split.count``): a whole model may have such a name, too.
+        first: path of the first file: ``NAME-00001-of-0000N.gguf`` if the model is split, else any name.
+        n_files: ``split.count`` in the file, because an unsplit model may have such a name, too.
     """
     match = re.fullmatch(r"(.*)-\d{5}-of-(\d{5})(\.gguf)", first.name, re.IGNORECASE | re.DOTALL)
     if match is None or n_files <= 1 or int(match[2]) != n_files:
@@ -196,7 +197,7 @@ def model_files(first: Path, n_files: int) -> list[Path]:
 
 
 def absolute(path: str | Path) -> Path:
-    """The path of the same file after a ``chdir``, too; links are kept."""
+    """The absolute path, which stays valid after a ``chdir``. Links are not resolved."""
     try:
         return Path(path).absolute()
     except FileNotFoundError:  # the working directory was removed
@@ -204,7 +205,7 @@ def absolute(path: str | Path) -> Path:
 
 
 def _named_paths(settings: LlmSettings | None) -> list[tuple[str, str | None]]:
-    """The two places where a user names a file, with what is written there."""
+    """The two settings that name a file, with their values."""
     return [
         ("TEA_MODEL_PATH", variable("TEA_MODEL_PATH")),
         ("settings.llm.model_path", None if settings is None else settings.model_path),
@@ -219,12 +220,12 @@ def _expand(text: str) -> Path:
     path = Path(os.path.expandvars(text))
     try:
         return path.expanduser()
-    except RuntimeError:  # no such user: the path stays as written, and will be reported missing
+    except RuntimeError:  # unknown user: the path stays as it is, and is reported as missing
         return path
 
 
 def _problem_with(path: Path) -> str | None:
-    """Why ``path`` is not a model file; None when it can be one."""
+    """Why ``path`` cannot be a model file; None: it can be one."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -239,7 +240,7 @@ def _problem_with(path: Path) -> str | None:
 def _is_dir(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # not ours to look into; before Python 3.14 is_dir() raises then
+    except OSError:  # no permission; before Python 3.14 is_dir() raises then
         return False
 
 
@@ -261,7 +262,7 @@ def _describe_default_dir(directory: Path) -> str:
 def _gguf_names(directory: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in directory.iterdir() if entry.suffix.lower() == ".gguf")
-    except OSError:  # missing or not readable: nothing that could be named
+    except OSError:  # missing or not readable
         return []
 
 

@@ -1,4 +1,4 @@
-"""Model files of other types: smaller, or faster on this processor."""
+"""Converts model files to smaller types."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEARLY_FULL = 1 << 20
 
 
 def file_types() -> dict[str, float]:
-    """What ``quantize`` can make, and about how many bits a weight takes then, the largest first.
+    """The types of ``quantize`` with their approximate bits per weight, largest first.
 
     Example:
         >>> file_types()["q8_0"]
@@ -40,26 +40,26 @@ def quantize(
     allow_requantize: bool = False,
     progress: Callable[[float], object] | None = None,
 ) -> Path:
-    """Writes a GGUF model of another type. The file appears under its name when it is complete.
+    """Writes a GGUF model with another weight type. The file gets its name when it is complete.
 
     Args:
-        source: a model file, best with weights of 16 or 32 bits; of a model in several files the first one.
-        target: where to write; a file that is there is replaced, and a link followed.
-        type: of most weights, one of ``file_types()``.
-        n_threads: to use; None: the physical cores that this process may use.
-        allow_requantize: also take a quantized source. What it has lost is not found again.
-        progress: called with the fraction done, 0.0 to 1.0, estimated from the file's size, a few times a second;
-            what it raises ends the work.
+        source: path of a model file, preferably with weights of 16 or 32 bits; of a split model, its first file.
+        target: path of the new file. An existing file is replaced, and links are followed.
+        type: type of most weights, one of ``file_types()``.
+        n_threads: number of threads. None: the physical cores that this process may use.
+        allow_requantize: also accept a quantized source. Its loss of quality remains.
+        progress: called a few times per second with the finished fraction, 0.0 to 1.0, estimated from the file size. If
+            it raises, quantization stops.
 
     Returns:
         The path of the new file.
 
     Raises:
-        ModelNotFoundError: no source there.
-        ModelLoadError: llama.cpp cannot read or quantize it; carries its last error lines.
-        LocalBackendUnavailableError: the installation lacks the program that does it, ``tea-llm-child``.
+        ModelNotFoundError: ``source`` does not exist.
+        ModelLoadError: llama.cpp cannot read or quantize it; the message includes its last error lines.
+        LocalBackendUnavailableError: the program ``tea-llm-child`` is missing.
         OSError: the target cannot be written, or the disk is too small for it.
-        TypeError, ValueError: a wrong argument, or source and target are one file.
+        TypeError, ValueError: an argument is invalid, or source and target are the same file.
 
     Example:
         >>> tea_llm.quantize("model-f16.gguf", "model-q8_0.gguf", "q8_0")  # doctest: +SKIP
@@ -98,7 +98,7 @@ def _report(progress: Callable[[float], object] | None, file: Path, n_bytes: int
 
 
 def _run(source: str, target: str, type_: str, threads: int, requantizes: bool, report: Callable[[], None]) -> None:
-    """llama.cpp's quantizer can neither be interrupted nor be trusted with every file: a child process runs it."""
+    """Runs in a child process, because llama.cpp's quantizer cannot be interrupted and may crash on some files."""
     try:
         _child.run("quantize", source, target, type_, str(threads), str(int(requantizes)), report=report)
     except _child.ChildDiedError as error:

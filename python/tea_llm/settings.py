@@ -1,4 +1,4 @@
-"""``settings.llm``: which backend answers, and how it is set up."""
+"""``settings.llm``: the choice of a backend and its configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LlmSettings", "check_secret"]
 
 _ALIASES = {"api_base": "api_url"}
 _FOREIGN = frozenset({"opik_project_name", "opik_trace", "shell_provider"})
-"""Keys of The Edge Agent's that are its own business."""
+"""Keys of The Edge Agent that are ignored here."""
 
 _PROVIDER_ALIASES = {"azure_openai": "azure", "azureopenai": "azure"}
 _MAX = 2**31 - 1
@@ -26,31 +26,30 @@ _MAX = 2**31 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class LlmSettings:
-    """The settings of one backend, checked. Hashable: equal settings share one backend.
+    """The checked settings of a backend. Hashable: equal settings share one backend.
 
     Attributes:
-        backend: ``"local"``, ``"api"``, or ``"auto"``: local if a model is found and loads, else the API.
-        fallback: ``"create"``: ``auto`` may choose the API when there is no local model; ``"call"``: a request that
-            the local model cannot answer may go to the API, too; ``"never"``: neither. For ``auto`` alone:
-            ``local`` never asks an API.
-        model_path: of a GGUF file; None: search.
-        strict: whether a ``model_path`` or ``TEA_MODEL_PATH`` without a file is an error; else the search goes on, with
-            a warning and the reason in every result's ``fallback_reason``.
-        n_ctx: tokens of the longest request, ``"auto"`` or None: as ``tea_llm.load``.
-        n_parallel: requests that run at once.
-        n_threads: threads that compute.
-        n_gpu_layers: layers on the GPU.
-        chat_format: a named format instead of the model's own template.
-        provider: ``"openai"`` (and whatever speaks its protocol), ``"azure"``, ``"ollama"``, or ``"auto"``: by the
-            environment. (``"local"`` is kept as ``backend="local"``.)
-        api_url: of the server, with its version part (``http://localhost:8000/v1``); None: the provider's.
-        api_key: None: from the environment. Not shown, and not pickled.
-        model: the API's name of the model.
-        deployment: Azure's name of the model.
-        api_version: Azure's.
-        timeout: seconds for a request, retries included, that gives none itself; API only. None: 300.
-        max_retries: of an API's request; None: 2.
-        temperature: of requests by ``llm.*`` actions that give none.
+        backend: ``"local"``, ``"api"``, or ``"auto"``: local if a model is found and can be loaded, else the API.
+        fallback: for ``backend="auto"`` only. ``"create"``: use the API if there is no local model. ``"call"``:
+            also use it for requests that the local model cannot answer. ``"never"``: do not use an API.
+        model_path: path of a GGUF file. None: search.
+        strict: raise an error if the file of ``model_path`` or ``TEA_MODEL_PATH`` does not exist. If False, the search
+            continues, a warning is logged, and ``fallback_reason`` in results has the reason.
+        n_ctx: maximum number of tokens in one request, as for ``tea_llm.load``; ``"auto"`` or None: the default.
+        n_parallel: number of requests that run at once, as for ``tea_llm.load``.
+        n_threads: number of compute threads, as for ``tea_llm.load``.
+        n_gpu_layers: number of layers on GPUs, as for ``tea_llm.load``.
+        chat_format: a named format instead of the model's chat template.
+        provider: ``"openai"`` (for all servers with its protocol), ``"azure"``, ``"ollama"``, or ``"auto"``: chosen by
+            the environment. (``"local"`` becomes ``backend="local"``.)
+        api_url: base URL of the server with its version, such as ``http://localhost:8000/v1``. None: the provider's.
+        api_key: the API key. None: from the environment. Neither shown in ``repr`` nor pickled.
+        model: name of the model at the API.
+        deployment: name of the deployment on Azure.
+        api_version: API version on Azure.
+        timeout: seconds per request including retries, for API requests without ``timeout``. None: 300.
+        max_retries: number of retries of an API request. None: 2.
+        temperature: temperature of ``llm.*`` actions that do not set one.
     """
 
     backend: Literal["local", "api", "auto"] = "auto"
@@ -74,17 +73,17 @@ class LlmSettings:
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any] | LlmSettings | None = None) -> LlmSettings:
-        """Checks what stands under ``settings:`` in a workflow.
+        """Checks the ``settings:`` of a workflow.
 
         Args:
-            settings: ``{"llm": {...}}``; other sections than ``llm`` are not looked at, but without ``llm`` none may
-                read like a setting of it. None: all defaults. Strings may hold ``~`` (paths), ``$VAR`` and ``${VAR}``;
-                numbers may be written as strings. ``api_base`` is ``api_url``; ``provider: local`` is
-                ``backend: local``. None and empty texts are the default.
+            settings: ``{"llm": {...}}``. None: all defaults. Sections other than ``llm`` are ignored; but if ``llm`` is
+                missing, keys that look like its settings are errors. Strings may contain ``~`` (in paths), ``$VAR`` and
+                ``${VAR}``, and numbers may be strings. ``api_base`` means ``api_url``, and ``provider: local`` means
+                ``backend: local``. None and empty strings stand for the default.
 
         Raises:
-            ConfigError: an unknown key, a wrong type or value, a variable that is not set; names each such key and
-                what is allowed.
+            ConfigError: an unknown key, a wrong type or value, or an environment variable that is not set. The message
+                names all such keys and the allowed values.
 
         Example:
             >>> LlmSettings.parse({"llm": {"backend": "api", "api_url": "http://localhost:8000/v1"}}).provider
@@ -103,7 +102,7 @@ class LlmSettings:
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any]) -> dict[Any, str]:
-        """All that ``parse`` would refuse, by the key where it stands; "llm": the whole of it.
+        """All problems that ``parse`` would raise, by key; ``"llm"`` stands for the whole section.
 
         Args:
             settings: ``{"llm": {...}}``.
@@ -125,10 +124,10 @@ class LlmSettings:
 
     @classmethod
     def from_yaml(cls, file: str | os.PathLike[str]) -> LlmSettings:
-        """The settings in a YAML file: a workflow, or any that has ``settings: {llm: ...}`` or ``llm:`` at its top.
+        """The settings in a YAML file with ``settings: {llm: ...}`` or ``llm:`` at top level, such as a workflow.
 
         Raises:
-            ConfigError: the file cannot be read, is not YAML, or as ``parse``.
+            ConfigError: the file cannot be read or is not YAML, or as ``parse``.
         """
         try:
             import yaml
@@ -144,7 +143,7 @@ class LlmSettings:
 
     @classmethod
     def from_env(cls) -> LlmSettings:
-        """The settings that ``TEA_MODEL_PATH`` and a provider's environment variables make."""
+        """The settings in ``TEA_MODEL_PATH`` and the environment variables of a provider."""
         return cls(**settings_of_environment())  # type: ignore[arg-type]
 
     @classmethod
@@ -160,14 +159,14 @@ class LlmSettings:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _checked(f"settings.llm.{name}", value, check))
-        if self.provider == "local":  # The Edge Agent's way to say it
+        if self.provider == "local":  # as The Edge Agent writes it
             if self.backend == "api":
                 raise ConfigError("settings.llm: provider: local and backend: api exclude each other")
             object.__setattr__(self, "provider", "auto")
             object.__setattr__(self, "backend", "local")
 
     def __copy__(self) -> LlmSettings:
-        return self  # immutable, and __reduce__ would leave the key out
+        return self  # immutable; __reduce__ would drop the key
 
     def __deepcopy__(self, memo: object) -> LlmSettings:
         return self
@@ -202,7 +201,7 @@ def _unknown(key: object) -> str:
 
 
 def _misplaced(key: object) -> str | None:
-    """Where a key beside ``llm`` belongs, if it reads like one of its settings or like ``llm`` itself."""
+    """The hint for a key outside ``llm`` that resembles one of its settings or ``llm`` itself."""
     near = difflib.get_close_matches(str(key).lower(), [*_CHECKS, *_ALIASES, "llm"], n=1, cutoff=0.75)
     if not near:
         return None
@@ -219,7 +218,7 @@ def _checked(name: str, value: object, check: Callable[[str, object], object]) -
 
 
 def _expand(name: str, text: str) -> str:
-    """The text with the environment's variables; one that is not set is an error but in a path, which is searched."""
+    """Expands environment variables. One that is not set is an error, except in paths, where the search continues."""
     missing = [a or b for a, b in re.findall(r"\$\{(\w+)\}|\$(\w+)", text) if (a or b) not in os.environ]
     if missing and not name.endswith("model_path"):
         raise ConfigError(f"{name} names the environment variable {missing[0]}, which is not set")
@@ -231,14 +230,14 @@ def _text(name: str, value: object) -> str | None:
 
 
 def check_secret(name: str, value: object) -> str | None:
-    """A key, without the newline of the file it may have come from; None: empty.
+    """A key without surrounding white space, such as the newline of its file; None: empty.
 
     Raises:
-        ValueError: it cannot be one. The message does not show it.
+        ValueError: the key is invalid. The message does not show it.
     """
     text = (_text(name, value) or "").strip()
     if not re.fullmatch(r"[!-~]*", text):
-        raise ValueError(f"{name} holds a character that no key has (white space, say)")
+        raise ValueError(f"{name} contains a character that no key has, such as white space")
     return text or None
 
 
@@ -281,7 +280,7 @@ def _number(low: float, high: float) -> Callable[[str, object], float]:
 
 def _provider(name: str, value: object) -> str:
     if value in ("shell", "litellm"):
-        raise ValueError(f"{name}={value!r} is The Edge Agent's own; here are 'openai', 'azure', 'ollama' and 'local'")
+        raise ValueError(f"{name}={value!r} is The Edge Agent's own: use 'openai', 'azure', 'ollama' or 'local'")
     return _one_of("auto", "openai", "azure", "ollama", "local")(name, value)
 
 

@@ -1,4 +1,4 @@
-"""A backend that says what a test wants it to say."""
+"""``MockBackend``: a backend for tests, with scripted replies."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["MockBackend", "MockCall", "Reply"]
 
 Reply: TypeAlias = str | LlmCallResult | BaseException
-"""A text to answer with, a whole result, or what to raise."""
+"""An answer's text, a whole result, or an exception to raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class MockCall:
-    """One request that came in.
+    """A request that ``MockBackend`` received.
 
     Attributes:
         method: ``"call"``, ``"chat"``, ``"stream"`` or ``"stream_chat"``; the asyncio twins count as these.
         prompt: the prompt, or the messages as a list.
-        options: that were given.
+        options: the options given.
     """
 
     method: str
@@ -47,17 +47,17 @@ class MockCall:
 
 
 class MockBackend(LlmBackend):
-    """Gives its replies one by one, whatever it is asked, and remembers what that was. Thread-safe.
+    """Answers with scripted replies, in order, and records requests. Thread-safe.
 
-    Arguments are checked as the real backends do. Streams come word by word. Token counts are counts of words.
+    Arguments are checked as by real backends. Streams have one piece per word, and words count as tokens.
 
     Args:
-        replies: in their order, ``n`` for each request; a request too many is an ``AssertionError``.
-        vectors: of known texts for ``embed``; any other text has one made of its hash.
-        n_embd: length of such a vector.
+        replies: the replies in order, ``n`` for each request. A request without a reply raises ``AssertionError``.
+        vectors: vectors of known texts, for ``embed``. Other texts get vectors derived from their hashes.
+        n_embd: length of these vectors.
 
     Attributes:
-        calls: the requests that came, ``embed`` left out.
+        calls: the requests received, without those of ``embed``.
 
     Example:
         >>> llm = MockBackend(["Hello."])
@@ -79,7 +79,7 @@ class MockBackend(LlmBackend):
 
     @property
     def n_left(self) -> int:
-        """Replies that nobody has asked for yet."""
+        """The number of replies that are not used yet."""
         return len(self._replies)
 
     def _ask(self, prompt: str | Sequence[int] | LlmCallParams, options: Options) -> _MockAnswer:
@@ -97,7 +97,7 @@ class MockBackend(LlmBackend):
         return [array], EmbedInfo((1,) * len(vectors), (False,) * len(vectors))
 
     def _rank(self, query: str, documents: list[str]) -> Sequence[float]:
-        """By how many of the query's words are in a document."""
+        """Scores documents by the number of the query's words in them."""
         self._check_open()
         words = set(query.lower().split())
         return [float(len(words & set(document.lower().split()))) for document in documents]
@@ -159,7 +159,7 @@ def _given(reply: LlmCallResult | BaseException) -> LlmCallResult:
 
 
 def _pieces(reply: LlmCallResult | BaseException) -> Iterator[StreamChunk]:
-    """Word by word, one of each choice in turn."""
+    """The words of all choices, in turns."""
     result = _given(reply)
     contents = [choice.content for choice in result.choices] or [result.content]
     words = [re.findall(r"\S+\s*|\s+", content) for content in contents]
@@ -168,7 +168,7 @@ def _pieces(reply: LlmCallResult | BaseException) -> Iterator[StreamChunk]:
 
 
 class _Pieces:
-    """A reply that is taken piece by piece, until it is cancelled."""
+    """A reply that is streamed until it is cancelled."""
 
     def __init__(self, reply: LlmCallResult | BaseException) -> None:
         self._reply = reply
@@ -192,12 +192,12 @@ class _Pieces:
 
 
 class _MockAnswer:
-    """A reply that is taken from the list when the answer is.
+    """A reply that leaves the list when its answer is awaited.
 
     Args:
-        take: takes one, and remembers for which method.
-        ask: the method that gives the result.
-        stream: the one that gives its pieces.
+        take: takes a reply and records the method.
+        ask: name of the method that returns the result.
+        stream: name of the method that streams it.
     """
 
     def __init__(self, take: Callable[[str], LlmCallResult | BaseException], ask: str, stream: str) -> None:

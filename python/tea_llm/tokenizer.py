@@ -1,4 +1,4 @@
-"""A model file's vocabulary alone."""
+"""``Tokenizer``: the vocabulary of a model file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Encode", "Tokenizer", "encoder_of"]
 
 
 class Tokenizer:
-    """Text to token ids and back, by the vocabulary of a GGUF file; its weights are not read. Thread-safe.
+    """Converts text to token ids and back, with the vocabulary of a GGUF file. Does not read weights. Thread-safe.
 
     Args:
-        path: a model file, or one that holds a vocabulary only.
+        path: path of a model file, or of a file with only a vocabulary.
 
     Raises:
-        ModelNotFoundError: no file there.
-        ModelLoadError: not a GGUF file, or one that llama.cpp cannot read.
+        ModelNotFoundError: the file does not exist.
+        ModelLoadError: llama.cpp cannot read the file.
 
     Example:
         >>> tokenizer = Tokenizer(path)  # doctest: +SKIP
@@ -48,22 +48,22 @@ class Tokenizer:
 
         Args:
             text: any text.
-            add_special: add the BOS and EOS tokens that the model wants.
-            parse_special: the texts of control tokens (``<|im_end|>``) become those tokens.
+            add_special: add BOS and EOS tokens, as the model expects them.
+            parse_special: convert texts of control tokens, such as ``<|im_end|>``, to those tokens.
 
         Raises:
             TypeError: ``text`` is not a string.
-            ValueError: it holds a lone surrogate.
+            ValueError: ``text`` contains a lone surrogate.
             InferenceError: llama.cpp cannot tokenize it.
         """
         return self._encode(check_text("text", text), add_special=bool(add_special), parse_special=bool(parse_special))
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids: the inverse of ``encode``. Bytes that are not UTF-8 become U+FFFD.
+        """The text of token ids, the inverse of ``encode``. Invalid UTF-8 becomes U+FFFD.
 
         Raises:
             TypeError: an id is not an integer.
-            ValueError: an id outside the vocabulary.
+            ValueError: an id is not in the vocabulary.
         """
         return decode(self._model, tokens)
 
@@ -72,7 +72,7 @@ class Tokenizer:
 
 
 class Encode(Protocol):
-    """``Tokenizer.encode`` of a checked text. ``check`` is called now and then, and may raise."""
+    """``Tokenizer.encode`` for a checked text. ``check`` is called regularly, and may raise."""
 
     def __call__(
         self, text: str, *, add_special: bool, parse_special: bool, check: Callable[[], object] | None = None
@@ -80,7 +80,7 @@ class Encode(Protocol):
 
 
 def encoder_of(model: _core.Model) -> Encode:
-    """How texts become token ids of a loaded model: llama.cpp's way, or ours where that is not the reference's."""
+    """The encoder of a loaded model: llama.cpp's, or our own if llama.cpp's differs from the reference."""
     if model.metadata("tokenizer.ggml.model") != b"bert":
         return model.encode
     from tea_llm.wordpiece import WordPiece
@@ -97,8 +97,8 @@ def check_tokens(model: _core.Model, tokens: Sequence[int]) -> list[int]:
     """Token ids as a list of ints.
 
     Raises:
-        TypeError: not a sequence of integers.
-        ValueError: an id outside the vocabulary.
+        TypeError: the ids are not a sequence of integers.
+        ValueError: an id is not in the vocabulary.
     """
     if isinstance(tokens, (str, bytes)):
         raise TypeError(f"tokens must be a list of integers, not {type(tokens).__name__}")

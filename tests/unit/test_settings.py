@@ -147,7 +147,7 @@ def test_a_key_in_the_environment_that_is_none_is_not_shown(key: str, monkeypatc
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://x.test")
     for variable, provider in {"OPENAI_API_KEY": "openai", "AZURE_OPENAI_API_KEY": "azure"}.items():
         monkeypatch.setenv(variable, key)
-        with pytest.raises(ConfigError, match=f"{variable} holds a character that no key has") as caught:
+        with pytest.raises(ConfigError, match=f"{variable} contains a character that no key has") as caught:
             resolve(parse(model="m", provider=provider))
         assert key not in str(caught.value)
 
@@ -165,7 +165,7 @@ def test_a_copy_is_whole() -> None:
 
 @pytest.mark.parametrize("key", [f"{KEY} {KEY}", "schlüssel", f"{KEY}\x00"])
 def test_a_key_that_no_header_could_hold_is_not_shown(key: str) -> None:
-    with pytest.raises(ConfigError, match="holds a character that no key has") as caught:
+    with pytest.raises(ConfigError, match="contains a character that no key has") as caught:
         parse(api_key=key)
     assert key not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""A conversation: messages with what is usually done to them."""
+"""``Conversation``: a list of messages that can be trimmed, saved and loaded."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Conversation", "message_of"]
 
 
 class Conversation:
-    """The messages of a chat, to be passed to ``chat`` and ``stream_chat`` as they are.
+    """The messages of a chat. Can be passed to ``chat`` and ``stream_chat``.
 
     Args:
-        messages: to begin with, as ``chat`` takes them.
+        messages: initial messages, as for ``chat``.
 
     Raises:
-        TypeError, ValueError: as ``chat`` for a message that is not valid.
+        TypeError, ValueError: a message is invalid, as for ``chat``.
 
     Example:
         >>> talk = Conversation([{"role": "system", "content": "Be brief."}])
@@ -40,35 +40,35 @@ class Conversation:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """A copy of the list, in OpenAI's form."""
+        """A copy of the messages, in the OpenAI API's form."""
         return list(self._messages)
 
     def append(self, message: Message | LlmCallResult) -> None:
-        """Adds a message, or an answer with its reasoning and its tool calls as the assistant's.
+        """Adds a message, or an answer with its reasoning and tool calls as an assistant's message.
 
         Raises:
-            TypeError, ValueError: as ``chat`` for a message that is not valid.
+            TypeError, ValueError: the message is invalid, as for ``chat``.
         """
         if isinstance(message, LlmCallResult):
             message = message_of(message)
         self._messages.append(check_message(message, len(self._messages), joins_parts=False))
 
     def trim(self, n_most: int, count: Callable[[list[dict[str, Any]]], int]) -> int:
-        """Forgets the oldest turns until no more than ``n_most`` tokens are left.
+        """Removes the oldest turns until at most ``n_most`` tokens remain.
 
-        A turn is a user's message with all that follows up to the next one. System messages, whatever comes before the
+        A turn is a user's message with all messages up to the next user's message. System messages, messages before the
         first turn, and the last turn are always kept.
 
         Args:
-            n_most: tokens. Leave room for the answer: ``llm.info.n_ctx - 500``, say.
-            count: tells how many tokens messages make: ``llm.count_tokens``. Called a few times, also for a
-                conversation of thousands of turns.
+            n_most: maximum number of tokens. Leave room for the answer, for example ``llm.info.n_ctx - 500``.
+            count: returns the number of tokens of messages, like ``llm.count_tokens``. It is called only a few times,
+                even for thousands of turns.
 
         Returns:
-            how many messages were forgotten.
+            The number of messages removed.
 
         Raises:
-            TypeError: an argument of a wrong type.
+            TypeError: an argument has a wrong type.
         """
         check_int("n_most", n_most, -(2**63), 2**63)
         if not callable(count):
@@ -85,16 +85,16 @@ class Conversation:
         return n_forgotten
 
     def _since(self, begin: int) -> list[dict[str, Any]]:
-        """The messages from a turn on, behind those of earlier ones that are kept."""
+        """The messages from a turn on, after the earlier messages that are kept."""
         n_head = next(index for index, message in enumerate(self._messages) if message["role"] == "user")
         kept = [message for message in self._messages[n_head:begin] if message["role"] in ("system", "developer")]
         return self._messages[:n_head] + kept + self._messages[begin:]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it as JSON, ``{"messages": [...]}``. The file is replaced as a whole or not at all.
+        """Writes the messages as JSON, ``{"messages": [...]}``. The file is replaced atomically.
 
         Raises:
-            OSError: it cannot be written; an older one is as it was.
+            OSError: the file cannot be written; an existing file is unchanged.
         """
         document = json.dumps({"messages": self._messages}, ensure_ascii=False, indent=1) + "\n"
         with replacing(Path(check_path("path", path))) as file:
@@ -102,11 +102,11 @@ class Conversation:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Conversation:
-        """Reads what ``save`` wrote.
+        """Reads a file written by ``save``.
 
         Raises:
             OSError: the file cannot be read.
-            TypeError, ValueError: it is not a conversation.
+            TypeError, ValueError: the file does not contain a conversation.
         """
         document = json.loads(Path(check_path("path", path)).read_text("utf-8"))
         messages = document.get("messages") if isinstance(document, Mapping) else None
@@ -125,7 +125,7 @@ class Conversation:
 
 
 def message_of(result: LlmCallResult) -> dict[str, Any]:
-    """An answer as a message of the assistant's."""
+    """An answer as an assistant's message."""
     message: dict[str, Any] = {"role": "assistant", "content": result.content}
     if result.reasoning:
         message["reasoning_content"] = result.reasoning

