@@ -105,7 +105,7 @@ def test_a_model_file_that_was_replaced(tiny_model: Callable[..., Path], tmp_pat
         other.write_bytes(tiny_model("llama", seed=5).read_bytes())
         other.replace(model)
         for use in (llm.save_state, llm.load_state):
-            with pytest.raises(StateFileError, match="not the file any more"):
+            with pytest.raises(StateFileError, match="has changed since it was loaded"):
                 use(tmp_path / "state")
 
 
