@@ -7,7 +7,7 @@
 
 namespace tea {
 
-// What went wrong, in terms a caller can act on. bindings/py_errors.cpp maps each to a Python class.
+// Kinds of errors, in terms a caller can act on. bindings/py_errors.cpp maps each to a Python class.
 enum class ErrorKind {
     invalid_argument,
     config,

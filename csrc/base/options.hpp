@@ -72,7 +72,7 @@ struct SamplingOptions {
 // How long a model may think before it answers.
 struct ReasoningOptions {
     int64_t budget = -1;   // tokens; -1: any
-    std::string start;     // the text that begins it; empty: there is none
+    std::string start;     // the text that begins it; empty: nothing does
     std::string end;       // the text that ends it
     bool is_open = false;  // the prompt has begun it
 };
@@ -91,7 +91,7 @@ struct RequestOptions {
     std::vector<std::string> markers;  // control tokens that are written as their texts
     ReasoningOptions reasoning;
     bool scores = false;      // no answer, but how likely each token of the prompt is after those before
-    int32_t n_logprobs = -1;  // of each token its log-probability and of so many best ones; -1: none
+    int32_t n_logprobs = -1;  // log-probabilities: of each token and the n_logprobs best ones; -1: off
 };
 
 }  // namespace tea

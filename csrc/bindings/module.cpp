@@ -22,7 +22,7 @@ int exec_in_main_interpreter(PyObject* module) {
 
 }  // namespace
 
-// What PYBIND11_MODULE would define, but for the question above.
+// As PYBIND11_MODULE would define it, except for the check above.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
     static PyModuleDef_Slot slots[] = {{Py_mod_exec, reinterpret_cast<void*>(&exec_in_main_interpreter)},
 #ifdef Py_mod_multiple_interpreters  // so that it is asked in all of them

@@ -51,7 +51,7 @@ Value by_name(const Names<Value, n>& names, const char* argument, const std::str
                 std::string(argument) + "=\"" + given + "\" is not one of " + allowed);
 }
 
-// Whoever drops the last reference: the join inside must not hold the GIL.
+// The join inside must not hold the GIL, no matter which thread drops the last reference.
 struct CloseWithoutGil {
     void operator()(Engine* engine) const {
         if (PyGILState_Check() != 0) {

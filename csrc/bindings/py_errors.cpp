@@ -61,7 +61,7 @@ void set_python_error(const Error& error) {
     py::set_error(type, instance);
 }
 
-// What the engine itself does not expect, in words.
+// The message for an exception that the engine does not expect.
 std::string describe(const std::exception& error) {
     if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
         return "there is not enough memory";

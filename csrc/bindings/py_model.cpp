@@ -136,7 +136,7 @@ void register_model(py::module_& module) {
         },
         py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"),
         py::arg("check") = py::none(),
-        "A long text's encoding calls check() every 50 ms; what it raises ends the call.");
+        "A long text's encoding calls check() every 50 ms; an exception from it ends the call.");
     await_encodings_at_exit();
     model.def(
         "decode",

@@ -38,7 +38,7 @@ class Engine {
     // steps; when the engine ends before, the future has the Error.
     std::future<std::vector<SavedPast>> save_pasts();
     std::future<int64_t> load_pasts(std::vector<SavedPast> pasts);
-    // What a saved past depends on besides the model.
+    // Names everything besides the model that a saved past depends on.
     std::string state_parameters() const;
 
     EngineStats stats() const;

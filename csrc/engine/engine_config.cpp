@@ -165,7 +165,7 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
         if (error.kind == ErrorKind::invalid_argument) {
             throw;
         }
-        // llama.cpp will not make such a context: the first request will hear of it.
+        // llama.cpp does not make such a context: the first request will get its error.
         runtime::write_log(runtime::LogLevel::warning,
                            "how much memory a context takes is not known: " + std::string(error.what()));
         config = with_context(config, model, options.n_ctx == -1 ? n_ctx_unknown : options.n_ctx);

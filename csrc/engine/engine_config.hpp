@@ -25,8 +25,8 @@ struct EngineConfig : DecoderOptions {
 // Throws Error{invalid_argument} naming the option that is out of range or does not fit into memory.
 EngineConfig resolve_config(const Model& model, const EngineOptions& options);
 
-// What a file's model would take without any GPU, in a context of options.n_ctx tokens. Its weights are not
-// read. Throws Error{model_load}, or {inference} as FootprintMeter does.
+// The memory that a file's model would take without a GPU, in a context of options.n_ctx tokens. Its weights
+// are not read. Throws Error{model_load}, or {inference} as FootprintMeter does.
 Footprint estimate_footprint(const std::string& path, const EngineOptions& options);
 
 }  // namespace tea

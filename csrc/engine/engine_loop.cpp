@@ -155,7 +155,7 @@ void EngineLoop::die(const Error& error) {
         reason = *inbox_->failure;
         std::move(inbox_->tasks.begin(), inbox_->tasks.end(), std::back_inserter(unfinished));
         inbox_->tasks.clear();
-        inbox_->commands.clear();  // whoever waits for them hears of it
+        inbox_->commands.clear();  // their futures report a broken promise
     }
     for (auto& task : unfinished) {
         task->fail(reason);
@@ -187,7 +187,7 @@ void EngineLoop::publish_stats() {
 int64_t EngineLoop::load_pasts(const std::vector<SavedPast>& pasts) {
     const auto n_to_run = config_.n_parallel - static_cast<int32_t>(running_.size());
     const int64_t n_loaded = memory_->load_pasts(pasts, n_to_run);
-    publish_stats();  // before the caller hears of it
+    publish_stats();  // before the caller gets the result
     return n_loaded;
 }
 

@@ -79,7 +79,7 @@ class EngineLoop {
     Pace pace_;
     std::vector<TaskPtr> waiting_;           // the most urgent first
     std::vector<TaskPtr> running_;           // the most urgent first; null: ended in this step
-    std::vector<TaskPtr> ended_;             // their requests hear of it when stats() already show it
+    std::vector<TaskPtr> ended_;             // announced after stats() show it
     std::vector<const Request*> in_flight_;  // of the step being computed
     WakeUps wake_ups_;
     EngineStats stats_;

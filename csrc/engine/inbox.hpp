@@ -36,7 +36,7 @@ struct EngineStats {
     int64_t n_wake_ups = 0;  // of event loops
 };
 
-// What the callers' threads and the engine thread share.
+// State that the callers' threads and the engine thread share.
 struct Inbox {
     std::mutex mutex;
     std::condition_variable filled;

@@ -48,8 +48,8 @@ void Memory::grow_for(int32_t n_cells) {
     can_grow_ = pool_.n_cells() == n_grown && n_grown < config_.n_cells;
 }
 
-// Moves the longest unused pasts out of the KV cache until at most so many cells are idle, and a sequence is
-// free for who comes next. What can be had again for little, or shares most of its cells with others, is
+// Moves the longest unused pasts out of the KV cache until at most n_idle cells are idle and a sequence is
+// free for the next request. Short pasts, and those that share most of their cells with others, are
 // forgotten.
 void Memory::park(int32_t n_idle) {
     const auto is_full = [&] {
@@ -70,7 +70,7 @@ void Memory::park(int32_t n_idle) {
     }
 }
 
-// Copies a past out of the KV cache. Where there is no memory for it, it is forgotten: others go on.
+// Copies a past out of the KV cache, or forgets it if there is no memory for the copy.
 void Memory::keep_outside(int32_t sequence) {
     try {
         parked_.put({pool_.tokens(sequence), decoder_->save(sequence)});
@@ -94,7 +94,7 @@ SequencePool::Match Memory::fetch(const Tokens& tokens) {
     const bool has_room = pool_.n_free_cells() >= n && pool_.has_room();
     const bool is_there = has_room && load_past(past);
     if (!has_room || (is_there && parked.n_common < n)) {
-        parked_.put(std::move(past));  // somebody else may go on from its end
+        parked_.put(std::move(past));  // another request may continue from its end
     }
     return pool_.find(tokens);
 }
@@ -154,7 +154,7 @@ bool Memory::load_past(const SavedPast& past) {
     if (decoder_->keeps_everything()) {
         match = pool_.find(past.tokens);
     }
-    if (match.n_cached > 0) {  // what others hold already is held once
+    if (match.n_cached > 0) {  // cells that others hold already are shared
         decoder_->merge_beginning(match.sequence, sequence, match.n_cached);
         pool_.share_beginning(sequence, match);
     }

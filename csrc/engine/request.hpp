@@ -54,7 +54,7 @@ struct RequestResult {
     std::vector<StepLogprobs> logprobs;  // for each generated token, when asked for
 };
 
-// What a caller holds of a submitted request: its text as it comes, its end, and the means to cancel.
+// The caller's side of a submitted request: its text as it comes, its end, and the means to cancel it.
 // Any thread may use the first part; the engine thread alone fills it. It ends exactly once, with a
 // result or an error.
 class Request {

@@ -61,9 +61,9 @@ scheduler::StepPlan EngineLoop::plan() {
     }
 }
 
-// What the scheduler has to know of those that run. Whoever came before any of those that generate had its
-// first token is not slowed down for them, unless its prompt is longer than a step. Texts that are scored
-// need a row of logits for each token: they share the rows of a step that are beyond everyone's own.
+// The running requests as the scheduler sees them. A prompt that arrived before any running request produced
+// its first token is not paced, unless it is longer than a step. Texts that are scored need a row of logits
+// for each token: they share the rows of a step that are left over from the other requests.
 std::vector<scheduler::SequenceState> EngineLoop::sequence_states() {
     auto first_token_at = Request::Clock::time_point::max();
     for (const auto& task : running_) {
@@ -157,7 +157,7 @@ void EngineLoop::deliver(const std::vector<Row>& rows) {
     }
 }
 
-// Samples from the rows that a step gave for a request. Returns whether it goes on.
+// Samples from the rows that a step gave for a request. Returns whether the request continues.
 bool EngineLoop::advance(Task& task, const Row& row) {
     const int64_t n_before = task.n_generated();
     bool goes_on = true;
@@ -187,7 +187,7 @@ bool EngineLoop::score(Task& task, const Row& row) {
     return goes_on;
 }
 
-// llama.cpp found no cells though the ledger has some: give it more room, by and by.
+// llama.cpp found no cells although the ledger has some: gives it more room, one measure at a time.
 void EngineLoop::make_slot() {
     is_crowded_ = true;
     if (memory_->pool().n_idle_cells() > 0) {

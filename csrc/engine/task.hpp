@@ -54,7 +54,7 @@ class Task {
     bool advance(const Model& model, float* logits, WakeUps& wake_ups);
     // Scores the token at `position` by the row of the one before it. Returns false when that was the last.
     bool score(int32_t position, const float* logits, int32_t n_vocab);
-    // So many guessed tokens were computed, and so many of them were right.
+    // n_guessed tokens were guessed and computed, and n_right of them were right.
     void learn(int32_t n_guessed, int32_t n_right) { lookup_.learn(n_guessed, n_right); }
 
     // Makes `error` the end.
@@ -66,7 +66,7 @@ class Task {
 
     int32_t sequence = -1;       // -1: waiting
     int32_t n_computed = 0;      // tokens in the KV cache
-    int32_t n_pause = 0;         // when so many tokens are computed, a checkpoint is made; 0: none
+    int32_t n_pause = 0;         // a checkpoint is made when this many tokens are computed; 0: never
     std::vector<int32_t> draft;  // guessed tokens
 
   private:

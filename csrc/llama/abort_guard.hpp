@@ -12,8 +12,8 @@
 
 namespace tea::runtime {
 
-// GGML_ABORT and GGML_ASSERT throw this instead of ending the process, on every thread of ours. What was
-// being computed is in an unknown state: the objects involved must be leaked and never used again.
+// GGML_ABORT and GGML_ASSERT throw this instead of ending the process, on every thread of the engine.
+// The objects in use are in an unknown state: they must be leaked and never used again.
 class Aborted : public Error {
   public:
     using Error::Error;
@@ -43,7 +43,7 @@ class Guard {
 };
 
 // Throws the exception that is being handled as Aborted or Error with `kind` and "FAILURE: message"; an Error
-// of our own as it is.
+// that is no Aborted keeps its kind and message.
 [[noreturn]] void rethrow_typed(ErrorKind kind, std::string_view failure);
 
 // Runs work(guard), which may call llama.cpp and ggml. Throws Aborted for an abort, also for one that

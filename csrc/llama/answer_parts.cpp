@@ -31,8 +31,8 @@ std::string escape_of(unsigned long code) {
     return escaped;
 }
 
-// What models write between JSON's quotes, or the beginning of it, as JSON: they leave control characters as
-// they are, and Python has escapes of its own, of which one that is not whole is left out.
+// Turns a model's string between quotes, or its beginning, into JSON: models leave control characters as
+// they are and use Python's escapes. An escape that is not complete is left out.
 class JsonWriter {
   public:
     explicit JsonWriter(const std::string& text) : text_(text) {}

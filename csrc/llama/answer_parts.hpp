@@ -19,7 +19,7 @@ struct AnswerCall {
     bool is_closed = false;    // all of it is there
 };
 
-// What is in an answer, as far as it can be read.
+// The parts of an answer, as far as it can be read.
 struct AnswerParts {
     enum class State {
         whole,  // the text may end here
@@ -35,8 +35,8 @@ struct AnswerParts {
     std::vector<AnswerCall> calls;
 };
 
-// What llama.cpp's parser finds in an answer or its beginning. markers: control tokens whose texts it must
-// see. None: no answer of this format begins so.
+// The parts that llama.cpp's parser finds in an answer or its beginning. markers: control tokens whose text
+// it must see. nullopt: no answer of this format begins like this.
 std::optional<AnswerParts> parts_of(const common_chat_parser_params& params,
                                     const std::vector<std::string>& markers, const std::string& text);
 

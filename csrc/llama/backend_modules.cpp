@@ -100,7 +100,7 @@ class Library {
 #endif
 };
 
-// What llama.cpp thinks of a CPU module: asked of the module itself.
+// llama.cpp's score for a CPU module, asked of the module itself.
 int score_of(const fs::path& file) {
     const Library library(file);
     auto* score = library.find<int()>("ggml_backend_score");
@@ -178,7 +178,7 @@ void load_cpu() {
         if (chosen == variants.end()) {
             throw Error(ErrorKind::config,
                         "TEA_LLM_CPU_VARIANT=" + wanted +
-                            " is none of this build's variants: " + joined_names(variants, 0));
+                            " is not one of this build's variants: " + joined_names(variants, 0));
         }
         if (chosen->first.score == 0) {
             throw Error(ErrorKind::config,

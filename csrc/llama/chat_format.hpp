@@ -66,8 +66,8 @@ struct AnswerOptions {
     std::map<std::string, std::string> variables;  // more for the template, as JSON
 };
 
-// What llama.cpp's common/ knows of a chat template. It renders the template to find out: one that recurses
-// or loops without end must not come here. Immutable; any thread may use it.
+// Everything that llama.cpp's common/ knows about a chat template. It renders the template to find out, so a
+// template that recurses or loops without end must not reach it. Immutable; any thread may use it.
 class ChatFormat {
   public:
     // bos, eos: the texts that the template may ask for. Throws Error{chat_template} for a template that

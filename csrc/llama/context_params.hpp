@@ -5,11 +5,11 @@
 #include "llama.h"
 #include "llama/decoder.hpp"
 
-// For this room alone: what contexts are asked for, in llama.cpp's words.
+// For csrc/llama alone: the engine's options as llama.cpp's parameters.
 
 namespace tea {
 
-// What a context of n_cells cells is asked for.
+// llama.cpp's parameters for a context of n_cells cells.
 llama_context_params context_params(const DecoderOptions& options, int32_t n_cells);
 
 // The ggml type of a KV cache element.

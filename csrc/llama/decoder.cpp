@@ -154,7 +154,7 @@ bool Decoder::copy(int32_t from, int32_t to, int32_t n) {
     if (n > n_shareable()) {
         return false;
     }
-    // A recurrent state is copied whole: can_resume() has seen to it that n is all there is.
+    // A recurrent state is copied whole: can_resume() made sure that n covers all of it.
     const bool is_whole = model_->memory_class() == MemoryClass::recurrent;
     guarded(ErrorKind::inference, "sharing cells", [&](const Guard& guard) {
         llama_memory_seq_cp(memory_of(guard, context_), from, to, is_whole ? -1 : 0, is_whole ? -1 : n);

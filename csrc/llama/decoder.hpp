@@ -22,10 +22,10 @@ constexpr int32_t cell_padding = 256;  // KV caches have a multiple of it
 // The size of a KV cache that llama.cpp makes for n_cells cells.
 int32_t padded_cells(int32_t n_cells);
 
-// What a context takes: everything is decided.
+// Options of a context, with every choice made.
 struct DecoderOptions {
-    int32_t n_cells;           // most the KV cache may have, shared by all sequences
-    int32_t n_cells_at_start;  // what it has at first
+    int32_t n_cells;           // largest size of the KV cache; all sequences share it
+    int32_t n_cells_at_start;  // its size when it is made
     int32_t n_sequences;
     int32_t n_batch;      // tokens of the largest step
     int32_t n_rows;       // of logits that a step may give
@@ -38,7 +38,7 @@ struct DecoderOptions {
     RopeScaling rope_scaling;
 };
 
-// What the bytes of a saved sequence depend on besides the model.
+// Names everything besides the model that the bytes of a saved sequence depend on.
 std::string state_format(const DecoderOptions& options);
 
 // llama.cpp's context with its thread pool and its batch: one step is add() for each token, run(), and
@@ -81,9 +81,9 @@ class Decoder : public SequenceMemory {
     // as before then.
     bool grow(int32_t n_cells);
 
-    // What the memory holds of a sequence, in llama.cpp's format; empty: it could not be had.
+    // A sequence's share of the memory, in llama.cpp's format; empty: llama.cpp could not save it.
     std::vector<uint8_t> save(int32_t sequence);
-    // Bytes of that.
+    // Size of save()'s result.
     size_t state_size(int32_t sequence);
     // Fills an empty sequence from what save() gave for n_tokens tokens. Returns false, and leaves it
     // empty, when the memory does not take it.

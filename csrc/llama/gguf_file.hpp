@@ -29,7 +29,7 @@ struct GgufFile {
     int64_t size_bytes = 0;  // of the whole file, as its header has it: a file that is cut off is smaller
 };
 
-// What a GGUF file says of itself; its weights are not read. Throws Error{model_load}.
+// The header of a GGUF file; its weights are not read. Throws Error{model_load}.
 GgufFile read_gguf(const std::string& path);
 
 }  // namespace tea

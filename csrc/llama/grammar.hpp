@@ -9,7 +9,7 @@
 
 namespace tea {
 
-// What a text may become, as a GBNF grammar (llama.cpp's grammars/README.md) and the tokens it took so far.
+// A GBNF grammar (llama.cpp's grammars/README.md) and its state after the tokens it has accepted.
 //
 // One per request, used by one thread at a time.
 class Grammar {
@@ -21,7 +21,7 @@ class Grammar {
 
     // Of these tokens, those that may come next; an end-of-generation token when the text may end.
     std::vector<bool> allowed(const std::vector<int32_t>& tokens) const;
-    // The text goes on with a token that is allowed.
+    // Appends an allowed token to the text.
     void accept(int32_t token);
 
   private:

@@ -21,7 +21,7 @@ void receive_log();
 // lines are dropped, and the first line returned says how many.
 std::vector<LogLine> take_log_lines();
 
-// Adds a line of our own.
+// Adds a line that does not come from llama.cpp.
 void write_log(LogLevel level, std::string text);
 
 // Whether llama.cpp's messages on this thread follow from something we did on purpose, such as ending a step:

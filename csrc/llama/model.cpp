@@ -88,8 +88,8 @@ Handle<llama_model> load_file(const ModelOptions& options, LoadState& state,
     }
 }
 
-// Metadata in place of the file's: so many tokens, and no texts of them. Reading those takes most of the time
-// of a load that reads no weights.
+// Metadata that replaces the file's: n_vocab tokens without their text. Reading the text takes most of the
+// time of a load that reads no weights.
 std::array<llama_model_kv_override, 3> without_vocabulary(const std::string& architecture, int32_t n_vocab) {
     std::array<llama_model_kv_override, 3> overrides{};  // an empty key ends the list
     const auto set_key = [](llama_model_kv_override& override, const std::string& key) {
@@ -124,7 +124,7 @@ std::shared_ptr<const Model> Model::layout() const {
     try {
         return read(options, {}, overrides.data());
     } catch (const Error&) {
-        return read(options, {}, nullptr);  // an architecture that looks into its vocabulary
+        return read(options, {}, nullptr);  // an architecture that needs its vocabulary
     }
 }
 
@@ -138,7 +138,7 @@ std::shared_ptr<const Model> Model::read(const ModelOptions& options, const Prog
             ErrorKind::model_load, "cannot load '" + options.path + "': llama.cpp gave up on it",
             [&](const runtime::Guard& guard) -> std::shared_ptr<const Model> {
                 check_options(options);
-                // With overrides it was looked at before.
+                // With overrides, the header has been checked before.
                 const std::string problem =
                     overrides == nullptr ? find_header_problem(options.path, options.vocab_only) : "";
                 if (!problem.empty()) {

@@ -15,7 +15,7 @@ struct llama_vocab;
 
 namespace tea {
 
-// What a model's memory lets us do with the past of a sequence .
+// How much of a sequence's past a model's memory keeps.
 enum class MemoryClass {
     full,       // every position is kept: any prefix can be resumed
     windowed,   // old positions leave a sliding window
@@ -86,7 +86,7 @@ class Model {
     // How this model makes one vector of a text's many: "mean", "cls", "last", "rank", or "none" when the
     // file does not say.
     std::string pooling() const;
-    // Whether it has a head that gives vectors we know how to use: no encoder-decoder, no diffusion.
+    // Whether it gives vectors that can be used: no encoder-decoder, no diffusion.
     bool can_embed() const;
     // Whether weights are read from a mapped file, and may leave memory until they are.
     bool is_mapped() const { return options_.use_mmap && !options_.use_mlock; }
@@ -94,7 +94,7 @@ class Model {
   private:
     static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,
                                              const llama_model_kv_override* overrides);
-    // What llama.cpp says of a model, asked once.
+    // llama.cpp's facts about a model, asked for once.
     struct Facts {
         int32_t n_ctx_train;
         int32_t n_swa;
@@ -119,7 +119,7 @@ class Model {
     Model(const runtime::Guard& guard, Handle<llama_model> model, const ModelOptions& options);
     static Facts facts_of(const llama_model* model, const llama_vocab* vocab);
     MemoryClass find_memory_class() const;
-    std::string find_problem() const;  // what llama.cpp's loader lets pass, and we must not; else empty
+    std::string find_problem() const;  // a fault that llama.cpp's loader accepts; empty: none
 
     ModelOptions options_;
     Handle<llama_model> model_;

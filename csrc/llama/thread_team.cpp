@@ -52,7 +52,7 @@ int32_t n_startable(int32_t n) {
     return static_cast<int32_t>(others.size()) + 1;
 }
 
-// Null: not so many threads could be started.
+// Null: the system did not start that many threads.
 Handle<ggml_threadpool> make_threadpool(int32_t n_threads) {
     try {
         return runtime::guarded(ErrorKind::inference, "no threads for computing", [&](const runtime::Guard&) {

@@ -16,7 +16,8 @@ class ThreadTeam {
     int32_t size() const { return size_; }
     // To a new context.
     void attach(const Handle<llama_context>& context) const;
-    // Stays as it is where the system does not start so many; asked again for another number, it tries again.
+    // Keeps its size where the system does not start n_threads; it tries again when another number is asked
+    // for.
     void resize(const Handle<llama_context>& context, int32_t n_threads);
     // After each step that was computed.
     void free_retired() { retired_.clear(); }

@@ -53,7 +53,7 @@ std::vector<int32_t> encode_here(const Model& model, std::string_view text, bool
     if (n_tokens == std::numeric_limits<int32_t>::min()) {
         throw Error(ErrorKind::inference, "the text has too many tokens to count");
     }
-    if (n_tokens < 0) {  // the buffer was too small: it says what it needs
+    if (n_tokens < 0) {  // the buffer was too small; this is the size it needs
         tokens.resize(static_cast<size_t>(-static_cast<int64_t>(n_tokens)));
         n_tokens = tokenize();
     }

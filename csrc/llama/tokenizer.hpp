@@ -26,7 +26,7 @@ std::string piece(const Model& model, int32_t token, bool shows_control = false)
 // Bytes of the token with the longest text.
 size_t longest_piece(const Model& model);
 
-// The tokens of a text that goes on from another one: without the space that some tokenizers put before a
+// The tokens of a text that continues another one: without the space that some tokenizers put before a
 // text. Control tokens in it are parsed.
 std::vector<int32_t> encode_further(const Model& model, const std::string& text);
 

@@ -137,8 +137,8 @@ int64_t machine_available_memory(const std::string& files) {
     return kilobytes ? *kilobytes * 1024 : -1;
 }
 
-// What a group's limit leaves. The page cache of files counts as used by it, but gives way to whoever needs
-// memory: the kernel counts it as free, too, in MemAvailable.
+// The memory that a group's limit leaves. The page cache of files counts as used, but gives way to those who
+// need memory: the kernel counts it as free, too, in MemAvailable.
 int64_t left_in_group(const std::string& directory, const char* limit_file, const char* usage_file,
                       const std::string& prefix) {
     constexpr int64_t no_limit = int64_t{1} << 60;  // what v1 calls unlimited is somewhat above

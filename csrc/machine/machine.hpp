@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-// What of this machine the process may use: containers and schedulers often grant less than there is.
+// The part of this machine that the process may use: containers and schedulers often grant less than all.
 
 namespace tea::machine {
 
@@ -11,7 +11,7 @@ namespace tea::machine {
 // cgroup's CPU quota (v1 or v2, of any ancestor). At least 1.
 int32_t usable_cores();
 
-// What usable_cores() and available_memory() are made of.
+// The figures from which usable_cores() and available_memory() are computed.
 struct Limits {
     int32_t n_cpus;             // hardware threads of the machine
     int32_t n_cpus_allowed;     // those in the affinity mask
@@ -25,7 +25,7 @@ Limits limits(const std::string& files = "");
 
 // Processor time since some moment in the past, in seconds, on the CPUs that this process may use.
 struct CpuTime {
-    int32_t n_cpus;   // so many; 0: not known, and neither is the rest
+    int32_t n_cpus;   // processors; 0: neither this nor the rest is known
     double busy = 0;  // of anyone, summed over them
     double own = 0;   // of this process
 };

@@ -12,7 +12,7 @@ namespace tea {
 // one thread too many can cost a whole time slice at each barrier. No clock of its own.
 class ThreadCount {
   public:
-    // Starts with the most. `adapts`: else that is what it stays.
+    // Starts with max_threads; without `adapts` it stays there.
     ThreadCount(int32_t max_threads, bool adapts)
         : max_threads_(max_threads), current_(max_threads), adapts_(adapts) {}
 

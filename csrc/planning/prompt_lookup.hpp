@@ -5,7 +5,7 @@
 
 namespace tea {
 
-// Guesses how a text goes on: as it did after the last place where its last few tokens stood before.
+// Guesses the next tokens of a text: those that followed its last few tokens where they occurred before.
 // That is cheap, and often right where an answer quotes its prompt (code, summaries, tables).
 class PromptLookup {
   public:
@@ -14,7 +14,7 @@ class PromptLookup {
 
     // The tokens that may follow `tokens`, at most n_allowed.
     std::vector<int32_t> guess(const std::vector<int32_t>& tokens, int32_t n_allowed) const;
-    // Of the last guess, so many tokens were right: guesses become longer or shorter by it.
+    // n_right tokens of the last guess were right: the next guess becomes longer or shorter.
     void learn(int32_t n_guessed, int32_t n_right);
 
   private:

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-// What one step computes, decided from integers alone: no llama.cpp, no clocks, no locks.
+// Plans one step from integers alone: no llama.cpp, no clocks, no locks.
 //
 // There is no prefill phase and no decode phase. Each running request has tokens that are known and
 // tokens that are computed; a step brings the second number closer to the first, within a budget.

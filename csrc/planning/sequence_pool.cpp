@@ -74,7 +74,7 @@ int32_t SequencePool::n_alone(int32_t sequence) const {
 int32_t SequencePool::attach(const Match& match) {
     int32_t id = match.sequence;
     const bool is_exact = id >= 0 && at(id).state == State::idle && size_of(at(id).tokens) == match.n_cached;
-    // What is continued at its end loses nothing, unless only its very end can be shared with others.
+    // A sequence that is continued at its end loses nothing, unless others can share only its very end.
     if (!is_exact || !memory_.keeps_everything()) {
         id = unused_id(match.sequence);
         const bool is_copied = id >= 0 && share(match.sequence, id, match.n_cached);

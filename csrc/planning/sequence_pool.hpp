@@ -6,7 +6,7 @@
 
 namespace tea {
 
-// What the pool's bookkeeping stands for: the KV cache, or a stand-in in tests.
+// The memory that the pool keeps books of: the KV cache, or a fake one in tests.
 class SequenceMemory {
   public:
     virtual ~SequenceMemory() = default;

@@ -29,7 +29,7 @@ inline float exp_of_negative(float x) {
     return sum * power;
 }
 
-// What exp(x) is at most, for x <= 0, within a factor of two: the power of two nearest to it, and half as
+// An upper bound of exp(x) for x <= 0, within a factor of two: the power of two nearest to it, and half as
 // much.
 inline float most_exp_of_negative(float x) {
     constexpr float least = -87;
@@ -45,7 +45,7 @@ inline float most_exp_of_negative(float x) {
 
 // The sum of exp(value - most); no value is larger than `most`, NaN counts as nothing.
 double sum_of_exp(const float* values, int32_t n, float most);
-// What that sum is at most, within a factor of two.
+// An upper bound of that sum, within a factor of two.
 double most_sum_of_exp(const float* values, int32_t n, float most);
 
 }  // namespace tea

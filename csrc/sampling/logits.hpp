@@ -30,9 +30,9 @@ class LogitRow {
     std::vector<TokenLogit> top(int32_t n) const;
     // The sum of exp(logit - best logit).
     double total_weight() const;
-    // What that sum is at most. Only blocks with a logit of at least `least` are looked into.
+    // An upper bound of that sum. Only blocks with a logit of at least `least` are read.
     double most_total_weight(float least) const;
-    // What to subtract from a logit for the token's log-probability.
+    // Subtract it from a logit to get the token's log-probability.
     double log_total() const;
 
     // Calls visit(token, logit) for each logit that is at least `least`, in the order of tokens.

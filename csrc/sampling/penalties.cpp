@@ -120,7 +120,7 @@ void Penalties::apply_dry(float* logits) const {
     if (backwards.size() <= allowed || n_most < allowed) {
         return;
     }
-    std::map<int32_t, size_t> repeated;  // by the token that would go on with it
+    std::map<int32_t, size_t> repeated;  // by the token that would continue it
     const std::vector<size_t> overlaps = self_overlaps(backwards);
     for (size_t i = 1; i < backwards.size(); ++i) {
         const size_t n = std::min(overlaps[i], n_most);

@@ -19,7 +19,7 @@ class Penalties {
 
     // Whether any of them is on; else accept() need not be called.
     bool is_active() const { return has_penalties_ || has_dry_; }
-    // The text goes on with a token, whose bytes are `piece`: first those of the prompt.
+    // Appends a token, whose bytes are `piece`, to the text: first those of the prompt.
     void accept(int32_t token, std::string_view piece);
     void apply(float* logits) const;
 

@@ -21,7 +21,7 @@ class ReasoningBudget {
     bool is_active() const { return state_ != State::over; }
     // The token that must come next, if one must.
     std::optional<int32_t> forced() const;
-    // The answer goes on with a token that reads `piece`, control tokens included.
+    // Appends a token, whose text is `piece`, to the answer; control tokens, too.
     void accept(const std::string& piece);
 
   private:

@@ -15,7 +15,7 @@ namespace tea {
 namespace {
 
 constexpr float lowest = -std::numeric_limits<float>::infinity();
-// What is so far below the best logit weighs nothing: a million such tokens together change no float's sum.
+// A token this far below the best logit weighs nothing: a million of them together change no float's sum.
 constexpr float weightless = 32;
 constexpr float in_sight = 10;  // how far below the best logit top-p looks at first
 constexpr size_t n_sorted_most = 4096;

@@ -38,7 +38,7 @@ class Sampler {
     // A token that comes without being sampled. Throws Error{grammar} when the grammar does not allow it.
     void force(int32_t token);
 
-    // What sample() draws from: tokens that are left of a row, with their chances. For tests; not for greedy.
+    // The tokens that sample() draws from, with their chances. For tests; not for greedy sampling.
     struct Chance {
         int32_t token;
         double probability;

@@ -11,7 +11,7 @@ using tea::Pace;
 
 namespace {
 
-// Milliseconds that so many prompt tokens add to a step, after `past` of their prompt.
+// Milliseconds that n prompt tokens add to a step, after `past` of their prompt.
 using Cost = std::function<double(int32_t n, int32_t past)>;
 
 constexpr double decode_ms = 7;  // of a step of four streams

@@ -70,7 +70,7 @@ TEST_CASE("a product is its definition, whatever the type, the shape and the thr
         ggml_type type;
         double tolerance;  // of the largest result
     };
-    // What rounding activations to eight bits leaves of blocks; float sums.
+    // Errors from rounding activations to eight bits, by block; float sums.
     const std::vector<Type> types = {{GGML_TYPE_Q4_1, 0.01},
                                      {GGML_TYPE_Q8_0, 0.01},
                                      {GGML_TYPE_F16, 1e-3},

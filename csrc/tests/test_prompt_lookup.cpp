@@ -4,7 +4,7 @@
 using tea::PromptLookup;
 using Tokens = std::vector<int32_t>;
 
-TEST_CASE("a text goes on as it did before") {
+TEST_CASE("a text continues as it did before") {
     const PromptLookup lookup(4);
     CHECK((lookup.guess({1, 2, 3, 4, 5, 6, 7, 1, 2, 3}, 100) == Tokens{4, 5, 6, 7}));
     CHECK((lookup.guess({1, 2, 3, 4, 5, 6, 7, 1, 2, 3}, 2) == Tokens{4, 5}));

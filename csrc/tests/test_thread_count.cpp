@@ -5,7 +5,7 @@ using tea::ThreadCount;
 
 namespace {
 
-// A machine on which others use so many processors while we compute.
+// A machine on which other processes use some processors while we compute.
 struct Machine {
     int32_t n_cpus;
     double seconds = 0;
