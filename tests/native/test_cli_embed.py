@@ -68,12 +68,12 @@ def test_a_pipe(model: Path, expected: Vectors) -> None:
     ("lines", "arguments", "said"),
     [
         ("x", ("--out", "x.csv"), "must end in .npy or .jsonl"),
-        ("x", ("--pooling", "none"), "several vectors a line"),
+        ("x", ("--pooling", "none"), "several vectors per text"),
         ("x", ("--truncate", "middle"), "'middle' is not one of"),
         ("x", ("--prompt", "query"), "give the text itself"),
         ("ok\n" + "word " * 600, (), "text[1] has "),
         ('"x"\n{', ("--jsonl",), "line 2 is not JSON"),
-        ('{"txt": "x"}', ("--jsonl",), "line 1 is neither a string nor an object with a text as 'text'"),
+        ('{"txt": "x"}', ("--jsonl",), "line 1 must be a string or an object whose field 'text' is a string"),
         ("5", ("--jsonl",), "line 1 is neither"),
     ],
 )

@@ -54,7 +54,7 @@ def test_bench(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_bench_says_what_is_wrong(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", str(model), "--threads", "one"]) == 1
-    assert "is not a list of numbers" in capsys.readouterr().err
+    assert "is not a list of integers" in capsys.readouterr().err
     assert cli.main(["bench", str(model), "--rounds", "0"]) == 2
 
 

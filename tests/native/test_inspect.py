@@ -86,7 +86,7 @@ def test_a_file_that_is_cut_off_is_told(
     said = "cut off: 0.1 MB of 0.5 MB are missing"
     assert problem_with(path) == said
     assert cli.main(["inspect", str(path)]) == 1
-    assert "is cut off: 0.1 MB are missing at its end" in capsys.readouterr().err
+    assert "is truncated: 0.1 MB are missing at its end" in capsys.readouterr().err
     assert cli.main(["inspect", str(path), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["missing_bytes"] > 0
     assert cli.main(["models"]) == 0

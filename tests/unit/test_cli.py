@@ -191,7 +191,7 @@ class TestQuestion:
 
     @pytest.mark.parametrize(
         ("args", "note"),
-        [(["--max-tokens", "2"], "[cut off: --max-tokens 2 is used up]\n"), ([], "[cut off: the context is full]\n")],
+        [(["--max-tokens", "2"], "[cut off: --max-tokens 2 was reached]\n"), ([], "[cut off: the context is full]\n")],
     )
     def test_a_cut_answer_is_said_to_be_cut(self, args: list[str], note: str, llm: FakeLlm, capsys: Any) -> None:
         llm.scripts, llm.finish_reason = [["a", "b"]], "length"
@@ -321,11 +321,11 @@ class TestConversation:
         begin = ["Be brief.", "first", "a" * 400, "second"]
         assert contents(llm.requests[1][0]) == begin
         assert contents(llm.requests[2][0]) == [*begin, "b" * 200, "third"]
-        assert "forgotten" not in capsys.readouterr().err
+        assert "dropped" not in capsys.readouterr().err
         llm.scripts = [["a" * 400], ["b" * 400], ["c"]]
         talk("first", "second", "third", system="Be brief.")
         assert contents(llm.requests[5][0]) == ["Be brief.", "second", "b" * 400, "third"]
-        assert "the first 2 messages are forgotten" in capsys.readouterr().err
+        assert "the first 2 messages were dropped" in capsys.readouterr().err
 
     def test_clear_keeps_the_system_message(self, llm: FakeLlm, talk: Callable[..., None]) -> None:
         llm.scripts = [["Hello!"], ["?"]]
@@ -431,4 +431,4 @@ class TestConversation:
         monkeypatch.setattr(chat_module, "_is_terminal", lambda: True)
         monkeypatch.setattr("builtins.input", read_line)
         assert cli.main(["chat"]) == 0
-        assert "no history" in capsys.readouterr().err
+        assert "the history cannot be used" in capsys.readouterr().err

@@ -145,4 +145,4 @@ class TestRm:
             assert cli.main(["rm", name, "--yes"]) == 1
         assert (tmp_path / "mine.gguf").exists()
         assert (models_dir() / "notes.txt").exists()
-        assert "removes models of" in capsys.readouterr().err
+        assert "is a path: give the name of a model in" in capsys.readouterr().err

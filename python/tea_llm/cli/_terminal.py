@@ -1,6 +1,6 @@
-"""What the commands read and say: results on stdout, the rest on stderr, and nothing that steers a terminal.
+"""Input and output of the commands: results on stdout, the rest on stderr, with control characters escaped.
 
-``print`` is for no other module of the command line: ruff (T20) sees to that.
+No other module of the command line calls ``print``; ruff (T20) checks that.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = [
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Puts the null device where stdin, stdout or stderr is closed, as after ``2>&-``.
+    """Replaces stdin, stdout and stderr by the null device where they are closed, as after ``2>&-``.
 
-    Without that, the next file that is opened would become file 1 or 2 and be written to, and Python's ``print`` would
+    Otherwise the next file opened would become descriptor 1 or 2 and receive the output, and Python's ``print`` would
     send errors to stdout.
     """
     for number in filterfalse(_is_open, range(3)):
@@ -59,17 +59,17 @@ def usable_streams() -> Iterator[None]:
 
 
 def say(text: object = "", *, one_line: bool = False) -> None:
-    """Prints text for people, or JSON, to stdout at once; ``one_line``: with no line ends but its own."""
+    """Prints text for people, or JSON, to stdout and flushes it; ``one_line``: line ends in it are escaped."""
     _to_stdout(shown(text, one_line=one_line), "\n")
 
 
 def say_exactly(text: object, *, end: str = "\n") -> None:
-    """Prints a value at once: for a program as it is, and on a terminal so that it cannot steer it."""
+    """Prints a value and flushes it: unchanged to a program, with control characters escaped to a terminal."""
     _to_stdout(shown(text) if sys.stdout.isatty() else str(text), end)
 
 
 def print_table(rows: list[tuple[object, ...]]) -> None:
-    """Prints rows in columns of even width."""
+    """Prints rows in aligned columns."""
     cells = [[shown(cell, one_line=True) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -82,14 +82,14 @@ def complain(text: object) -> None:
 
 
 def note(text: object) -> None:
-    """Prints a remark to stderr, dim on a terminal that wants colour."""
+    """Prints a remark to stderr, dim on a terminal unless ``NO_COLOR`` is set."""
     remark = f"[{shown(without_secrets(text))}]"
     is_dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     _to_stderr(f"\x1b[2m{remark}\x1b[0m" if is_dim else remark)
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar on stderr where that is a terminal; it is gone when it is done."""
+    """A progress bar on stderr if that is a terminal; it disappears when it is done."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -97,7 +97,7 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 
 
 def log_to_stderr() -> logging.Handler:
-    """Shows the package's warnings as the command's own, each once; of llama.cpp's lines only errors."""
+    """Prints the package's warnings to stderr, each once; of llama.cpp's messages, only errors."""
     handler = _Handler(logging.WARNING)
     said: set[str] = set()
 
@@ -121,14 +121,14 @@ def read_stdin() -> str:
 
 
 def decoded(data: bytes, where: str) -> str:
-    """Text from a file or a pipe: UTF-8, with or without a byte order mark, or what stdin is declared to be.
+    """Decodes text from a file or a pipe: UTF-8, with or without a byte order mark, or the encoding of stdin.
 
     Args:
-        data: the text's bytes.
-        where: they come from, for the error.
+        data: the encoded text.
+        where: its origin, for the error.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is in neither encoding.
     """
     try:
         return data.decode("utf-8-sig")
@@ -137,7 +137,7 @@ def decoded(data: bytes, where: str) -> str:
         if declared not in ("utf-8", "utf8", "ascii", "us-ascii"):
             return data.decode(declared)
         raise ValueError(
-            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start}. Convert it first, "
+            f"{where} is not UTF-8: invalid byte 0x{data[error.start]:02x} at offset {error.start}. Convert it first, "
             "for example with 'iconv -f latin1 -t utf-8'"
         ) from None
 
@@ -161,5 +161,5 @@ def _to_stdout(text: str, end: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    with suppress(OSError):  # a full disk, a reader that left: there is no other place to say it
+    with suppress(OSError):  # a full disk or a closed pipe: there is no other place to report it
         print(text, file=sys.stderr, flush=True)

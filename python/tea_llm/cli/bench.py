@@ -1,4 +1,4 @@
-"""``tea-llm bench``: how fast a model is on this machine."""
+"""``tea-llm bench``: measures the speed of a model on this machine."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ __all__ = ["bench"]
 
 _AXES = {
     "prompt": ("tokens of the prompt", "prompt tokens/s"),
-    "generation": ("requests at once", "generated tokens/s"),
+    "generation": ("concurrent requests", "generated tokens/s"),
     "cached": ("% of the prompt cached", "ms to the first token"),
 }
 
 
 def bench(
     model: Path | None = typer.Argument(None, help="A GGUF file; default: the first one found.", show_default=False),
-    threads: str = typer.Option("", help="Thread counts to compare, as in 1,2,4; default: the usual one."),
-    rounds: int = typer.Option(3, help="Of each work.", min=1),
-    plot: Path | None = typer.Option(None, help="A PNG to draw the figures into.", show_default=False),
-    json_file: Path | None = typer.Option(None, "--json", help="A file for the figures.", show_default=False),
+    threads: str = typer.Option("", help="Thread counts to compare, such as 1,2,4; default: automatic."),
+    rounds: int = typer.Option(3, help="Repetitions of each measurement.", min=1),
+    plot: Path | None = typer.Option(None, help="Plot the results into this PNG file.", show_default=False),
+    json_file: Path | None = typer.Option(
+        None, "--json", help="Write the results into this JSON file.", show_default=False
+    ),
 ) -> None:
-    """Measure a model on this machine: prompts, generation in company, cached prompts. About a minute."""
+    """Measure a model on this machine: prompts, concurrent generation, cached prompts. Takes about a minute."""
     import tea_llm
     from tea_llm.benchmark import measure
 
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError('--plot needs one more package: pip install "tea-llm[bench]"')
+        raise ValueError('--plot needs an additional package: pip install "tea-llm[bench]"')
     try:
         counts = [int(count) for count in threads.split(",")] if threads else [None]
     except ValueError:
-        raise ValueError(f"--threads={threads!r} is not a list of numbers") from None
-    with ExitStack() as sinks:  # before the work: what cannot be written is found out now
+        raise ValueError(f"--threads={threads!r} is not a list of integers such as 1,2,4") from None
+    with ExitStack() as sinks:  # opened first, so that a file that cannot be written is reported before the work
         json_sink = None if json_file is None else sinks.enter_context(replacing(json_file))
         plot_sink = None if plot is None else sinks.enter_context(replacing(plot))
         figures: list[Figure] = []

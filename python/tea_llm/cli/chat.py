@@ -24,26 +24,30 @@ __all__ = ["chat", "converse"]
 _HELP = """\
 /clear  forget the conversation
 /exit   leave (so does Ctrl-D)
-/help   this list
-Ctrl-C stops an answer. Everything else is said to the model."""
+/help   show this list
+Ctrl-C stops an answer. Everything else is sent to the model."""
 
 
 def chat(
     question: str | None = typer.Argument(
-        None, help="What is piped in follows it. Without either, a conversation starts.", show_default=False
+        None, help="Piped input is appended to it. Without both, a conversation starts.", show_default=False
     ),
     gguf: str | None = typer.Option(None, metavar="PATH", help="Model file.", show_default="searched"),
     system: str | None = typer.Option(None, metavar="TEXT", help="System message.", show_default=False),
-    max_tokens: int | None = typer.Option(None, help="Most tokens of an answer.", show_default="until it ends"),
-    temperature: float | None = typer.Option(None, help="0 is greedy.", show_default="0.7"),
-    top_k: int | None = typer.Option(None, help="Sample from the K likeliest tokens; 0: all.", show_default="40"),
-    top_p: float | None = typer.Option(None, help="Sample from the likeliest, P in sum; 1: all.", show_default="0.95"),
-    min_p: float | None = typer.Option(None, help="Leave out tokens under P times the best.", show_default="0.05"),
+    max_tokens: int | None = typer.Option(None, help="Maximum tokens of an answer.", show_default="until it ends"),
+    temperature: float | None = typer.Option(None, help="Sampling temperature; 0: greedy.", show_default="0.7"),
+    top_k: int | None = typer.Option(None, help="Sample from the K most likely tokens; 0: all.", show_default="40"),
+    top_p: float | None = typer.Option(
+        None, help="Sample from the most likely tokens whose probabilities add up to P; 1: all.", show_default="0.95"
+    ),
+    min_p: float | None = typer.Option(
+        None, help="Drop tokens less likely than P times the most likely one.", show_default="0.05"
+    ),
     seed: int | None = typer.Option(None, help="Same seed, same answer.", show_default="random"),
-    n_ctx: int | None = typer.Option(None, help="Longest conversation, in tokens.", show_default="auto"),
+    n_ctx: int | None = typer.Option(None, help="Context size in tokens.", show_default="auto"),
     threads: int | None = typer.Option(None, help="CPU threads.", show_default="auto"),
 ) -> None:
-    """Answer a question, streamed to stdout; or talk with the model."""
+    """Answer a question, streamed to stdout, or hold a conversation."""
     is_conversation = question is None and _is_terminal()
     if not is_conversation:
         question = _question(question)
@@ -69,16 +73,16 @@ def converse(
     options: dict[str, Any],
     read_line: Callable[[str], str],
 ) -> None:
-    """Talks with the model until the user leaves.
+    """Holds a conversation until the user leaves.
 
-    An answer that Ctrl-C stopped stays in the conversation as far as it came; a question that failed does not. When
-    the context is full, the oldest turns are forgotten, and that is said.
+    The partial answer that Ctrl-C leaves stays in the conversation; a question that failed does not. When the context
+    is full, the oldest turns are dropped, with a note.
 
     Args:
         llm: the loaded model.
         begin: what every conversation starts with: the system message or nothing.
         options: for ``stream_chat``.
-        read_line: prints its argument and gives a line, as ``input`` does; EOFError ends the conversation.
+        read_line: prints its argument and returns a line, as ``input`` does; EOFError ends the conversation.
     """
     say("Talk to the model. /help lists the commands, Ctrl-D leaves.")
     said = Conversation(begin)
@@ -116,7 +120,7 @@ def _exchange(llm: LocalLlmBackend, said: Conversation, line: str, options: dict
     try:
         n_forgotten = longer.trim(llm.info.n_ctx * 3 // 4, llm.count_tokens)
         if n_forgotten > 0:
-            note(f"the context is nearly full: the first {n_forgotten} messages are forgotten")
+            note(f"the context is nearly full: the first {n_forgotten} messages were dropped")
         _say_if_cut(_answer(llm, longer, options, take), options["max_tokens"])
     except KeyboardInterrupt:
         say()
@@ -153,11 +157,11 @@ def _print_chunk(text: str) -> None:
 def _say_if_cut(result: LlmCallResult, max_tokens: int | None) -> None:
     if result.finish_reason == "length":
         is_limit = max_tokens is not None and (result.tokens_used or 0) >= max_tokens
-        note(f"cut off: --max-tokens {max_tokens} is used up" if is_limit else "cut off: the context is full")
+        note(f"cut off: --max-tokens {max_tokens} was reached" if is_limit else "cut off: the context is full")
 
 
 def _given(**options: object) -> dict[str, Any]:
-    """Those options that the user set: the others keep the library's defaults."""
+    """The options that the user set; the others keep the library's defaults."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -166,17 +170,17 @@ def _is_terminal() -> bool:
 
 
 def _question(given: str | None) -> str:
-    """The argument, and behind it what is piped in, as in ``tea-llm chat "Summarize this:" < FILE``."""
+    """The argument followed by the piped input, as in ``tea-llm chat "Summarize this:" < FILE``."""
     piped = read_stdin().rstrip("\r\n") if given is None or not sys.stdin.isatty() else ""
     parts = [part for part in (given or "", piped) if part.strip()]
     if not parts:
-        raise ValueError("no question: give one as an argument or on stdin")
+        raise ValueError("no question given: pass one as an argument or on stdin")
     return "\n\n".join(parts)
 
 
 @contextmanager
 def _history() -> Iterator[None]:
-    """Line editing, and the lines of earlier conversations, where Python has readline."""
+    """Line editing and the history of earlier conversations, where Python has readline."""
     try:
         import readline
     except ImportError:  # not on Windows, nor in every build
@@ -186,15 +190,15 @@ def _history() -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        path.chmod(0o600)  # what one asks a model is private
+        path.chmod(0o600)  # questions are private
         if path.stat().st_size:  # libedit refuses an empty file
             readline.read_history_file(path)
     except OSError as error:
-        note(f"no history: {error}")
+        note(f"the history cannot be used: {error}")
         yield
         return
     readline.set_history_length(1000)
-    readline.parse_and_bind("set enable-bracketed-paste on")  # what is pasted is one question, whatever its lines
+    readline.parse_and_bind("set enable-bracketed-paste on")  # pasted lines are one question
     try:
         yield
     finally:

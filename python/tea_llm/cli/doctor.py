@@ -1,4 +1,4 @@
-"""``tea-llm doctor``: what this installation can do here, and what is wrong with it."""
+"""``tea-llm doctor``: reports the state of this installation and its problems."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["doctor"]
 
 def doctor(
     workflow: Path | None = typer.Option(
-        None, "--settings", help="A workflow whose settings.llm is looked at, too.", show_default=False
+        None, "--settings", help="A workflow file; its settings.llm is checked, too.", show_default=False
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print everything, for programs."),
+    as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
-    """Examine installation, CPU, threads, memory, models and API; exit status 1 when something is wrong."""
+    """Check installation, CPU, threads, memory, models and API; exit with status 1 if there is a problem."""
     from tea_llm.diagnosis import diagnose
     from tea_llm.settings import LlmSettings
 

@@ -1,4 +1,4 @@
-"""``tea-llm embed``: vectors of the lines of a file."""
+"""``tea-llm embed``: embeds the lines of a file."""
 
 from __future__ import annotations
 
@@ -34,25 +34,27 @@ _BLOCK_BYTES = 1 << 18
 
 
 def embed(
-    file: str = typer.Argument(help="One text a line, or JSON Lines (*.jsonl); - is stdin."),
+    file: str = typer.Argument(help="One text per line, or JSON Lines (*.jsonl); - is stdin."),
     gguf: str | None = typer.Option(None, metavar="PATH", help="Model file.", show_default="searched"),
-    out: Path | None = typer.Option(None, help="*.npy or *.jsonl.", show_default="JSON Lines to stdout"),
-    jsonl: bool = typer.Option(False, "--jsonl", help="Lines are JSON, whatever the file is called."),
-    field: str = typer.Option("text", help="Of a JSON object, what is embedded."),
-    truncate: str = typer.Option("error", help="Too long a text is an error, or loses its end or start."),
+    out: Path | None = typer.Option(None, help="Output file, *.npy or *.jsonl.", show_default="JSON Lines to stdout"),
+    jsonl: bool = typer.Option(False, "--jsonl", help="Read the lines as JSON, whatever the file name."),
+    field: str = typer.Option("text", help="The field of a JSON object to embed."),
+    truncate: str = typer.Option("error", help="If a text is too long: error, or cut off its end or start."),
     pooling: str | None = typer.Option(None, help="mean, cls or last.", show_default="the model's"),
-    dimensions: int | None = typer.Option(None, help="Keep so many numbers.", show_default="all"),
-    prompt: str | None = typer.Option(None, help="query, document, or a text to put before each.", show_default=False),
+    dimensions: int | None = typer.Option(None, help="Keep the first N numbers of a vector.", show_default="all"),
+    prompt: str | None = typer.Option(
+        None, help="query, document, or a text to put before each line.", show_default=False
+    ),
     normalize: bool = typer.Option(True, help="Scale vectors to length 1."),
     threads: int | None = typer.Option(None, help="CPU threads.", show_default="auto"),
 ) -> None:
-    """Embed the lines of a file: float32 rows in an .npy file, or a JSON object a line, in their order."""
+    """Embed the lines of a file, in order: as float32 rows of an .npy file, or as one JSON object per line."""
     import tea_llm
 
     if out is not None and out.suffix not in (".npy", ".jsonl"):
         raise ValueError(f"--out={out}: the name must end in .npy or .jsonl")
     if pooling == "none":
-        raise ValueError("--pooling=none gives several vectors a line: use the Python API")
+        raise ValueError("--pooling=none gives several vectors per text, which only the Python API supports")
     options = EmbedOptions.checked(
         {"truncate": truncate, "pooling": pooling, "dimensions": dimensions, "prompt": prompt, "normalize": normalize}
     )
@@ -85,7 +87,7 @@ def _write_json_lines(sink: BinaryIO, name: str, rows: Iterable[Vectors]) -> Non
             for vector in vectors.tolist():
                 sink.write(json.dumps({"index": index, "embedding": vector}, allow_nan=False).encode() + b"\n")
                 index += 1
-            sink.flush()  # rows appear as they come
+            sink.flush()  # a reader sees rows as soon as they are computed
 
 
 def _write_npy(sink: BinaryIO, rows: Iterator[Vectors]) -> None:
@@ -95,11 +97,11 @@ def _write_npy(sink: BinaryIO, rows: Iterator[Vectors]) -> None:
     table = VectorTable(first.shape[1], None)
     for vectors in itertools.chain([first], rows):
         table.add(vectors)
-    np.save(SimpleNamespace(write=sink.write), table.array())  # not as a file: a pipe has no position
+    np.save(SimpleNamespace(write=sink.write), table.array())  # numpy would seek in a file object, and a pipe cannot
 
 
 def _texts(groups: Iterable[list[bytes]], field: str | None) -> Iterator[list[str]]:
-    """The texts of each group of lines; ``field``: of lines in JSON. An empty line at the end of JSON Lines is none."""
+    """The texts of each group of lines; ``field``: of JSON lines. Trailing blank lines of JSON Lines are ignored."""
     number = 0
     n_blank = 0
     for lines in groups:
@@ -125,13 +127,13 @@ def _text_of(line: str, number: int, field: str) -> str:
         raise ValueError(f"line {number} is not JSON: {error}") from error
     text = text.get(field) if isinstance(text, dict) else text
     if not isinstance(text, str):
-        raise ValueError(f"line {number} is neither a string nor an object with a text as {field!r}")
+        raise ValueError(f"line {number} must be a string or an object whose field {field!r} is a string")
     return text
 
 
 @contextmanager
 def _opened(file: str) -> Iterator[Iterator[list[bytes]]]:
-    """Lines in groups: of a pipe, those that have come."""
+    """Yields the lines in groups; from a pipe, a group is the lines that have arrived."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""``tea-llm inspect``: what a model file is."""
+"""``tea-llm inspect``: describes a model file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    model: str = typer.Argument(help="A GGUF file, or the name of a model that is here.", show_default=False),
-    ctx: int = typer.Option(4096, help="Tokens of context to estimate memory for.", min=1),
-    parallel: int = typer.Option(8, help="Requests at once.", min=1),
+    model: str = typer.Argument(help="A GGUF file, or the name of a downloaded model.", show_default=False),
+    ctx: int = typer.Option(4096, help="Context size in tokens to estimate memory for.", min=1),
+    parallel: int = typer.Option(8, help="Concurrent requests to estimate memory for.", min=1),
     cache_type_k: str = typer.Option("f16", help="Type of the KV cache's keys."),
-    cache_type_v: str = typer.Option("f16", help="Type of its values."),
-    as_json: bool = typer.Option(False, "--json", help="Print everything, for programs."),
+    cache_type_v: str = typer.Option("f16", help="Type of the KV cache's values."),
+    as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
-    """Explain a GGUF file and estimate the memory it takes, without loading it."""
+    """Describe a GGUF file and estimate the memory it needs, without loading it."""
     from tea_llm.cli.models import model_file
     from tea_llm.inspection import inspect_model
 
@@ -56,7 +56,7 @@ def inspect(
 def _fail_if_cut_off(file: ModelFile) -> None:
     if file.missing_bytes:
         raise ModelLoadError(
-            f"{file.path} is cut off: {_size(file.missing_bytes)} are missing at its end. Get it again"
+            f"{file.path} is truncated: {_size(file.missing_bytes)} are missing at its end. Download it again"
         )
 
 

@@ -1,4 +1,4 @@
-"""``tea-llm models``: what is here and what can be pulled."""
+"""``tea-llm models``: lists the models found here and those that can be downloaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["model_file", "models"]
 
 
 def models() -> None:
-    """List the model files that are here, and the models that can be pulled."""
+    """List the model files found here and the models that can be downloaded."""
     from tea_llm.catalog import KNOWN_MODELS
     from tea_llm.inspection import problem_with
     from tea_llm.paths import found_models, models_dir, resolve_model_path
@@ -37,7 +37,7 @@ def models() -> None:
 
 
 def model_file(name: str) -> str | Path:
-    """The path that a user means: a known model's file if it is here, else what was written."""
+    """The path of a downloaded model given by its name or file name; else ``name`` itself."""
     from tea_llm.catalog import KNOWN_MODELS
     from tea_llm.paths import search_dirs
 

@@ -1,4 +1,4 @@
-"""``tea-llm pull``: get a model."""
+"""``tea-llm pull``: downloads a model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def pull(
         metavar="NAME",
         show_default=False,
     ),
-    sha256: str | None = typer.Option(None, help="What the file must have.", show_default=False),
+    sha256: str | None = typer.Option(None, help="The SHA-256 that the file must have.", show_default=False),
 ) -> None:
-    """Get a model into ~/.cache/tea/models (or $XDG_CACHE_HOME/tea/models) and print its path."""
+    """Download a model to ~/.cache/tea/models (or $XDG_CACHE_HOME/tea/models) and print its path."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from tea_llm import hub
@@ -43,7 +43,7 @@ def pull(
 
 
 def _plain_progress(label: str) -> Callable[[int, int], None]:
-    """Progress for logs: a line at the start and one for each quarter."""
+    """Progress for logs: one line at the start and one after each quarter."""
     last = -1
 
     def report(done: int, total: int) -> None:

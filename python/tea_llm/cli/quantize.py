@@ -1,4 +1,4 @@
-"""``tea-llm quantize``: a model file of another type."""
+"""``tea-llm quantize``: converts a model file to another type."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ __all__ = ["quantize"]
 
 
 def quantize(
-    source: Path = typer.Argument(help="A GGUF file, best with 16 or 32 bits a weight.", metavar="IN"),
-    target: Path = typer.Argument(help="Where to write.", metavar="OUT"),
-    type_: str = typer.Option("q4_k_m", "--type", help="Of most weights, as in q8_0.", metavar="T"),
-    n_threads: int | None = typer.Option(None, "--threads", help="Default: the physical cores.", show_default=False),
-    allow_requantize: bool = typer.Option(False, "--allow-requantize", help="Also take a quantized file."),
+    source: Path = typer.Argument(help="A GGUF file, preferably with 16 or 32 bits per weight.", metavar="IN"),
+    target: Path = typer.Argument(help="The file to write.", metavar="OUT"),
+    type_: str = typer.Option("q4_k_m", "--type", help="Type of most weights, such as q8_0.", metavar="T"),
+    n_threads: int | None = typer.Option(
+        None, "--threads", help="CPU threads; default: one per physical core.", show_default=False
+    ),
+    allow_requantize: bool = typer.Option(False, "--allow-requantize", help="Accept a file that is quantized already."),
 ) -> None:
-    """Write a model of another type: smaller, or faster on this processor. OUT appears when it is complete."""
+    """Convert a model to a type that is smaller, or faster on this processor. OUT appears when it is complete."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     from tea_llm import quantization

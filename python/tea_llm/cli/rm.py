@@ -1,4 +1,4 @@
-"""``tea-llm rm``: remove a model."""
+"""``tea-llm rm``: removes a model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["rm"]
 
 
 def rm(
-    name: str = typer.Argument(help="A model that 'tea-llm models' lists as here.", show_default=False),
-    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+    name: str = typer.Argument(help="A downloaded model that 'tea-llm models' lists.", show_default=False),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask for confirmation."),
 ) -> None:
-    """Remove a model that was pulled, and what is left of unfinished downloads of it."""
+    """Remove a downloaded model and the remains of unfinished downloads of it."""
     from tea_llm.catalog import KNOWN_MODELS, find_model
     from tea_llm.errors import ModelNotFoundError
     from tea_llm.paths import cache_dirs
@@ -25,12 +25,12 @@ def rm(
     known = {word.lower() for model in KNOWN_MODELS.values() for word in (model.name, *model.aliases)}
     file_name = find_model(name).file_name if name.lower() in known else name
     if Path(file_name).name != file_name:
-        raise ValueError(f"{name!r} is a path: rm removes models of {_either(cache_dirs())} only, by their names")
+        raise ValueError(f"{name!r} is a path: give the name of a model in {_either(cache_dirs())}")
     is_model = file_name.lower().endswith(".gguf")
     targets = {directory / file_name: _files_of(directory / file_name) for directory in cache_dirs() if is_model}
     files = [file for there in targets.values() for file in there]
     if not files:
-        raise ModelNotFoundError(f"no model {name!r} in {_either(cache_dirs())}: 'tea-llm models' lists what is there")
+        raise ModelNotFoundError(f"no model {name!r} in {_either(cache_dirs())}: see 'tea-llm models'")
     n_bytes = sum(file.stat().st_size for file in files)
     names_shown = shown(", ".join(str(target) for target, there in targets.items() if there), one_line=True)
     if not yes:
@@ -41,7 +41,7 @@ def rm(
 
 
 def _files_of(target: Path) -> list[Path]:
-    """A model file and what is kept beside it, as far as it is there."""
+    """The model file and the files kept beside it, if they exist."""
     beside = [f".{target.name}.part", f".{target.name}.part.json"]
     files = [target, *map(target.with_name, beside), receipts.path_of(target)]
     return [file for file in files if file.is_file()]

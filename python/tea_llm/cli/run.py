@@ -1,4 +1,4 @@
-"""``tea-llm run``: a workflow from a file."""
+"""``tea-llm run``: runs a workflow file."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["run"]
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")],
+    file: Annotated[Path, typer.Argument(help="The workflow: a YAML file.")],
     given: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", help="State to begin with: JSON, @file with JSON, - for stdin, or key=text. Repeatable."
+            "--input", help="Initial state: JSON, @file with JSON, - for JSON on stdin, or key=text. Repeatable."
         ),
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print a JSON line after each node.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole state at the end, as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole final state as JSON.")] = False,
     gguf: Annotated[str | None, typer.Option(help="Model file for all nodes.")] = None,
     backend: Annotated[Literal["local", "api", "auto"] | None, typer.Option(help="Backend for all nodes.")] = None,
-    allow_code: Annotated[bool, typer.Option("--allow-code", help="Execute the file's Python code.")] = False,
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="Execute Python code in the file.")] = False,
 ) -> None:
-    """Run a workflow, and print what its last node gave."""
+    """Run a workflow and print the result of its last node."""
     state = _state(given or [])
     from tea_llm.workflow import load
 
-    on_token = _drop if stream or as_json else None  # stdout is for the state then, which has the text
+    on_token = _drop if stream or as_json else None  # stdout is for the state, which contains the text
     workflow = load(file, allow_code=allow_code, model_path=gguf, backend=backend, on_token=on_token)
     if stream:
         for node, after in workflow.stream(state):
@@ -43,7 +43,7 @@ def run(
     end = workflow.run(state)
     if as_json:
         _print_json(end, indent=2)
-    elif not workflow.last.action.endswith("stream"):  # which printed it
+    elif not workflow.last.action.endswith("stream"):  # a stream has printed its text
         _print_value(workflow, end)
 
 
@@ -87,10 +87,10 @@ def _print_value(workflow: Workflow, end: dict[str, Any]) -> None:
 def _print_json(value: object, *, indent: int | None) -> None:
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=str, allow_nan=False)
-    except (TypeError, ValueError) as error:  # keys that are not texts, a list that holds itself, NaN
-        raise ValueError(f"the state is not JSON: {error}") from None
+    except (TypeError, ValueError) as error:  # keys that are not strings, a list that contains itself, NaN
+        raise ValueError(f"the state cannot be written as JSON: {error}") from None
     say(text)
 
 
 def _drop(text: str) -> None:
-    """Takes the texts of streams that are not to be seen."""
+    """Receives the texts of streams that are not printed."""

@@ -1,4 +1,4 @@
-"""``tea-llm validate``: is a file a workflow?"""
+"""``tea-llm validate``: checks workflow files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tea_llm.cli._terminal import say
 __all__ = ["validate"]
 
 
-def validate(files: Annotated[list[Path], typer.Argument(help="Workflows, YAML files.")]) -> None:
-    """Check workflows without running them, and show every problem."""
+def validate(files: Annotated[list[Path], typer.Argument(help="Workflows: YAML files.")]) -> None:
+    """Check workflows without running them, and report every problem."""
     from tea_llm.workflow import WorkflowError, check
 
     def problems_of(file: Path) -> str:

@@ -67,7 +67,7 @@ def pull(
         kept = receipts.find(wanted, directories)
         if kept is None:
             raise
-        logger.warning("%s. %s is what came from there before", error, kept)
+        logger.warning("%s. Using %s, which was downloaded from there before", error, kept)
         return kept
     except OSError as error:
         raise ModelNotFoundError(f"{wanted.name} cannot be stored as {target}: {error}") from error
@@ -118,8 +118,8 @@ def _target(wanted: Wanted, directories: Sequence[Path]) -> Path:
     target = directories[0] / str(wanted.file_name)
     if target.exists():
         if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "there is a directory of that name")
-        logger.warning("%s is not the %s that is known: it will be replaced", target, wanted.name)
+            raise IsADirectoryError(errno.EISDIR, "a directory has that name")
+        logger.warning("%s is not a verified copy of %s: it will be replaced", target, wanted.name)
     directories[0].mkdir(parents=True, exist_ok=True)
     return target
 
@@ -130,7 +130,7 @@ def _copy(url: str, wanted: Wanted, target: Path) -> None:
 
     source = Path(url2pathname(urlsplit(url).path))
     if not source.is_file():
-        raise ModelNotFoundError(f"no file at {without_secrets(url)}")
+        raise ModelNotFoundError(f"there is no file at {without_secrets(url)}")
     check_content(source, wanted)
     with source.open("rb") as original, replacing(target) as copy:
         shutil.copyfileobj(original, copy, 1 << 20)

@@ -1,4 +1,4 @@
-"""Whether a file is the one that was wanted."""
+"""Checks whether a file is the wanted one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_content", "file_sha256", "is_good"]
 
 
 def is_good(file: Path, wanted: Wanted) -> bool:
-    """Whether a file is the one that is wanted, as far as can be known."""
+    """Whether a file has the known SHA-256 and size; False if no SHA-256 is known."""
     return (
         wanted.sha256 is not None
         and file.is_file()
@@ -31,13 +31,13 @@ def file_sha256(path: Path) -> str:
 
 
 def check_content(path: Path, wanted: Wanted) -> None:
-    """Raises ModelLoadError when the file at ``path`` is not the one that was wanted."""
+    """Raises ModelLoadError when the file at ``path`` is not the wanted one."""
     with path.open("rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":
         raise ModelLoadError(
-            f"what came for {wanted.name} is no GGUF file: it begins with {magic!r}; it was thrown away"
+            f"the download of {wanted.name} is not a GGUF file: it begins with {magic!r}; it was discarded"
         )
     found = None if wanted.sha256 is None else file_sha256(path)
     if found != wanted.sha256:
-        raise ModelLoadError(f"what came for {wanted.name} has sha256 {found}, not {wanted.sha256}: it was thrown away")
+        raise ModelLoadError(f"the download of {wanted.name} has sha256 {found}, not {wanted.sha256}: it was discarded")

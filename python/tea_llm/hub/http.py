@@ -1,4 +1,4 @@
-"""Files by HTTP: what was cut is gone on with, in the same call and in later ones."""
+"""Downloads by HTTP. An interrupted one is resumed, in the same call and in later ones."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ __all__ = ["fetch"]
 
 logger = logging.getLogger("tea_llm")
 
-_ATTEMPTS = 5  # one after the other that bring nothing
+_ATTEMPTS = 5  # consecutive ones that receive nothing
 _MAX_WAIT_S = 10.0
 _TIMEOUT_S = 30.0
 _REPORT_BYTES = 1 << 22
 
 
 class _CutError(Exception):
-    """The download ended early; it may be tried again."""
+    """The download ended early; it can be retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What an unfinished file is the beginning of: kept beside it, so that it is only gone on with if that is the same.
+    """Identifies the file that an unfinished download belongs to; stored beside it, so that only that file is resumed.
 
     Attributes:
-        url_sha256: of the URL, which may be a secret.
+        url_sha256: of the URL, which may contain a secret.
         sha256: of the whole file, if known.
-        validator: the server's strong ETag or the date of the last change; "": it gives none.
+        validator: the server's strong ETag or Last-Modified date; "": the server sent neither.
     """
 
     url_sha256: str
@@ -58,12 +58,12 @@ def fetch(
     target: Path,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Downloads a file to ``target``, by way of ``.NAME.part`` beside it.
+    """Downloads a file to ``.NAME.part``, then renames it to ``target``.
 
     Raises:
-        ModelNotFoundError: it is not there, not for us, or the network is too bad.
-        ModelLoadError: what came is not what was wanted; it was thrown away.
-        OSError: it cannot be stored.
+        ModelNotFoundError: the file does not exist, access is denied, or the network fails.
+        ModelLoadError: the downloaded file is not the wanted one; it was discarded.
+        OSError: the file cannot be stored.
     """
     unfinished = target.with_name(f".{target.name}.part")
     with network_settings(UnreachableError):
@@ -101,11 +101,11 @@ class _Download:
         self._unfinished = unfinished
         self._progress = progress
         self._n_bytes = file.seek(0, os.SEEK_END)
-        self._n_vain = 0  # attempts since something came
+        self._n_vain = 0  # attempts since data was last received
         self.note_file = unfinished.with_name(f"{unfinished.name}.json")
 
     def run(self) -> None:
-        """Downloads until all is there."""
+        """Downloads, with retries, until the file is complete."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
             wait=tenacity.wait_random_exponential(max=_MAX_WAIT_S),
@@ -115,15 +115,14 @@ class _Download:
         )
         try:
             retrying(self._try)
-        except (_CutError, httpx.RequestError, httpx.InvalidURL) as error:  # redirects can go round, or nowhere
-            kept = f"; the {self._n_bytes / 1e6:.0f} MB that came are kept for the next time" if self._n_bytes else ""
+        except (_CutError, httpx.RequestError, httpx.InvalidURL) as error:  # InvalidURL: of a redirect
+            kept = f"; the {self._n_bytes / 1e6:.0f} MB received are kept for the next call" if self._n_bytes else ""
             raise UnreachableError(
-                f"{self._wanted.name}: {without_secrets(self._url)} does not answer "
-                f"({without_secrets(error) or type(error).__name__}){kept}"
+                f"cannot download {without_secrets(self._url)}: {without_secrets(error) or type(error).__name__}{kept}"
             ) from error
 
     def forget(self) -> None:
-        """Throws away what came."""
+        """Discards the data received."""
         self._unfinished.unlink()
         self.note_file.unlink(missing_ok=True)
 
@@ -148,17 +147,17 @@ class _Download:
             if known.validator and known.sha256 is None:
                 headers["If-Range"] = known.validator
         with self._client.stream("GET", self._url, headers=headers) as response:
-            if response.status_code == 416:  # the file became shorter, or we have all of a file of unknown length
+            if response.status_code == 416:  # the file has become shorter, or a file of unknown length is complete
                 if response.headers.get("Content-Range") == f"bytes */{self._n_bytes}":
                     return
                 self._restart()
-                raise _CutError("the file there is another one now")
+                raise _CutError("the file on the server has changed")
             self._check_status(response)
             note = self._note_of(response)
             begins_here = response.headers.get("Content-Range", "").startswith(f"bytes {self._n_bytes}-")
             if response.status_code == 206 and not (begins_here and known == note):
                 self._restart()
-                raise _CutError("the file there is another one now")
+                raise _CutError("the file on the server has changed")
             if response.status_code != 206:
                 self._restart()
             total = self._total(response)
@@ -166,11 +165,11 @@ class _Download:
             self.note_file.write_text(json.dumps(asdict(note)))
             self._store(response, total)
         if total and self._n_bytes != total:
-            raise _CutError(f"{self._n_bytes} bytes of {total}")
+            raise _CutError(f"the connection ended after {self._n_bytes} of {total} bytes")
 
     def _store(self, response: httpx.Response, total: int) -> None:
         reported = self._n_bytes
-        for block in response.iter_raw():  # of no set size: what came before a cut would be held back
+        for block in response.iter_raw():  # with a block size, an interruption would lose the last partial block
             self._file.write(block)
             self._n_bytes += len(block)
             if self._progress is not None and self._n_bytes - reported >= _REPORT_BYTES:
@@ -180,11 +179,13 @@ class _Download:
             self._progress(self._n_bytes, self._n_bytes)
 
     def _total(self, response: httpx.Response) -> int:
-        """Bytes of the whole file; 0: the server does not say."""
+        """The size of the whole file in bytes; 0: unknown."""
         rest = _number(response.headers.get("Content-Length"))
         total = self._n_bytes + rest if rest else self._wanted.size_bytes or 0
         if self._wanted.size_bytes not in (None, total):
-            raise ModelLoadError(f"{self._wanted.name} has {total} bytes there, not {self._wanted.size_bytes}")
+            raise ModelLoadError(
+                f"{self._wanted.name} has {total} bytes on the server, not the expected {self._wanted.size_bytes}"
+            )
         return total
 
     def _check_status(self, response: httpx.Response) -> None:
@@ -193,7 +194,7 @@ class _Download:
             return
         if status in (408, 429) or status >= 500:
             raise _CutError(f"HTTP {status}")
-        reason = {401: ": it wants a login", 403: ": it is not for everyone", 404: ": there is no such file"}
+        reason = {401: ": it requires a login", 403: ": access is denied", 404: ": there is no such file"}
         raise ModelNotFoundError(
             f"{self._wanted.name}: HTTP {status} from {without_secrets(self._url)}{reason.get(status, '')}"
         )
@@ -202,8 +203,8 @@ class _Download:
         free = shutil.disk_usage(self._unfinished.parent).free
         if free < n_bytes:
             raise ModelNotFoundError(
-                f"no room for {self._wanted.name} in {self._unfinished.parent}: {n_bytes / 1e6:.0f} MB more "
-                f"are needed, {free / 1e6:.0f} MB are free"
+                f"not enough disk space for {self._wanted.name} in {self._unfinished.parent}: {n_bytes / 1e6:.0f} MB "
+                f"more are needed, {free / 1e6:.0f} MB are free"
             )
 
     def _note_of(self, response: httpx.Response) -> _Note:
@@ -212,11 +213,11 @@ class _Download:
         return _Note(
             hashlib.sha256(self._url.encode()).hexdigest(),
             self._wanted.sha256,
-            "" if self._wanted.sha256 is not None else validator,  # mirrors and caches may give one each
+            "" if self._wanted.sha256 is not None else validator,  # mirrors and caches may each send a different one
         )
 
     def _read_note(self) -> _Note | None:
-        """What the unfinished file belongs to; None: not to this download, or nobody can tell."""
+        """The note of the unfinished file; None: it belongs to another download, or that cannot be known."""
         try:
             note = _Note(**json.loads(self.note_file.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
@@ -232,7 +233,7 @@ class _Download:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether another attempt may do better."""
+    """Whether another attempt may succeed."""
     return isinstance(error, (_CutError, httpx.TransportError)) and not isinstance(error, httpx.UnsupportedProtocol)
 
 
@@ -242,15 +243,15 @@ def _number(header: str | None) -> int:
 
 @contextmanager
 def _locked(path: Path, wanted: Wanted) -> Iterator[BinaryIO]:
-    """A file to append to that no other process downloads into."""
+    """Opens a file to append to, locked against downloads by other processes."""
     with path.open("ab") as file:
         try:
             import fcntl
-        except ImportError:  # Windows does not let two replace one file
+        except ImportError:  # Windows does not let two processes replace one file
             yield file
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ModelNotFoundError(f"{wanted.name} is being pulled by another process") from error
+            raise ModelNotFoundError(f"another process is downloading {wanted.name}: wait until it is done") from error
         yield file

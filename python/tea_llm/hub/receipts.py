@@ -1,4 +1,4 @@
-"""Which file came from where, noted beside it: so that ``pull`` can tell without a network that it has it already."""
+"""Records beside each downloaded file where it came from, so that ``pull`` can recognize it without a network."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SUFFIX = ".pulled.json"
 
 
 def path_of(model: Path) -> Path:
-    """Where the receipt of a file is."""
+    """The path of a file's receipt."""
     return model.with_name(f".{model.name}{_SUFFIX}")
 
 
 def write(wanted: Wanted, model: Path, sha256: str | None) -> None:
-    """Notes that ``model`` is what came for ``wanted``. ``sha256``: of it; None: to be computed."""
-    if wanted.file_name is not None and wanted.sha256 is not None:  # what it has to be is known without asking
+    """Records that ``model`` was downloaded for ``wanted``. ``sha256``: that of the file; None: it is computed."""
+    if wanted.file_name is not None and wanted.sha256 is not None:  # the file can be checked without a receipt
         return
     known = {"source_sha256": _source_sha256(wanted), "sha256": sha256 or file_sha256(model)}
     if _read(path_of(model)) == known:
@@ -35,12 +35,12 @@ def write(wanted: Wanted, model: Path, sha256: str | None) -> None:
     try:
         with replacing(path_of(model)) as file:
             file.write(json.dumps(known).encode())
-    except OSError as error:  # the model is there all the same
-        logger.debug("no receipt for %s: %s", model, error)
+    except OSError as error:  # the model is usable without it
+        logger.debug("cannot write a receipt for %s: %s", model, error)
 
 
 def find(wanted: Wanted, directories: Sequence[Path]) -> Path | None:
-    """The unchanged file that came for the same ``wanted`` before, if there is one."""
+    """The file that was downloaded for the same ``wanted`` before, if it is there and unchanged."""
     receipts = [receipt for directory in directories for receipt in sorted(directory.glob(f".*{_SUFFIX}"))]
     for receipt in receipts:
         known = _read(receipt)
@@ -54,7 +54,7 @@ def find(wanted: Wanted, directories: Sequence[Path]) -> Path | None:
 
 
 def _source_sha256(wanted: Wanted) -> str:
-    return hashlib.sha256(repr(wanted.source).encode()).hexdigest()  # a URL may hold a secret
+    return hashlib.sha256(repr(wanted.source).encode()).hexdigest()  # a URL may contain a secret
 
 
 def _read(receipt: Path) -> dict[str, str]:

