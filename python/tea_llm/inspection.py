@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, and about how much memory it would take: for ``tea-llm inspect``."""
+"""Reads the header of a GGUF file and estimates the memory of the model, for ``tea-llm inspect``."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _EMBEDDING_ARCHITECTURES = ("bert", "nomic-bert", "jina-bert", "modern-bert", "n
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """About how much memory a model takes, in bytes.
+    """The estimated memory of a model, in bytes.
 
     Attributes:
-        weights: of all tensors; mapped from the file, so that processes share them.
-        cache: the KV cache, or the state of a recurrent model, when it is full: it begins small where it can grow.
+        weights: all tensors; mapped from the file, so that processes share them.
+        cache: the KV cache, or the state of a recurrent model, at its full size: a cache that can grow starts small.
         compute: scratch space for one step.
-        total: of the three.
+        total: the sum of the three.
     """
 
     weights: int
@@ -41,25 +41,25 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """Bytes of the three."""
+        """The sum of the three."""
         return self.weights + self.cache + self.compute
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a model file says of itself.
+    """The facts in the header of a model file.
 
     Attributes:
-        path: of the first file.
-        n_files: parts of the model.
-        size_bytes: of all parts.
-        metadata: everything but long lists, which are ``(type, length)``.
-        types: bytes by the tensors' type, the largest share first.
-        n_params: numbers in all tensors.
-        uses: of ``"generate"``, ``"embed"`` and ``"rerank"``.
-        memory: about what it takes; None where llama.cpp does not load the file (the log says why), and for a
-            vocabulary alone.
-        missing_bytes: that the file lacks at its end: it was cut off. 0: none.
+        path: path of the first file.
+        n_files: number of files of the model.
+        size_bytes: total size of the files.
+        metadata: all metadata; a long list is shown as ``(type, length)``.
+        types: bytes by tensor type, the largest share first.
+        n_params: number of weights in all tensors.
+        uses: any of ``"generate"``, ``"embed"`` and ``"rerank"``.
+        memory: the estimated memory; None: llama.cpp cannot load the file (the log says why), or the file has only a
+            vocabulary.
+        missing_bytes: bytes missing at the end of a truncated file; 0: the file is complete.
     """
 
     path: Path
@@ -74,11 +74,11 @@ class ModelFile:
 
     @property
     def architecture(self) -> str:
-        """Such as ``"llama"``."""
+        """The architecture, such as ``"llama"``."""
         return str(self.metadata.get("general.architecture", "unknown"))
 
     def number(self, key: str, default: int = 0) -> int:
-        """A number of the architecture, such as ``context_length``; of a list for each layer the largest."""
+        """A number of the architecture, such as ``context_length``; the largest of a list with one per layer."""
         value = self.metadata.get(f"{self.architecture}.{key}")
         if isinstance(value, list):
             return max(value, default=default)
@@ -93,25 +93,25 @@ def inspect_model(
     cache_type_k: str = "f16",
     cache_type_v: str = "f16",
 ) -> ModelFile:
-    """Reads a model file's header; its weights are not loaded.
+    """Reads the header of a model file; the weights are not loaded.
 
-    Memory is counted by llama.cpp, which lays out the model and a context of it without taking memory for them.
+    llama.cpp computes the memory: it lays out the model and a context without allocating them.
 
     Args:
-        path: of a GGUF file; of the first one, if the model has several.
-        n_ctx: tokens of context to estimate memory for, 1 or more.
-        n_parallel: requests at once, 1 or more; it counts where each has a window or a state of its own.
+        path: path of the GGUF file; of the first one, if the model has several.
+        n_ctx: context size in tokens to estimate memory for, 1 or more.
+        n_parallel: number of concurrent requests, 1 or more; it matters where each has a window or a state of its own.
         cache_type_k: type of the KV cache's keys, as in ``load``.
-        cache_type_v: of its values.
+        cache_type_v: type of the KV cache's values.
 
     Raises:
-        ModelNotFoundError: no such file, or one of its parts is missing.
-        ModelLoadError: it is not a GGUF file, or is damaged.
-        ValueError: an unknown type, or numbers below 1.
+        ModelNotFoundError: the file or one of its parts does not exist.
+        ModelLoadError: the file is not a GGUF file, or is damaged.
+        ValueError: a type is unknown, or a number is below 1.
     """
     for name, type_ in (("cache_type_k", cache_type_k), ("cache_type_v", cache_type_v)):
         if type_ not in _CACHE_TYPES:
-            raise ValueError(f"{name}={type_!r}: one of {', '.join(_CACHE_TYPES)}")
+            raise ValueError(f"{name}={type_!r} is not one of {', '.join(_CACHE_TYPES)}")
     for name, number in (("n_ctx", n_ctx), ("n_parallel", n_parallel)):
         if number < 1:
             raise ValueError(f"{name}={number} must be 1 or more")
@@ -142,18 +142,18 @@ def inspect_model(
             )
             memory = MemoryEstimate(types.total(), cache, compute)
         except LlmError as error:
-            logger.warning("no estimate of memory: %s", error)
+            logger.warning("cannot estimate the memory: %s", error)
         finally:
             forward_native_log()
     return replace(bare, uses=uses, memory=memory)
 
 
 def count_weights(path: Path) -> int:
-    """The numbers in all tensors of a model, from the headers of its files: the model itself is not loaded.
+    """The number of weights in all tensors of a model, from the headers of its files; the model is not loaded.
 
     Raises:
-        ModelLoadError: not a GGUF file, or a damaged header.
-        ModelNotFoundError: a part of it is missing.
+        ModelLoadError: a file is not a GGUF file, or its header is damaged.
+        ModelNotFoundError: a part of the model is missing.
     """
     try:
         _, contents = _parts(path)
@@ -163,7 +163,7 @@ def count_weights(path: Path) -> int:
 
 
 def problem_with(path: Path) -> str | None:
-    """What is wrong with a model file, as far as its header tells; None: nothing, or there is no engine to look."""
+    """The problem with a model file that its header shows; None: there is none, or there is no engine to check it."""
     if not IS_NATIVE:
         return None
     try:
@@ -173,7 +173,7 @@ def problem_with(path: Path) -> str | None:
     finally:
         forward_native_log()
     missing = expected - path.stat().st_size
-    return f"cut off: {missing / 1e6:.1f} MB of {expected / 1e6:.1f} MB are missing" if missing > 0 else None
+    return f"truncated: {missing / 1e6:.1f} MB of {expected / 1e6:.1f} MB are missing" if missing > 0 else None
 
 
 def _n_params(contents: Iterable[Any]) -> int:
@@ -181,13 +181,13 @@ def _n_params(contents: Iterable[Any]) -> int:
 
 
 def _parts(given: Path) -> tuple[list[Path], list[Any]]:
-    """A model's files, and what is in each. (Any of several may be given.)"""
+    """The files of a model and the contents of each; ``given`` may be any of them."""
     content = _core.read_gguf(os.fsencode(given))
     n_files = content[0].get("split.count", 1)
     files = model_files(given, n_files if isinstance(n_files, int) else 1)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise ModelNotFoundError(f"{given} is one of {len(files)} parts, and {', '.join(missing)} is not beside it")
+        raise ModelNotFoundError(f"{given} is one of {len(files)} parts; missing beside it: {', '.join(missing)}")
     return files, [content if file == given else _core.read_gguf(os.fsencode(file)) for file in files]
 
 

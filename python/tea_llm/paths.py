@@ -92,7 +92,7 @@ def resolve_model_path(
     parsed = LlmSettings.parse(settings)
     missing = missing_models(parsed)
     if missing and parsed.strict:
-        raise ModelNotFoundError(f"{'; '.join(missing)}. With settings.llm.strict no other model is searched for")
+        raise ModelNotFoundError(f"{'; '.join(missing)}. settings.llm.strict forbids searching for another model")
     for label, value in _named_paths(parsed):
         if not value:
             logger.debug("%s is not set", label)
@@ -153,7 +153,7 @@ def model_not_found(settings: LlmSettings | None = None) -> ModelNotFoundError:
     places = "".join(f"\n    {line}" for line in searched_places(settings))
     return ModelNotFoundError(
         f"no model file found. Searched:{places}\n"
-        "Give a path, or get the small default model: tea-llm pull smollm2-135m"
+        "Give a path, or download the small default model: tea-llm pull smollm2-135m"
     )
 
 
@@ -179,7 +179,7 @@ def explicit_model_path(path: str | os.PathLike[str]) -> Path:
     found = _gguf_names(file)
     if not found:
         raise ModelNotFoundError(f"{file} is a directory without .gguf files: give the path of a model file")
-    raise ModelNotFoundError(f"{file} is a directory: give the path of a file in it. It holds {_some(found)}")
+    raise ModelNotFoundError(f"{file} is a directory: give the path of a file in it. It contains {_some(found)}")
 
 
 def model_files(first: Path, n_files: int) -> list[Path]:
@@ -252,11 +252,11 @@ def _describe(value: str) -> str:
 def _describe_default_dir(directory: Path) -> str:
     found = [name for name in DEFAULT_MODELS if _problem_with(directory / name) is None]
     if found:
-        return f"{directory}: holds {_some(found)}"
+        return f"{directory}: contains {_some(found)}"
     others = _gguf_names(directory)
     if others:
-        return f"{directory}: none of the default names, but {_some(others)}, which can be given by path"
-    return f"{directory}: none of {', '.join(DEFAULT_MODELS)}"
+        return f"{directory}: no default model, but {_some(others)}, which can be given by path"
+    return f"{directory}: no default model ({', '.join(DEFAULT_MODELS)})"
 
 
 def _gguf_names(directory: Path) -> list[str]:

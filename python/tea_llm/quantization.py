@@ -34,7 +34,7 @@ def file_types() -> dict[str, float]:
 def quantize(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    type: str = "q4_k_m",  # noqa: A002 - what everybody calls it
+    type: str = "q4_k_m",  # noqa: A002 - the usual name
     *,
     n_threads: int | None = None,
     allow_requantize: bool = False,
@@ -67,23 +67,23 @@ def quantize(
     """
     types = file_types()
     if type not in types:
-        raise ValueError(f"there is no file type {type!r}: {', '.join(types)}")
+        raise ValueError(f"unknown file type {type!r}: allowed are {', '.join(types)}")
     threads = _core.usable_cores() if n_threads is None else check_int("n_threads", n_threads, 1, MAX_THREADS)
     requantizes = check_flag("allow_requantize", allow_requantize)
     path, target = resolve_model_path(explicit=source) or Path(source), Path(check_path("target", target))
     if target.exists() and target.samefile(path):
-        raise ValueError(f"{target} is the source itself")
+        raise ValueError(f"source and target are the same file, {target}: choose another target")
     with replacing_by_name(target) as unfinished:
         n_bytes = int(count_weights(path) * types[type] / 8)
         n_free = shutil.disk_usage(unfinished.parent).free
         if n_bytes > n_free:
             raise OSError(
-                f"no room for {target}: {n_bytes / 1e6:.1f} MB are needed, {n_free / 1e6:.1f} MB are free there"
+                f"not enough disk space for {target}: {n_bytes / 1e6:.1f} MB are needed, {n_free / 1e6:.1f} MB are free"
             )
         try:
             _run(str(path), str(unfinished), type, threads, requantizes, lambda: _report(progress, unfinished, n_bytes))
         except errors.ModelLoadError as error:
-            if shutil.disk_usage(unfinished.parent).free < _NEARLY_FULL:  # llama.cpp does not say why it cannot write
+            if shutil.disk_usage(unfinished.parent).free < _NEARLY_FULL:  # llama.cpp gives no reason for a failed write
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
             raise
     if progress is not None:
@@ -93,7 +93,7 @@ def quantize(
 
 def _report(progress: Callable[[float], object] | None, file: Path, n_bytes: int) -> None:
     if progress is not None:
-        with suppress(FileNotFoundError):  # not begun
+        with suppress(FileNotFoundError):  # not yet created
             progress(min(0.99, file.stat().st_size / max(1, n_bytes)))
 
 

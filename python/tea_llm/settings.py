@@ -132,13 +132,13 @@ class LlmSettings:
         try:
             import yaml
         except ImportError:
-            raise ConfigError('YAML needs another package: pip install "tea-llm[workflow]"') from None
+            raise ConfigError('reading YAML needs an additional package: pip install "tea-llm[workflow]"') from None
         try:
             document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"{os.fspath(file)}: {error}") from error
         if not isinstance(document, Mapping):
-            raise ConfigError(f"{os.fspath(file)} holds no mapping with settings")
+            raise ConfigError(f"{os.fspath(file)} must contain a mapping with settings or llm")
         return cls.parse(document.get("settings", document))
 
     @classmethod
@@ -196,7 +196,7 @@ def _rebuild(values: dict[str, Any]) -> LlmSettings:
 
 def _unknown(key: object) -> str:
     near = difflib.get_close_matches(str(key), _CHECKS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_CHECKS)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(_CHECKS)}"
     return f"settings.llm has an unknown key {key!r}: {hint}"
 
 
@@ -221,7 +221,7 @@ def _expand(name: str, text: str) -> str:
     """Expands environment variables. One that is not set is an error, except in paths, where the search continues."""
     missing = [a or b for a, b in re.findall(r"\$\{(\w+)\}|\$(\w+)", text) if (a or b) not in os.environ]
     if missing and not name.endswith("model_path"):
-        raise ConfigError(f"{name} names the environment variable {missing[0]}, which is not set")
+        raise ConfigError(f"{name} uses the environment variable {missing[0]}, which is not set")
     return os.path.expandvars(text)
 
 

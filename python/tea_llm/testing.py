@@ -91,7 +91,7 @@ class MockBackend(LlmBackend):
     def _embed(self, text: str | Iterable[str], options: EmbedOptions) -> Embedded:
         self._check_open()
         if options.pooling is not None:
-            raise ValueError("pooling is for local models")
+            raise ValueError("pooling is supported by local models only")
         vectors = [self._vectors.get(one) or self._made_up(one) for _, one in checked_texts(text)]
         array = options.finish(np.array(vectors, np.float32).reshape(len(vectors), self._n_embd))
         return [array], EmbedInfo((1,) * len(vectors), (False,) * len(vectors))

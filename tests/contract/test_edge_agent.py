@@ -178,7 +178,11 @@ def test_nothing_to_answer(host: Host, name: str) -> None:
         ("llm.chat", {"messages": [{"role": "user"}]}, "messages[0] has no 'content'"),
         ("llm.call", {"prompt": "Hello", "max_tokns": 5}, "Unknown parameter: max_tokns; did you mean 'max_tokens'?"),
         ("llm.tools", {"prompt": "x", "tools": [{"name": "t", "action": "../x"}]}, "Invalid tool definition: "),
-        ("llm.call", {"prompt": "x", "provider": "shell"}, "settings.llm.provider='shell' is The Edge Agent's own"),
+        (
+            "llm.call",
+            {"prompt": "x", "provider": "shell"},
+            "settings.llm.provider='shell' is supported by The Edge Agent only",
+        ),
     ],
 )
 def test_local_errors_are_dicts(tiny_model: Callable[..., Path], name: str, params: dict[str, Any], error: str) -> None:

@@ -70,11 +70,11 @@ def test_a_pipe(model: Path, expected: Vectors) -> None:
         ("x", ("--out", "x.csv"), "must end in .npy or .jsonl"),
         ("x", ("--pooling", "none"), "several vectors per text"),
         ("x", ("--truncate", "middle"), "'middle' is not one of"),
-        ("x", ("--prompt", "query"), "give the text itself"),
+        ("x", ("--prompt", "query"), "give the text of the prefix"),
         ("ok\n" + "word " * 600, (), "text[1] has "),
         ('"x"\n{', ("--jsonl",), "line 2 is not JSON"),
         ('{"txt": "x"}', ("--jsonl",), "line 1 must be a string or an object whose field 'text' is a string"),
-        ("5", ("--jsonl",), "line 1 is neither"),
+        ("5", ("--jsonl",), "line 1 must be a string or an object"),
     ],
 )
 def test_what_is_wrong(

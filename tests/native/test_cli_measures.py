@@ -41,7 +41,7 @@ def test_bench(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * (1 + 10)
     assert lines[0].endswith("1 threads")
-    assert "8 requests at once, 64 tokens each" in lines[7]
+    assert "8 concurrent requests, 64 tokens each" in lines[7]
     assert "tokens/s" in lines[7]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     saved = json.loads(files[1].read_text())
@@ -65,4 +65,4 @@ def test_quantize(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert cli.main(["quantize", str(target), str(tmp_path / "x"), "--threads", "1"]) == 1
     assert "requantiz" in capsys.readouterr().err
     assert cli.main(["quantize", str(model), str(target), "--type", "q9"]) == 1
-    assert "no file type 'q9'" in capsys.readouterr().err
+    assert "unknown file type 'q9'" in capsys.readouterr().err

@@ -215,7 +215,7 @@ def test_a_context_of_any_size(tiny_model: Callable[..., Path]) -> None:
 
 def test_prompts_are_put_before_texts(bert: LocalLlmBackend, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     np.testing.assert_array_equal(bert.embed("b c", prompt="a "), bert.embed("a b c"))
-    with pytest.raises(ValueError, match="give the text itself"):
+    with pytest.raises(ValueError, match="give the text of the prefix"):
         bert.embed("b c", prompt="query")
     path = tmp_path / "nomic-embed-text-v1.5.F32.gguf"
     path.write_bytes(tiny_model("bert").read_bytes())

@@ -83,7 +83,7 @@ def test_a_file_that_is_cut_off_is_told(
     path.write_bytes(whole[:-100_000])
     assert inspect_model(path).missing_bytes == pytest.approx(100_000, abs=64)  # of padding
     assert inspect_model(path).uses == ("generate", "embed")
-    said = "cut off: 0.1 MB of 0.5 MB are missing"
+    said = "truncated: 0.1 MB of 0.5 MB are missing"
     assert problem_with(path) == said
     assert cli.main(["inspect", str(path)]) == 1
     assert "is truncated: 0.1 MB are missing at its end" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_file_that_is_cut_off_is_told(
     assert cli.main(["models"]) == 0
     assert said in capsys.readouterr().out
     check = diagnosis._check_model(LlmSettings.parse(None), can_look=True)
-    assert check.problem == f"{path} is {said}. Get it again: tea-llm pull"
+    assert check.problem == f"{path} is {said}. Download it again with 'tea-llm pull'"
     path.write_bytes(whole[:100])
     assert problem_with(path) == "damaged"
     assert cli.main(["models"]) == 0
@@ -109,12 +109,12 @@ def test_parts_must_all_be_there(tiny_model: Callable[..., Path], tmp_path: Path
         assert described.path == first
         assert described.architecture == "llama"
     second.rename(tmp_path / "elsewhere.gguf")
-    with pytest.raises(ModelNotFoundError, match=r"model-00002-of-00002\.gguf is not beside it"):
+    with pytest.raises(ModelNotFoundError, match=r"missing beside it: model-00002-of-00002\.gguf"):
         inspect_model(first)
 
 
 def test_bad_arguments(tiny_model: Callable[..., Path]) -> None:
-    with pytest.raises(ValueError, match="cache_type_k='q9': one of f32"):
+    with pytest.raises(ValueError, match="cache_type_k='q9' is not one of f32"):
         inspect_model(tiny_model("llama"), cache_type_k="q9")
     with pytest.raises(ValueError, match="n_ctx=0 must be 1 or more"):
         inspect_model(tiny_model("llama"), n_ctx=0)

@@ -190,7 +190,9 @@ def test_odd_names(tmp_path: Path, tiny_model: Callable[..., Path], name: str) -
 
 def test_what_is_no_file(tmp_path: Path, tiny_model: Callable[..., Path]) -> None:
     shutil.copy(tiny_model(), tmp_path / "a.gguf")
-    with pytest.raises(ModelNotFoundError, match=r"is a directory: give the path of a file in it\. It holds a\.gguf"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"is a directory: give the path of a file in it\. It contains a\.gguf"
+    ):
         load(tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     os.mkfifo(tmp_path / "pipe")

@@ -76,7 +76,7 @@ def test_what_goes_wrong_in_a_tool_is_told_to_the_model() -> None:
         {"note": "Tool 'free' called but no action mapped", "arguments": {"x": 1}},
         {"error": "out of order"},
         {"error": "Action 'not.there' is not registered"},
-        {"error": "'state' is not an argument of a tool"},
+        {"error": "'state' is not allowed as an argument of a tool"},
     ]
 
 

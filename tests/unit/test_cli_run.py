@@ -51,7 +51,7 @@ def test_output_in_every_form(file: str, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "holds Python code: allow it with --allow-code"),
+        ([], "contains Python code: allow it with --allow-code"),
         (["--allow-code", "--input", "{"], "--input is not JSON"),
         (["--allow-code", "--input", "[1]"], "--input must be a JSON object, not list"),
         (["--allow-code", "--input", "@/no/such.json"], "No such file"),
@@ -193,5 +193,5 @@ def test_validate(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert cli.main(["validate", file, str(bad)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{file}: ok"
-    assert lines[1].startswith(f"{bad}:2: node 'a': there is no action 'nope'")
-    assert lines[2].startswith(f"{bad}:3: node 'a' is there already")
+    assert lines[1].startswith(f"{bad}:2: node 'a': unknown action 'nope'")
+    assert lines[2].startswith(f"{bad}:3: node 'a' is already defined")

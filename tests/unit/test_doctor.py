@@ -85,7 +85,7 @@ def test_a_configured_model_that_is_missing_is_a_problem(home: Path, monkeypatch
         llm = {"api_url": "http://127.0.0.1:9/v1", "model": "m", "strict": strict}
         check = by_name(diagnose({"llm": llm}))["configured model"]
         assert check.summary.startswith("TEA_MODEL_PATH is set, but")
-        assert "gone.gguf is not a model file: no such file: correct the path" in str(check.problem)
+        assert "gone.gguf is not a model file: no such file: correct or remove the path" in str(check.problem)
 
 
 def test_an_api_is_enough_and_its_key_is_not_shown() -> None:
@@ -107,8 +107,8 @@ def test_it_says_where_threads_and_memory_come_from() -> None:
     assert checks["threads"].summary == (
         "1: 2 physical cores in 4 of 8 CPUs that this process may use; a cgroup's quota of 1.5 cores"
     )
-    assert checks["memory"].summary == "8.0 GB free, 2.0 GB of them in this process's cgroup"
-    assert checks["CPU kernels"].summary == "zen4: of 3 variants; haswell would run, too"
+    assert checks["memory"].summary == "8.0 GB free, 2.0 GB of it in this process's cgroup"
+    assert checks["CPU kernels"].summary == "zen4: of 3 variants; haswell would also run"
 
 
 @pytest.mark.parametrize("error", [0.5, None])

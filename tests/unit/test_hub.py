@@ -211,7 +211,7 @@ def test_a_directory_in_the_files_place(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ValueError, match=r"'tinny' is known\. Did you mean tiny\?"):
+    with pytest.raises(ValueError, match=r"unknown model 'tinny'\. Did you mean tiny\?"):
         hub.pull("tinny")
 
 

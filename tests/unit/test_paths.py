@@ -95,7 +95,7 @@ def test_a_named_file_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pyt
     assert missing_models(parsed(gone)) == [line]
     assert resolve_model_path(settings(gone)) == cached
     strict = {"llm": {"model_path": gone, "strict": True}}
-    with pytest.raises(ModelNotFoundError, match=r"gone.gguf is not a model file: no such file. With .*strict"):
+    with pytest.raises(ModelNotFoundError, match=r"gone.gguf is not a model file: no such file. .*strict forbids"):
         resolve_model_path(strict)
     monkeypatch.setenv("TEA_MODEL_PATH", str(tmp_path))
     from_environment = f"TEA_MODEL_PATH is set, but {tmp_path} is not a model file: it is a directory"
@@ -267,7 +267,7 @@ def test_explicit_directory_names_the_models_in_it(tmp_path: Path) -> None:
         resolve_model_path(explicit=tmp_path)
     for name in ("b.gguf", "a.gguf", "c.GGUF", "d.gguf", "e.gguf", "notes.txt"):
         touch(tmp_path / name)
-    with pytest.raises(ModelNotFoundError, match=r"It holds a\.gguf, b\.gguf, c\.GGUF and 2 more$"):
+    with pytest.raises(ModelNotFoundError, match=r"It contains a\.gguf, b\.gguf, c\.GGUF and 2 more$"):
         resolve_model_path(explicit=tmp_path)
 
 
@@ -291,8 +291,8 @@ def test_the_error_lists_every_place_and_what_to_do(tmp_path: Path, monkeypatch:
     message = str(model_not_found(parsed(str(tmp_path))))
     assert f"TEA_MODEL_PATH: {tmp_path}/gone.gguf: no such file" in message
     assert f"settings.llm.model_path: {tmp_path}: it is a directory" in message
-    assert f"{tmp_path}/app/usr/share/models: none of {', '.join(DEFAULT_MODELS)}" in message
-    assert f"{models_dir()}: none of the default names, but mine.gguf" in message
+    assert f"{tmp_path}/app/usr/share/models: no default model ({', '.join(DEFAULT_MODELS)}" in message
+    assert f"{models_dir()}: no default model, but mine.gguf" in message
     assert message.endswith("tea-llm pull smollm2-135m")
 
 

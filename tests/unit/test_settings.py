@@ -64,7 +64,7 @@ def test_values_are_normal_afterwards(llm: dict[str, Any], expected: dict[str, A
     ("llm", "message"),
     [
         ({"modle_path": "x"}, r"unknown key 'modle_path': did you mean 'model_path'"),
-        ({"zzz": 1}, r"unknown key 'zzz': there are backend, "),
+        ({"zzz": 1}, r"unknown key 'zzz': allowed are backend, "),
         ({5: 1}, r"unknown key 5"),
         ({"backend": "lokal"}, r"settings\.llm\.backend='lokal' is not one of 'auto', 'local', 'api'"),
         ({"fallback": True}, r"settings\.llm\.fallback=True is not one of"),
@@ -80,10 +80,10 @@ def test_values_are_normal_afterwards(llm: dict[str, Any], expected: dict[str, A
         ({"timeout": 0}, r"settings\.llm\.timeout=0\.0 is out of range"),
         ({"model": 5}, r"settings\.llm\.model must be a string, not int"),
         ({"chat_format": "llama"}, r"settings\.llm\.chat_format='llama' is not one of 'chatml', 'gemma', 'plain'"),
-        ({"provider": "shell"}, r"settings\.llm\.provider='shell' is The Edge Agent's own"),
-        ({"provider": "litellm"}, r"settings\.llm\.provider='litellm' is The Edge Agent's own"),
+        ({"provider": "shell"}, r"settings\.llm\.provider='shell' is supported by The Edge Agent only"),
+        ({"provider": "litellm"}, r"settings\.llm\.provider='litellm' is supported by The Edge Agent only"),
         ({"provider": "local", "backend": "api"}, r"provider: local and backend: api exclude each other"),
-        ({"model": "${TEA_TEST_NOT_SET}"}, r"settings\.llm\.model names the environment variable TEA_TEST_NOT_SET"),
+        ({"model": "${TEA_TEST_NOT_SET}"}, r"settings\.llm\.model uses the environment variable TEA_TEST_NOT_SET"),
     ],
 )
 def test_what_cannot_be_meant_names_key_and_remedy(llm: dict[Any, Any], message: str) -> None:
@@ -197,7 +197,11 @@ def test_from_yaml(tmp_path: Path) -> None:
     assert LlmSettings.from_yaml(file) == parse(backend="local", n_ctx=512)
     file.write_text("llm:\n  backend: api\n")
     assert LlmSettings.from_yaml(file) == parse(backend="api")
-    for text, message in (("- a", "holds no mapping"), ("a: [", "workflow.yaml"), ("llm: {n: 1}", "unknown key 'n'")):
+    for text, message in (
+        ("- a", "must contain a mapping"),
+        ("a: [", "workflow.yaml"),
+        ("llm: {n: 1}", "unknown key 'n'"),
+    ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=message):
             LlmSettings.from_yaml(file)

@@ -36,50 +36,54 @@ ANSWER = "nodes:\n  - {name: a, action: llm.chat, params: {prompt: '{{ state.q }
     ("text", "line", "message"),
     [
         ("nodes: []", 1, "needs a list of nodes"),
-        ("- a", 1, "a workflow is a mapping with nodes"),
-        ("", 1, "a workflow is a mapping with nodes"),
+        ("- a", 1, "a workflow must be a mapping with nodes"),
+        ("", 1, "a workflow must be a mapping with nodes"),
         ("a: [", 1, "expected the node content"),
-        ("name: x\nname: y\nnodes: [{name: a}]", 2, "'name' stands here twice"),
-        ("nodes: [{name: a, params: {prompt: {{ state.q }}}}]", 1, "is a template unquoted?"),
+        ("name: x\nname: y\nnodes: [{name: a}]", 2, "the key 'name' is repeated"),
+        ("nodes: [{name: a, params: {prompt: {{ state.q }}}}]", 1, "put a template in quotes"),
         ("nodez: 1\nnodes: [{name: a}]", 1, "unknown key 'nodez': did you mean 'nodes'"),
-        ("nodes:\n- {name: a}\n- {name: a}", 3, "node 'a' is there already, in line 2"),
+        ("nodes:\n- {name: a}\n- {name: a}", 3, "node 'a' is already defined in line 2"),
         ("nodes:\n- {nam: a}", 2, "a node needs a name"),
         ("nodes:\n- just text", 1, "each node must be a mapping"),
-        ("nodes:\n- {name: a, action: llm.cal}", 2, "there is no action 'llm.cal': did you mean 'llm.call'"),
+        ("nodes:\n- {name: a, action: llm.cal}", 2, "unknown action 'llm.cal': did you mean 'llm.call'"),
         ("nodes:\n- {name: a, acton: llm.call}", 2, "unknown key 'acton': did you mean 'action'"),
         (
             "nodes:\n- name: a\n  action: llm.call\n  params:\n    promt: x",
             5,
             "no parameter 'promt': did you mean 'prompt'",
         ),
-        ("nodes:\n- {name: a, action: llm.call, uses: llm.call}", 2, "both action and uses: write"),
-        ("nodes:\n- {name: a, action: llm.call, run: 'pass'}", 2, "both an action and code"),
-        ("nodes:\n- {name: a, params: {prompt: x}}", 2, "params and no action"),
+        ("nodes:\n- {name: a, action: llm.call, uses: llm.call}", 2, "both action and uses: use"),
+        ("nodes:\n- {name: a, action: llm.call, run: 'pass'}", 2, "both an action and run: use one"),
+        ("nodes:\n- {name: a, params: {prompt: x}}", 2, "params but no action"),
         ("nodes:\n- {name: a, action: llm.call, params: [x]}", 2, "params must be a mapping, not a list"),
         ("nodes:\n- {name: a, action: llm.call, output: [x]}", 2, "output must be a key or a mapping"),
         ("nodes:\n- name: a\n  action: llm.call\n  params:\n    prompt: |\n      x\n      {{ y", 7, "params.prompt: "),
         ("nodes:\n- {name: a, action: llm.call, params: {prompt: '{{ 1 + }}'}}", 2, "params.prompt: "),
-        ("nodes:\n- {name: a, goto: b}", 2, "no node 'b' to go to"),
+        ("nodes:\n- {name: a, goto: b}", 2, "unknown target node 'b'"),
         ("nodes:\n- {name: a, goto: [5]}", 2, "goto must be a node's name"),
         ("nodes:\n- name: a\n  goto:\n  - {if: 'state.x >', to: a}", 4, "if: "),
         ("nodes:\n- name: a\n  goto:\n  - {if: 'x {{ state.x }}', to: a}", 4, "a condition must be one expression"),
-        ("nodes:\n- {name: a, goto: __end__}\n- {name: b}", 3, "node 'b' is never reached"),
-        ("nodes:\n- {name: a}\nedges:\n- {from: x, to: a}", 4, "an edge from 'x': there is no such node"),
-        ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, fan_in: z}", 4, "fan_in: there is no node 'z'"),
-        ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, type: odd}", 4, "an edge of type 'odd'"),
+        ("nodes:\n- {name: a, goto: __end__}\n- {name: b}", 3, "node 'b' cannot be reached from the start"),
+        ("nodes:\n- {name: a}\nedges:\n- {from: x, to: a}", 4, "an edge starts at unknown node 'x'"),
+        ("nodes:\n- {name: a}\nedges:\n- {from: a, to: a, fan_in: z}", 4, "fan_in: unknown target node 'z'"),
+        (
+            "nodes:\n- {name: a}\nedges:\n- {from: a, to: a, type: odd}",
+            4,
+            "must be simple, conditional or parallel, not 'odd'",
+        ),
         ("nodes:\n- {name: a}\nedges: x", 3, "edges must be a list"),
-        ("nodes:\n- {name: __start__}", 2, "'__start__' is no name for a node"),
-        ("nodes:\n- {name: 'a:b'}", 2, "'a:b' is no name for a node"),
-        ("nodes:\n- {name: a, action: llm.call, with: {prompt: x}}", 2, "both action and with: write"),
+        ("nodes:\n- {name: __start__}", 2, "node name '__start__' must not begin with __"),
+        ("nodes:\n- {name: 'a:b'}", 2, "node name 'a:b' must not"),
+        ("nodes:\n- {name: a, action: llm.call, with: {prompt: x}}", 2, "both action and with: use"),
         (
             "nodes:\n- {name: a, action: llm.call, params: {prompt: '{{ q }}'}}",
             2,
-            "there is no 'q', but state, variables",
+            "unknown variable 'q' (available: state, variables)",
         ),
-        ("nodes:\n- {name: a, goto: [__end__, a]}", 2, "after an entry without a condition is never tried"),
-        ("nodes:\n- {name: a, goto: __end__}\nedges:\n- {from: a, to: a}", 4, "node 'a' has a goto"),
-        ("imports:\n- {package: mine}\nnodes:\n- {name: a}", 2, "imports of other actions are The Edge Agent's"),
-        ("nodes:\n- {name: a, on_error: ignore}", 2, "on_error='ignore' is not"),
+        ("nodes:\n- {name: a, goto: [__end__, a]}", 2, "after one without a condition are never reached"),
+        ("nodes:\n- {name: a, goto: __end__}\nedges:\n- {from: a, to: a}", 4, "node 'a' has both a goto and this edge"),
+        ("imports:\n- {package: mine}\nnodes:\n- {name: a}", 2, "only tea_llm.actions can be imported"),
+        ("nodes:\n- {name: a, on_error: ignore}", 2, "on_error must be 'raise' or 'continue', not 'ignore'"),
         (
             "settings:\n  llm:\n    bakend: local\nnodes:\n- {name: a}",
             3,
@@ -105,7 +109,7 @@ def test_all_problems_at_once() -> None:
 
 def test_code_needs_permission() -> None:
     assert problems("nodes:\n- {name: a, run: 'state[\"x\"] = 1'}") == [
-        (2, "node 'a' holds Python code: allow it with --allow-code, or allow_code=True")
+        (2, "node 'a' contains Python code: allow it with --allow-code or allow_code=True")
     ]
 
 
@@ -269,7 +273,7 @@ nodes:
 
 
 def test_a_loop_without_end() -> None:
-    with pytest.raises(WorkflowRunError, match="no end after 12 steps"):
+    with pytest.raises(WorkflowRunError, match="did not end after 12 steps"):
         loads("nodes: [{name: a, goto: a}]").run(max_steps=12)
 
 
@@ -350,7 +354,7 @@ edges:
 def test_the_state_is_checked() -> None:
     workflow = loads("state_schema: {n: int, x: float}\nnodes: [{name: a}]")
     assert workflow.run({"n": 1, "x": 1}) == {"n": 1, "x": 1}
-    with pytest.raises(WorkflowRunError, match=r"state\.n is declared as int, and given as 'one'"):
+    with pytest.raises(WorkflowRunError, match=r"state\.n must be of type int, not 'one'"):
         workflow.run({"n": "one"})
     with pytest.raises(TypeError, match="state must be a mapping"):
         workflow.run(["x"])  # type: ignore[arg-type]
@@ -398,7 +402,9 @@ def test_an_unfinished_run_of_a_thread_is_not_continued() -> None:
     with pytest.raises(WorkflowRunError, match="not now"):
         workflow.run(checkpointer=saver, thread_id="t")
     for ask in (workflow.run, lambda **options: asyncio.run(workflow.arun(**options))):
-        with pytest.raises(WorkflowRunError, match=r"last run of thread 't' stopped before 'b', and continuing"):
+        with pytest.raises(
+            WorkflowRunError, match=r"last run of thread 't' stopped before 'b' and cannot be continued"
+        ):
             ask(checkpointer=saver, thread_id="t")
     assert workflow.run(checkpointer=saver, thread_id="other")["b"] == 1
     fails.append(False)

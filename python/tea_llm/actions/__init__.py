@@ -1,4 +1,4 @@
-"""``llm.*`` actions for workflow engines: The Edge Agent's, and ``tea_llm.workflow``.
+"""``llm.*`` actions for two workflow engines: The Edge Agent and ``tea_llm.workflow``.
 
 Load them into The Edge Agent with ``imports: [{package: tea_llm.actions, namespace: ""}]``. Each is called as
 ``action(state=state, **params)``, returns a dict, and reports errors as ``{"error": ..., "success": False}``.
@@ -26,8 +26,8 @@ class Action:
     """One action.
 
     Attributes:
-        run: takes the parameters, and by keyword ``host``, ``state`` and, for ``llm.tools``, ``registry``.
-        parameters: the names that it takes, those that choose a backend included.
+        run: called with the parameters, and by keyword ``host``, ``state`` and, for ``llm.tools``, ``registry``.
+        parameters: the names of its parameters, including those that select a backend.
     """
 
     run: Callable[..., dict[str, Any]]
@@ -53,7 +53,7 @@ ACTIONS: Mapping[str, Action] = {
     "llm.stream": Action(partial(stream, is_local=False), STREAM_PARAMETERS | SETTINGS),
     "llm.tools": Action(tools, TOOLS_PARAMETERS | SETTINGS),
 }
-"""All actions by name. Each is also registered as ``actions.llm_*``."""
+"""All actions by name. Each is also registered under the name ``actions.llm_*``."""
 
 __tea_actions__ = {
     "version": __version__,
@@ -63,13 +63,13 @@ __tea_actions__ = {
 
 
 def register_actions(registry: MutableMapping[str, Callable[..., Any]], engine: object = None) -> None:
-    """Puts the actions into an engine's registry, each under both of its names.
+    """Adds the actions to an engine's registry, each under both of its names.
 
     Args:
-        registry: by name; ones of the same names are replaced.
-        engine: whose ``llm_settings`` (or ``settings["llm"]``), ``cli_overrides``, ``actions_registry`` (for
-            ``llm.tools``), ``on_token`` (for ``llm.stream``) and ``llm_backend`` (instead of the process's) are used
-            where it has them.
+        registry: the actions by name; existing actions of the same names are replaced.
+        engine: its attributes ``llm_settings`` (or ``settings["llm"]``), ``cli_overrides``, ``actions_registry`` (for
+            ``llm.tools``), ``on_token`` (for ``llm.stream``) and ``llm_backend`` (instead of the process's shared
+            backend) are used, if it has them.
     """
     for name in ACTIONS:
         run = partial(_run, name, registry, engine)

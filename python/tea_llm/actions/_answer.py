@@ -1,4 +1,4 @@
-"""What actions return: one form for results, one for errors."""
+"""The dicts that actions return, for results and for errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["failure", "in_words", "success"]
 
 
 def success(result: LlmCallResult, backend: LlmBackend | None, **more: Any) -> dict[str, Any]:
-    """The union of the keys that the reference's engines give.
+    """A result as actions return it, with every key that The Edge Agent's actions return.
 
     Args:
-        result: of the backend.
-        backend: that gave it.
+        result: the result of the backend.
+        backend: the backend that returned it.
         **more: further keys.
     """
     calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in result.tool_calls]
@@ -43,8 +43,8 @@ def failure(message: str, error: BaseException | None = None, **more: Any) -> di
     """An error as actions report it.
 
     Args:
-        message: that workflows may match on.
-        error: what was raised.
+        message: the message; workflows may match on it.
+        error: the exception, if there was one.
         **more: further keys.
     """
     kind = {} if error is None else {"error_type": type(error).__name__}
@@ -53,7 +53,7 @@ def failure(message: str, error: BaseException | None = None, **more: Any) -> di
 
 
 def in_words(error: Exception, backend: LlmBackend | None) -> str:
-    """The reference's words for an error that no retry would help."""
+    """The message, as The Edge Agent words it, for an error that a retry would not help."""
     if isinstance(error, (ConfigError, TypeError, ValueError)):
         return str(error)
     is_api = isinstance(backend, ApiLlmBackend) or (isinstance(backend, FallbackBackend) and backend._local is None)

@@ -1,4 +1,4 @@
-"""The engine that carries out actions: The Edge Agent's, or ``tea_llm.workflow``."""
+"""The engine that runs actions: The Edge Agent or ``tea_llm.workflow``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["Host"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What actions take from their engine. A foreign engine may lack any of it.
+    """The attributes of an engine that actions use. Another engine may lack any of them.
 
     Attributes:
-        llm_settings: ``settings.llm``; None: as ``settings`` has it.
-        settings: the workflow's, of which ``llm`` is read.
+        llm_settings: ``settings.llm``; None: ``settings["llm"]`` is used.
+        settings: the settings of the workflow, of which ``llm`` is read.
         cli_overrides: ``model_path`` and ``backend`` of the command line, which override all others.
         actions_registry: the actions by name, for ``llm.tools``; None: the registry that the actions are in.
-        llm_backend: answers instead of the process's backend.
-        on_token: gets the texts of ``llm.stream``; None: stdout does.
+        llm_backend: the backend to use instead of the process's shared one.
+        on_token: called with the texts of ``llm.stream``; None: they are printed to stdout.
     """
 
     llm_settings: Any = None
@@ -33,5 +33,5 @@ class Host:
 
     @classmethod
     def of(cls, engine: object) -> Host:
-        """What an engine has at the moment; None: nothing."""
+        """The current attributes of an engine; missing ones are None."""
         return cls(**{item.name: getattr(engine, item.name, None) for item in fields(cls)})

@@ -1,4 +1,4 @@
-"""What an action is asked to do: its parameters, an engine's settings and its command line, put together."""
+"""Merges the parameters of an action with the engine's settings and command line into one request."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tea_llm.settings import LlmSettings
 __all__ = ["FOREIGN", "OPTIONS", "SETTINGS", "ActionError", "Request", "open_backend", "parameter_problem"]
 
 OPTIONS = frozenset(GENERATION_OPTIONS)
-"""Parameters that go with a request."""
+"""Generation options of a request."""
 
 _API_LIMITS = frozenset({"timeout", "max_retries"})
-"""Settings of an API that an action may have of its own."""
+"""Settings of an API that are also parameters of some actions."""
 
 SETTINGS = frozenset(LlmSettings.__dataclass_fields__) - _API_LIMITS - {"temperature"} | {"api_base"}
-"""Parameters that choose the backend; more of them than an action's own are injected from ``settings.llm``."""
+"""Parameters that select the backend; The Edge Agent also injects those of ``settings.llm`` that an action lacks."""
 
 FOREIGN = frozenset(
     {"config", "graph", "node", "opik_project_name", "opik_trace", "parallel_results", "shell_provider"}
 )
-"""Keyword arguments that are the engine's own business."""
+"""Keyword arguments for the engine itself, which actions ignore."""
 
 _INJECTED = frozenset({"max_retries", "temperature", "timeout"})
 _INTEGERS = frozenset({"max_tokens", "seed", "top_k", "max_retries", "max_tool_rounds"})
@@ -46,19 +46,19 @@ _EMBED_OPTIONS = frozenset({"dimensions", "normalize", "truncate"})
 
 
 class ActionError(Exception):
-    """A request that cannot be meant; its text is the action's ``error``."""
+    """An invalid request; its text is the action's ``error``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of an action, its parameters sorted by what they are for.
+    """One call of an action, with its parameters sorted by purpose.
 
     Attributes:
-        settings: of the backend, as ``settings.llm``.
-        model_path: a file that the caller asked for by name; None: as the settings say.
-        options: of generation.
+        settings: settings of the backend, as ``settings.llm``.
+        model_path: the model file that the caller named; None: that of the settings.
+        options: generation options.
         own: the action's own parameters.
-        max_retries: of the settings; None: they do not say.
+        max_retries: ``max_retries`` of the settings; None: not set.
     """
 
     settings: dict[str, Any]
@@ -77,17 +77,17 @@ class Request:
         state: Mapping[str, Any] | None,
         is_local: bool = False,
     ) -> Request:
-        """Settings, then parameters, then the command line: each overrides the one before it.
+        """Merges settings, parameters and the command line; each overrides the one before it.
 
         Args:
             params: the action's keyword arguments.
-            known: the parameters that this action has of its own, options included.
-            host: the engine that carries out the action.
-            state: the workflow's.
+            known: the action's own parameters, including generation options.
+            host: the engine that runs the action.
+            state: the state of the workflow.
             is_local: whether the action is one of ``llm.local``.
 
         Raises:
-            ActionError: a parameter that there is not.
+            ActionError: a parameter is unknown or invalid.
         """
         for name in params:
             if name not in known | SETTINGS | FOREIGN | _INJECTED:
@@ -114,11 +114,11 @@ class Request:
         return cls(settings, model_path, options, own, checked.max_retries)
 
     def open(self, host: Host, *, max_retries: int | None = None) -> LlmBackend:
-        """The backend that answers: the engine's own ``llm_backend``, or the process's for these settings.
+        """The backend for this request: the engine's ``llm_backend``, or the process's shared one for these settings.
 
         Args:
-            host: the engine that carries out the action.
-            max_retries: of the backend itself; None: as the settings say.
+            host: the engine that runs the action.
+            max_retries: retries by the backend itself; None: as in the settings.
         """
         if host.llm_backend is not None:
             return host.llm_backend
@@ -127,7 +127,7 @@ class Request:
 
 
 def parameter_problem(name: str, value: object) -> str | None:
-    """What is wrong with a parameter's value that a file gives; None: nothing, or it can be anything."""
+    """The problem with the value that a file gives for a parameter; None: it is valid, or it is not checked."""
     try:
         given = _converted(name, value)
         if name in OPTIONS:
@@ -144,10 +144,10 @@ def parameter_problem(name: str, value: object) -> str | None:
 
 
 def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend:
-    """The process's backend: loaded once, whoever asks.
+    """The process's shared backend for these settings, which is loaded only once.
 
     Raises:
-        ConfigError: an API is meant and no model is named: The Edge Agent's actions have no default.
+        ConfigError: the backend is an API and no model is named; The Edge Agent's actions have no default.
     """
     backend = get_llm_backend(settings, model_path=model_path)
     api = backend._api if isinstance(backend, FallbackBackend) else backend
@@ -157,7 +157,7 @@ def open_backend(settings: dict[str, Any], model_path: str | None) -> LlmBackend
 
 
 def _settings_of(host: Host) -> tuple[dict[str, Any], LlmSettings]:
-    """The engine's settings as they were given, and checked: what is wrong there is said here."""
+    """The engine's settings as they were given, and checked."""
     given = host.llm_settings
     if given is None and isinstance(host.settings, Mapping):
         given = host.settings.get("llm")
@@ -169,7 +169,7 @@ def _settings_of(host: Host) -> tuple[dict[str, Any], LlmSettings]:
 
 
 def _own_names(given: Mapping[str, Any]) -> dict[str, Any]:
-    """``api_base`` as ``api_url`` and ``provider: local`` as ``backend: local``, so that later ones replace earlier."""
+    """Renames ``api_base`` to ``api_url``, ``provider: local`` to ``backend: local``, so each can be overridden."""
     named = dict(given)
     base = named.pop("api_base", None)
     if named.get("api_url") is None and base is not None:
@@ -192,7 +192,7 @@ def _overrides(host: Host, state: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _explicit_path(asked: dict[str, Any], given: Mapping[str, Any]) -> str | None:
-    """The file that the action names. What is the same in the settings was injected from there."""
+    """The file that the action names. A value equal to that of the settings was injected from them."""
     for name in ("model_path", "model"):
         value = asked.get(name)
         if value is not None and value != given.get(name) and (name == "model_path" or _is_file(value)):
@@ -201,7 +201,7 @@ def _explicit_path(asked: dict[str, Any], given: Mapping[str, Any]) -> str | Non
 
 
 def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any], forced: str | None, *, has_file: bool) -> None:
-    """Which backend an action means: forced, named, or by what else it names."""
+    """Sets the backend of an action: the forced one, the one it names, or the one that its other parameters imply."""
     if forced is not None:
         if forced == "api" and has_file:
             raise ActionError("--gguf needs a local backend: remove --backend api")
@@ -216,8 +216,8 @@ def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any], forced: 
 
     if is_new("backend"):
         if asked["backend"] == "api" and is_new("model_path"):
-            raise ActionError("model_path is for a local model, and backend: api is not one")
-    elif is_new("provider") or is_new("api_url"):  # an action that names a provider or a URL of its own
+            raise ActionError("model_path needs a local backend: remove it, or backend: api")
+    elif is_new("provider") or is_new("api_url"):  # the action itself names a provider or a URL
         if asked.get("backend", settings.get("backend", "auto")) == "auto":
             asked["backend"] = "api"
     elif is_new("model_path") and settings.get("backend") == "api":
@@ -225,7 +225,7 @@ def _choose_backend(asked: dict[str, Any], settings: Mapping[str, Any], forced: 
 
 
 def _model_file(settings: dict[str, Any]) -> None:
-    """A ``model`` that is a file is the model file."""
+    """Uses ``model`` as ``model_path`` if it is a file."""
     if _is_file(settings.get("model")):
         settings.setdefault("model_path", settings["model"])
         del settings["model"]
@@ -236,7 +236,7 @@ def _is_file(model: object) -> bool:
 
 
 def _converted(name: str, value: object) -> object:
-    """Numbers that came out of a template as text."""
+    """Converts a string, which a template may give, to a number if the parameter is one."""
     if not isinstance(value, str):
         return value
     convert: Callable[[str], object] | None = int if name in _INTEGERS else float if name in _NUMBERS else None

@@ -1,4 +1,4 @@
-"""Retries as the reference's ``llm.call`` does them: counted, reported, and capped."""
+"""Retries with exponential backoff, counted and reported like those of The Edge Agent's ``llm.call``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _T = TypeVar("_T")
 
 
 class RetriesExceededError(Exception):
-    """The last attempt failed with an error that another might not have; it is the cause."""
+    """All attempts failed with transient errors; the last error is the cause."""
 
 
 @dataclass(slots=True)
 class Retry:
-    """How often to try again, and what became of it.
+    """The limits of the retries and the counts so far.
 
     Attributes:
-        max_retries: attempts after the first. With 0, a server that names a time to wait is still asked once more.
+        max_retries: attempts after the first. With 0, a request is still retried once if the server sends Retry-After.
         base_delay: seconds before the second attempt; each further wait is twice as long.
-        max_delay: the longest wait, also where a server wants more.
-        attempts: made so far.
+        max_delay: the longest wait in seconds, even if the server asks for more.
+        attempts: attempts made so far.
         total_delay: seconds waited so far.
     """
 
@@ -39,11 +39,11 @@ class Retry:
     total_delay: float = 0.0
 
     def run(self, attempt: Callable[[], _T]) -> _T:
-        """The first success of ``attempt``.
+        """Calls ``attempt`` until it succeeds, and returns its result.
 
         Raises:
-            RetriesExceededError: there was none, and the last failure was of the kind that may pass.
-            Exception: what ``attempt`` raised otherwise.
+            RetriesExceededError: the last attempt failed with a transient error.
+            Exception: ``attempt`` raised another error.
         """
         retrying = Retrying(
             retry=retry_if_exception(is_transient),

@@ -49,7 +49,7 @@ def embed(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | N
 
 
 def similarity(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None) -> dict[str, Any]:
-    """How near two texts or two vectors are: the cosine of the angle between them."""
+    """The cosine similarity of two texts or two vectors."""
     backend: LlmBackend | None = None
     try:
         request = Request.of(params, known=SIMILARITY_PARAMETERS, host=host, state=state)
@@ -58,13 +58,13 @@ def similarity(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any
             a, b = (_vector(name, own[name]) for name in ("vector_a", "vector_b"))
         elif own.get("text_a") and own.get("text_b"):
             if params.get("model") is None and is_openai(LlmSettings.parse({"llm": request.settings})):
-                request.settings["model"] = _OPENAI_MODEL  # the settings' one is for texts
+                request.settings["model"] = _OPENAI_MODEL  # the model of the settings generates text
             backend = request.open(host)
             a, b = backend.embed([own["text_a"], own["text_b"]])
         else:
             raise ActionError("Missing required parameter: text_a and text_b, or vector_a and vector_b")
         if len(a) != len(b):
-            raise ActionError(f"vector_a has {len(a)} numbers and vector_b {len(b)}: they must have as many")
+            raise ActionError(f"vector_a has {len(a)} numbers and vector_b {len(b)}: they must have the same length")
     except ActionError as error:
         return failure(str(error))
     except EmbeddingNotSupportedError as error:

@@ -23,14 +23,14 @@ STREAM_PARAMETERS = OPTIONS | _QUESTION | {"callback"}
 
 
 def conversation(own: Mapping[str, Any], *, is_chat: bool) -> tuple[Any, bool]:
-    """What to answer, and whether it is messages. A prompt alone is raw unless the action is a chat's.
+    """The prompt or messages to answer, and whether they are messages. Only a chat makes messages of a lone prompt.
 
     Raises:
-        ActionError: neither messages nor a prompt.
+        ActionError: there are neither messages nor a prompt.
     """
     messages = own.get("messages")
     if messages:
-        # To be read again by another attempt. What is no list of messages the backend refuses.
+        # A list, so that a retry can read it again. The backend refuses anything that is not a list of messages.
         return (list(messages) if isinstance(messages, Iterable) and not isinstance(messages, str) else messages), True
     prompt, system = own.get("prompt"), own.get("system")
     if not prompt:
@@ -50,7 +50,7 @@ def answer(
     is_chat: bool,
     default_retries: int = 0,
 ) -> dict[str, Any]:
-    """A whole answer, after as many attempts as are wanted."""
+    """A complete answer, with retries."""
     backend: LlmBackend | None = None
     retry = Retry()
     try:
@@ -72,7 +72,7 @@ def answer(
 
 
 def stream(params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None, is_local: bool) -> dict[str, Any]:
-    """A whole answer whose text is passed on as it comes: to the callback, the engine's hook, or stdout."""
+    """A complete answer whose text is streamed to the callback, the engine's hook or stdout."""
     n_chunks = 0
 
     def deliver(text: str) -> None:
@@ -103,10 +103,10 @@ def _retry_of(own: Mapping[str, Any], default_retries: int) -> Retry:
     given = {name: own[name] for name in ("max_retries", "base_delay", "max_delay") if own.get(name) is not None}
     for name, value in given.items():
         if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
-            raise ActionError(f"{name} must be a number of at least 0, not {value!r}")
+            raise ActionError(f"{name} must be a number >= 0, not {value!r}")
     return Retry(**{"max_retries": default_retries, **given})
 
 
 def _print(text: str) -> None:
     if sys.stdout is not None:
-        print(shown(text) if sys.stdout.isatty() else text, end="", flush=True)  # noqa: T201 - what llm.stream is for
+        print(shown(text) if sys.stdout.isatty() else text, end="", flush=True)  # noqa: T201 - llm.stream prints

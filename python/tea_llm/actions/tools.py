@@ -1,4 +1,4 @@
-"""``llm.tools``: a chat whose calls are carried out by the engine's own actions."""
+"""``llm.tools``: a chat whose tool calls run the engine's actions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_ROUNDS = 10
 
 
 class ToolDefinitionError(ValueError):
-    """A tool that is described in neither form."""
+    """A tool definition has neither of the two forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Toolbox:
     """The tools of one request.
 
     Attributes:
-        definitions: in the OpenAI API's form.
-        actions: by tool name, the action that carries it out, for those that have one.
+        definitions: the tools in the form of the OpenAI API.
+        actions: the name of the action that runs each tool, by tool name; tools without an action are left out.
     """
 
     definitions: list[dict[str, Any]]
@@ -40,10 +40,10 @@ class Toolbox:
 
     @classmethod
     def of(cls, tools: Sequence[Any] | None) -> Toolbox:
-        """Reads both forms: a workflow's and the OpenAI API's.
+        """Reads both forms of definitions: the workflow's and the OpenAI API's.
 
         Raises:
-            ToolDefinitionError: neither.
+            ToolDefinitionError: a definition has neither form.
         """
         if tools is not None and (isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence)):
             raise ToolDefinitionError(f"tools must be a list, not {type(tools).__name__}")
@@ -56,11 +56,11 @@ class Toolbox:
         return box
 
     def use(self, call: ToolCall, registry: Mapping[str, Callable[..., Any]], state: Mapping[str, Any] | None) -> str:
-        """What a call gives, as JSON for the model: also where it fails."""
+        """The result or the error of a call, as JSON for the model."""
         result = self._result_of(call, registry, state)
         try:
             return json.dumps(result, default=str)
-        except (TypeError, ValueError):  # keys that are no text, a list that holds itself
+        except (TypeError, ValueError):  # keys that are not strings, a list that contains itself
             return json.dumps(str(result))
 
     def _result_of(self, call: ToolCall, registry: Mapping[str, Callable[..., Any]], state: Any) -> object:
@@ -70,17 +70,17 @@ class Toolbox:
         if name not in registry:
             return {"error": f"Action '{name}' is not registered"}
         if "state" in call.arguments:
-            return {"error": "'state' is not an argument of a tool"}
+            return {"error": "'state' is not allowed as an argument of a tool"}
         try:
             return registry[name](state=state, **call.arguments)
-        except Exception as error:  # the model is told, and may do better
+        except Exception as error:  # the model sees the error and can correct the call
             return {"error": str(error)}
 
 
 def tools(
     params: Mapping[str, Any], *, host: Host, state: Mapping[str, Any] | None, registry: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Asks, carries the calls out and asks again, until there are no more calls."""
+    """Sends the messages, runs the tool calls and sends their results, until the model makes no more calls."""
     done: dict[str, Any] = {"tool_calls": [], "tool_results": [], "rounds": 0}
     try:
         request = Request.of(params, known=TOOLS_PARAMETERS, host=host, state=state)
@@ -114,7 +114,7 @@ def tools(
 def _carry_out(
     result: LlmCallResult, box: Toolbox, registry: Mapping[str, Any], state: Any, done: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The messages that follow an answer with calls: itself, and what each call gave."""
+    """Runs the calls of an answer; returns the messages to append: the answer and the result of each call."""
     messages = [message_of(result)]
     for call in result.tool_calls:
         given = box.use(call, registry, state)

@@ -7,7 +7,7 @@ import importlib.util
 from tea_llm.errors import ConfigError
 
 if any(importlib.util.find_spec(name) is None for name in ("langgraph", "yaml")):
-    raise ConfigError('workflows need more packages: pip install "tea-llm[workflow]"')
+    raise ConfigError('workflows need additional packages: pip install "tea-llm[workflow]"')
 
 from tea_llm.workflow.errors import Problem, WorkflowError, WorkflowRunError
 from tea_llm.workflow.runner import Workflow, check, load, loads

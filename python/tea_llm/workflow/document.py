@@ -1,4 +1,4 @@
-"""YAML whose mappings know their lines."""
+"""Reads YAML into mappings that record line numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Map", "read"]
 
 
 class Map(dict[Any, Any]):
-    """A mapping of a file.
+    """A mapping from a file. Lines are counted from 1.
 
     Attributes:
-        line: where it begins, from 1.
-        lines: where each key stands.
-        text_lines: where the first line of each value's text stands.
+        line: the line where it begins.
+        lines: the line of each key.
+        text_lines: the line where the text of each value begins.
     """
 
     def __init__(self, line: int = 1) -> None:
@@ -27,23 +27,23 @@ class Map(dict[Any, Any]):
         self.text_lines: dict[Any, int] = {}
 
     def line_of(self, key: object) -> int:
-        """Where a key stands; where there is no such key, the mapping."""
+        """The line of a key; without such a key, that of the mapping."""
         return self.lines.get(key, self.line)
 
     def line_of_text(self, key: object) -> int:
-        """Where the text of a value begins: below its key, if it is written in a block."""
+        """The line where the text of a value begins; for a block, the line below the key."""
         return self.text_lines.get(key, self.line)
 
 
 def read(text: str, source: str) -> Map:
-    """The mapping that a file holds.
+    """Parses the text of a workflow file.
 
     Args:
-        text: of the file.
+        text: the text of the file.
         source: its name, for errors.
 
     Raises:
-        WorkflowError: not YAML, a key twice in one mapping, or no mapping.
+        WorkflowError: the text is not YAML, repeats a key in a mapping, or is not a mapping.
     """
     loader = _Loader(text)
     try:
@@ -53,23 +53,25 @@ def read(text: str, source: str) -> Map:
         words = getattr(error, "problem", None) or str(error)
         raise WorkflowError(source, [Problem(mark.line + 1 if mark else 1, str(words))]) from error
     except RecursionError as error:
-        raise WorkflowError(source, [Problem(1, "nested too deep")]) from error
+        raise WorkflowError(source, [Problem(1, "the YAML is nested too deeply")]) from error
     finally:
         loader.dispose()
     if not isinstance(document, Map):
-        raise WorkflowError(source, [Problem(1, "a workflow is a mapping with nodes")])
+        raise WorkflowError(source, [Problem(1, "a workflow must be a mapping with nodes")])
     return document
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with lines and without keys that hide others."""
+    """The safe loader, with line numbers and with an error for repeated keys."""
 
     def construct_map(self, node: yaml.MappingNode) -> Map:
         own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         seen: set[str] = set()
         for key in own:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands here twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is repeated", key.start_mark
+                )
             seen.add(str(key.value))
         self.flatten_mapping(node)
         mapping = Map(node.start_mark.line + 1)
@@ -78,7 +80,7 @@ class _Loader(yaml.SafeLoader):
             try:
                 mapping[key] = self.construct_object(value_node, deep=True)
             except TypeError:
-                words = "a mapping or a list cannot be a key (is a template unquoted?)"
+                words = "a mapping or a list cannot be a key: put a template in quotes"
                 raise yaml.constructor.ConstructorError(None, None, words, key_node.start_mark) from None
             mapping.lines[key] = key_node.start_mark.line + 1
             is_block = getattr(value_node, "style", None) in ("|", ">")

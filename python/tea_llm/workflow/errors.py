@@ -1,4 +1,4 @@
-"""What can be wrong with a workflow, and in one."""
+"""The errors of workflows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Problem", "WorkflowError", "WorkflowRunError"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong with a file.
+    """One problem of a file.
 
     Attributes:
-        line: from 1.
-        message: what, and what is allowed.
+        line: its line, from 1.
+        message: the problem, and the allowed values.
     """
 
     line: int
@@ -24,11 +24,11 @@ class Problem:
 
 
 class WorkflowError(ConfigError):
-    """A file that is no workflow; every problem at once.
+    """A file is not a valid workflow; reports all its problems at once.
 
     Attributes:
         source: the file's name.
-        problems: by line.
+        problems: sorted by line.
     """
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
@@ -41,11 +41,11 @@ class WorkflowError(ConfigError):
 
 
 class WorkflowRunError(LlmError):
-    """A workflow that failed while it ran.
+    """A workflow failed while it ran.
 
     Attributes:
-        node: where; "" outside of all.
-        line: of the node in its file; 0 outside of all.
+        node: the node that failed; "": none in particular.
+        line: the line of the node in its file; 0: none in particular.
     """
 
     def __init__(self, message: str, node: str = "", line: int = 0) -> None:

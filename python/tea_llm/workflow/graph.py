@@ -1,4 +1,4 @@
-"""A plan as a LangGraph graph: one channel with the state, and a reducer that notices conflicting writes."""
+"""Builds a LangGraph graph from a plan: one channel with the state, and a reducer that detects conflicting writes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PRIMARY = ("content", "embedding", "cosine_similarity")
 
 
 class Channel(TypedDict):
-    """What goes from step to step. Plain values, so that checkpoints can hold it.
+    """The data passed from step to step: plain values, so that checkpoints can store it.
 
     Attributes:
         values: the state.
-        step: how many steps were made.
-        writers: the node and the step that wrote a key last.
+        step: the number of steps completed.
+        writers: the node and the step that last wrote each key.
     """
 
     values: dict[str, Any]
@@ -35,7 +35,7 @@ class Channel(TypedDict):
 
 
 class Update(TypedDict):
-    """What one node changed in the state that it saw."""
+    """The changes that one node made to the state it received."""
 
     node: str
     step: int
@@ -44,17 +44,17 @@ class Update(TypedDict):
 
 
 def begin(values: Mapping[str, Any]) -> Channel:
-    """The channel of a run that begins with this state."""
+    """The channel of a run with this initial state."""
     return {"values": dict(values), "step": 0, "writers": {}}
 
 
 def merge(channel: Channel | None, update: Channel | Update) -> Channel:
-    """The reducer: takes a node's changes in.
+    """The reducer: applies a node's changes.
 
     Raises:
-        WorkflowRunError: another node of the same step wrote something else under the same key.
+        WorkflowRunError: another node of the same step wrote a different value to the same key.
     """
-    if "values" in update:  # the input of a run; on an old thread it is added to what is there
+    if "values" in update:  # the input of a run; on an existing thread it is added to the saved state
         given = cast(Channel, update)
         return {**channel, "values": {**channel["values"], **given["values"]}} if channel else given
     assert channel, "a run begins with its input"  # noqa: S101
@@ -74,21 +74,21 @@ def merge(channel: Channel | None, update: Channel | Update) -> Channel:
 
 
 CHANNEL = "__tea__"
-"""The name of the one channel: no node has such a name."""
+"""The name of the only channel; nodes cannot have such a name."""
 
 _State = TypedDict("_State", {CHANNEL: Annotated[Channel, merge]})  # type: ignore[misc]
 
 
 def build(plan: Plan, registry: Registry) -> StateGraph[Any, Any, Any, Any]:
-    """The graph of a plan, to be compiled.
+    """Builds the graph of a plan, to be compiled.
 
-    A parallel branch ends in a node of its own, wherever it ends: there the others are waited for.
+    Each parallel branch ends in a node of its own, where it waits for the others.
     """
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State)
     branches = branch_of(plan.edges)
     arrivals = {branch: f"__arrived {branch[0]}" for branch in branches.values()}
     for node in plan.nodes.values():
-        run: Any = _runner(plan, node, registry)  # of a type that mypy does not find among StateGraph's many
+        run: Any = _runner(plan, node, registry)  # Any: mypy does not match it with any overload of add_node
         graph.add_node(node.name, run)
     for join in {join for _, join in arrivals}:
         ends = sorted(name for (_, met), name in arrivals.items() if met == join)
@@ -114,7 +114,7 @@ def build(plan: Plan, registry: Registry) -> StateGraph[Any, Any, Any, Any]:
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two values are equal; ones that cannot tell are not."""
+    """Whether two values are equal; False if they cannot be compared."""
     try:
         return a is b or bool(a == b)
     except ValueError:  # arrays
@@ -122,7 +122,7 @@ def same(a: object, b: object) -> bool:
 
 
 def _router(plan: Plan, edges: list[Edge], end: str) -> Callable[[Any], list[str]]:
-    """The first edge whose condition holds; else those without one; else the end."""
+    """Chooses the first edge whose condition is true; else all edges without a condition; else the end."""
 
     def route(state: Any) -> list[str]:
         variables = _variables(plan, state[CHANNEL]["values"])
@@ -161,7 +161,7 @@ def _run_code(plan: Plan, node: Node, values: dict[str, Any]) -> None:
     if isinstance(returned, Mapping):
         values.update(returned)
     elif returned is not None:
-        raise _failure(plan, node, f" returned {type(returned).__name__}: return a dict, or nothing")
+        raise _failure(plan, node, f" returned {type(returned).__name__}: return a dict or None")
 
 
 def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, Any]) -> None:
@@ -189,22 +189,22 @@ def _run_action(plan: Plan, node: Node, registry: Registry, values: dict[str, An
 
 
 def _called(plan: Plan, node: Node, function: Callable[..., Any], *args: Any, **params: Any) -> Any:
-    """What a node's code or action gives.
+    """Calls a node's code or action, and returns its result.
 
     Raises:
-        WorkflowRunError: it failed, and that is the cause; or it asked for what is not supported.
+        WorkflowRunError: the call failed, with the exception as the cause; or it uses an unsupported feature.
     """
     try:
         result = function(*args, **params)
     except GraphInterrupt:
-        raise _failure(plan, node, ": interrupt() is not supported: end the workflow there, and run another") from None
+        raise _failure(plan, node, ": interrupt() is not supported; end the workflow here and run another") from None
     except GraphBubbleUp:
         raise
     except Exception as error:
         raise _failure(plan, node, f": {type(error).__name__}: {error}") from error
     if inspect.iscoroutine(result):
         result.close()
-        raise _failure(plan, node, " is async: actions and code must be plain functions")
+        raise _failure(plan, node, " is async: actions and code must be synchronous functions")
     return result
 
 

@@ -1,4 +1,4 @@
-"""From a file to a plan: every problem is found before anything runs."""
+"""Turns a file into a plan and reports every problem before anything runs."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def plan_of(
     Args:
         text: YAML.
         source: the file's name, for errors.
-        allow_code: whether ``run`` blocks may be there.
-        extra_actions: names of actions that the caller brings along.
-        looks_for_files: whether a model file that is named must be there.
+        allow_code: whether ``run`` blocks are allowed.
+        extra_actions: names of actions that the caller supplies.
+        looks_for_files: whether model files named in it must exist.
 
     Raises:
-        WorkflowError: all that is wrong with it.
+        WorkflowError: the workflow is invalid; lists every problem.
     """
     return _Reader(read(text, source), source, allow_code, frozenset(extra_actions), looks_for_files).plan()
 
@@ -113,9 +113,7 @@ class _Reader:
         for item in self._document.get("imports") or ():
             if not isinstance(item, Map) or item.get("package") != "tea_llm.actions":
                 line = item.line if isinstance(item, Map) else self._document.line_of("imports")
-                self._report(
-                    line, "imports of other actions are The Edge Agent's: here they are given to load(actions=...)"
-                )
+                self._report(line, "only tea_llm.actions can be imported: pass other actions to load(actions=...)")
 
     def _settings(self) -> Map:
         settings = self._mapping("settings")
@@ -154,23 +152,23 @@ class _Reader:
             self._report(given.line_of("name"), "a node needs a name")
             return
         if name.startswith("__") or ":" in name or "|" in name:
-            self._report(given.line_of("name"), f"{name!r} is no name for a node: no leading __, no ':' and no '|'")
+            self._report(given.line_of("name"), f"node name {name!r} must not begin with __ or contain ':' or '|'")
         if name in self._nodes:
             first = self._nodes[name].line
-            self._report(given.line_of("name"), f"node {name!r} is there already, in line {first}")
+            self._report(given.line_of("name"), f"node {name!r} is already defined in line {first}")
             return
         self._check_keys(given, _NODE, f"node {name!r}")
         for ours, theirs in (("action", "uses"), ("action", "with"), ("params", "uses"), ("params", "with")):
             if ours in given and theirs in given:
                 self._report(
                     given.line_of(theirs),
-                    f"node {name!r} has both {ours} and {theirs}: write action and params, or uses and with",
+                    f"node {name!r} has both {ours} and {theirs}: use action and params, or uses and with",
                 )
         if "output" in given and "outputs" in given:
-            self._report(given.line_of("outputs"), f"node {name!r} has both output and outputs")
+            self._report(given.line_of("outputs"), f"node {name!r} has both output and outputs: use one of them")
         action = given.get("action", given.get("uses", ""))
         if action and "run" in given:
-            self._report(given.line_of("run"), f"node {name!r} has both an action and code")
+            self._report(given.line_of("run"), f"node {name!r} has both an action and run: use one of them")
         output, outputs = self._output(name, given)
         self._nodes[name] = Node(
             name=name,
@@ -188,11 +186,11 @@ class _Reader:
         if not action:
             for key in ("params", "with"):
                 if key in given:
-                    self._report(given.line_of(key), f"node {name!r} has {key} and no action")
+                    self._report(given.line_of(key), f"node {name!r} has {key} but no action")
             return ""
         if _plain_name(action) not in known:
             line = given.line_of("action" if "action" in given else "uses")
-            self._report(line, f"node {name!r}: there is no action {action!r}{_near(action, known)}")
+            self._report(line, f"node {name!r}: unknown action {action!r}{_near(action, known)}")
         return str(action)
 
     def _params(self, name: str, action: object, given: Map) -> Renderer:
@@ -241,7 +239,7 @@ class _Reader:
         }
 
     def _compiled(self, value: Any, line: int, where: str, node: str, *, kind: str = "value") -> Renderer:
-        """A renderer whose errors say where they come from."""
+        """A renderer whose errors name the line and the node."""
         names = ("state", "variables", "action_result") if kind == "output" else ("state", "variables")
         try:
             render = (compile_condition if kind == "condition" else compile_value)(value, names)
@@ -262,12 +260,12 @@ class _Reader:
         line, source = given.line_of("run"), given["run"]
         first = given.line_of_text("run") - 1
         if not self._allow_code:
-            self._report(line, f"node {name!r} holds Python code: allow it with --allow-code, or allow_code=True")
+            self._report(line, f"node {name!r} contains Python code: allow it with --allow-code or allow_code=True")
         if not isinstance(source, str) or not source.strip():
             self._report(line, f"node {name!r}: run must be Python code")
             return None
         try:
-            # Not text put into a function: an indent would change the strings in it that have several lines.
+            # The tree is inserted, not the text: indenting the text would change its multi-line strings.
             body = ast.parse(source).body
             wrapper = ast.parse("def run(state): pass")
             wrapper.body[0].body = body  # type: ignore[attr-defined]
@@ -278,17 +276,19 @@ class _Reader:
             return None
         namespace: dict[str, Any] = {}
         if self._allow_code:
-            exec(code, namespace)  # noqa: S102 - defines the function; the user said that the file may hold code
+            exec(code, namespace)  # noqa: S102 - defines the function; the user has allowed code
         return namespace.get("run")
 
     def _keeps_errors(self, name: str, given: Map) -> bool:
         value = given.get("on_error", "raise")
         if value not in ("raise", "continue"):
-            self._report(given.line_of("on_error"), f"node {name!r}: on_error={value!r} is not 'raise' or 'continue'")
+            self._report(
+                given.line_of("on_error"), f"node {name!r}: on_error must be 'raise' or 'continue', not {value!r}"
+            )
         return bool(value == "continue")
 
     def _edges(self, given_nodes: list[Map]) -> list[Edge]:
-        """All ways from node to node: ``goto``, ``edges``, and for who has neither the next node of the file."""
+        """All edges: from ``goto``, from ``edges``, and for nodes without either, to the next node of the file."""
         gotos = {given["name"]: given for given in given_nodes if given.get("goto") is not None and "name" in given}
         edges = [edge for given in gotos.values() for edge in self._goto(given)]
         given_edges = self._document.get("edges")
@@ -298,7 +298,7 @@ class _Reader:
         for given in given_edges or ():
             for edge in self._edge(given):
                 if edge.source in gotos:
-                    self._report(given.line, f"node {edge.source!r} has a goto, which this edge would be beside")
+                    self._report(given.line, f"node {edge.source!r} has both a goto and this edge: use one of them")
                 edges.append(edge)
         settled = {edge.source for edge in edges} | gotos.keys() | branch_of(edges).keys()
         following = itertools.pairwise([*self._nodes, END])
@@ -313,9 +313,7 @@ class _Reader:
         is_settled = False
         for item in items:
             if is_settled:
-                self._report(
-                    line, f"node {name!r}: what stands in goto after an entry without a condition is never tried"
-                )
+                self._report(line, f"node {name!r}: goto entries after one without a condition are never reached")
             is_settled = isinstance(item, str) or (isinstance(item, Map) and not _CONDITIONS.intersection(item))
             if isinstance(item, str):
                 self._check_target(item, line, f"node {name!r}, goto")
@@ -323,7 +321,7 @@ class _Reader:
             elif isinstance(item, Map):
                 yield from self._edge(item, source=name)
             else:
-                self._report(line, f"node {name!r}: goto must be a node's name, or a list of {{if, to}}")
+                self._report(line, f"node {name!r}: goto must be a node's name or a list of {{if, to}}")
 
     def _edge(self, given: object, source: str | None = None) -> Iterable[Edge]:
         if not isinstance(given, Map):
@@ -333,7 +331,7 @@ class _Reader:
         source = given.get("from") if source is None else source
         if not isinstance(source, str) or (source not in self._nodes and source != START):
             self._report(
-                given.line_of("from"), f"an edge from {source!r}: there is no such node{_near(source, self._nodes)}"
+                given.line_of("from"), f"an edge starts at unknown node {source!r}{_near(source, self._nodes)}"
             )
             return
         fan_in = given.get("fan_in", "")
@@ -341,7 +339,9 @@ class _Reader:
             self._check_target(fan_in, given.line_of("fan_in"), "fan_in")
         kind = given.get("type", "parallel" if fan_in else "simple")
         if kind not in ("simple", "parallel", "conditional"):
-            self._report(given.line_of("type"), f"an edge of type {kind!r}: there are simple, conditional and parallel")
+            self._report(
+                given.line_of("type"), f"the type of an edge must be simple, conditional or parallel, not {kind!r}"
+            )
         if self._check_target(given.get("to"), given.line_of("to"), f"an edge from {source!r}"):
             yield Edge(source, given["to"], self._condition(given, source), fan_in)
 
@@ -351,7 +351,7 @@ class _Reader:
             return None
         value = given[keys[0]]
         if len(keys) > 1:
-            self._report(given.line_of(keys[1]), f"an edge has both {keys[0]} and {keys[1]}, which are the same")
+            self._report(given.line_of(keys[1]), f"an edge has both {keys[0]} and {keys[1]}: use one of them")
         if isinstance(value, bool):
             return constant(value)
         if not isinstance(value, str):
@@ -362,11 +362,11 @@ class _Reader:
     def _check_target(self, target: object, line: int, where: str) -> bool:
         if target == END or target in self._nodes:
             return True
-        self._report(line, f"{where}: there is no node {target!r} to go to{_near(target, self._nodes)}")
+        self._report(line, f"{where}: unknown target node {target!r}{_near(target, self._nodes)}")
         return False
 
     def _check_graph(self, edges: list[Edge]) -> None:
-        """Every node can be reached from the start."""
+        """Checks that every node can be reached from the start."""
         reached, ahead = {START}, [START]
         while ahead:
             at = ahead.pop()
@@ -377,18 +377,18 @@ class _Reader:
                         ahead.append(target)
         for name, node in self._nodes.items():
             if name not in reached:
-                self._report(node.line, f"node {name!r} is never reached")
+                self._report(node.line, f"node {name!r} cannot be reached from the start")
 
 
 def _plain_name(action: object) -> str:
-    """``llm.call`` for either of its names."""
+    """The name without its alias form: ``llm.call`` for ``actions.llm_call``."""
     text = str(action)
     return text.removeprefix("actions.").replace("_", ".", 1) if text.startswith("actions.llm_") else text
 
 
 def _near(name: object, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(str(name), list(known), n=1)
-    return f": did you mean {found[0]!r}?" if found else f"; there are {', '.join(sorted(known))}"
+    return f": did you mean {found[0]!r}?" if found else f"; allowed: {', '.join(sorted(known))}"
 
 
 def _kind(value: object) -> str:

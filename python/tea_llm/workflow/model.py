@@ -1,4 +1,4 @@
-"""A workflow as it was checked: plain values, ready to be run."""
+"""A checked workflow as plain values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ START, END = "__start__", "__end__"
 _NO_PARAMS = constant({})
 
 Code = Callable[[dict[str, Any]], Any]
-"""A ``run`` block: takes the state, which it may change, and may return more of it."""
+"""A ``run`` block: receives the state, may change it, and may return further keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Node:
 
     Attributes:
         name: unique.
-        line: where it stands.
-        action: what is called; "" for code, and for a node that only joins others.
-        params: of the action, rendered together.
+        line: its line in the file.
+        action: the action to call; "" for code, and for a node that only joins others.
+        params: parameters of the action, rendered together.
         output: key of the state for the whole result; None: the primary value under the node's name.
-        outputs: keys of the state, each with a template over ``action_result``; goes before ``output``.
-        code: of a ``run`` block.
-        keeps_errors: whether a failed action is a result like any other.
+        outputs: keys of the state, each with a template over ``action_result``; overrides ``output``.
+        code: the function of a ``run`` block.
+        keeps_errors: whether the error of a failed action is stored as its result.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Where to go next.
+    """A transition from one node to another.
 
     Attributes:
         source: a node, or ``START``.
         target: a node, or ``END``.
-        condition: None: always, if no condition of another edge from here holds.
-        fan_in: where the branches that begin with such edges meet; "" where they are none.
+        condition: when to follow it; None: if no condition of another edge from ``source`` is true.
+        fan_in: the node where the parallel branches that begin with such edges meet; "": not a parallel edge.
     """
 
     source: str
@@ -61,7 +61,7 @@ class Edge:
 
 
 def branch_of(edges: Iterable[Edge]) -> dict[str, tuple[str, str]]:
-    """For each node of a parallel branch, the branch: the node that it begins with, and the one where all meet."""
+    """Maps each node of a parallel branch to the first node of the branch and the node where all branches meet."""
     edges = list(edges)
     branches: dict[str, tuple[str, str]] = {}
     for first in edges:
@@ -81,12 +81,12 @@ class Plan:
 
     Attributes:
         source: the file's name.
-        settings: under ``settings:``.
+        settings: the mapping under ``settings:``.
         schema: declared type of each key of the state.
-        initial_state: values it begins with.
+        initial_state: values at the start of a run.
         variables: constants for templates.
-        nodes: by name, in their order.
-        edges: in their order.
+        nodes: by name, in the order of the file.
+        edges: in the order in which they are tried.
     """
 
     source: str
@@ -99,5 +99,5 @@ class Plan:
 
     @property
     def last(self) -> Node:
-        """The node that stands last in the file."""
+        """The last node of the file."""
         return list(self.nodes.values())[-1]

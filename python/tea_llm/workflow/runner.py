@@ -1,4 +1,4 @@
-"""Workflows as users have them: loaded from a file, run on a state."""
+"""The public interface of workflows: load one from a file, run it on a state."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _MAX_STEPS = 100
 
 
 class Workflow:
-    """A checked workflow. May be run any number of times, also at once.
+    """A checked workflow. It can be run any number of times, also concurrently.
 
-    Made by ``load`` and ``loads``.
+    Created by ``load`` and ``loads``.
     """
 
     def __init__(self, plan: Plan, registry: Mapping[str, Callable[..., Any]]) -> None:
@@ -40,7 +40,7 @@ class Workflow:
 
     @property
     def last(self) -> Node:
-        """The node that stands last in the file."""
+        """The last node of the file."""
         return self._plan.last
 
     def run(
@@ -51,21 +51,20 @@ class Workflow:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         thread_id: str | None = None,
     ) -> dict[str, Any]:
-        """Runs it to its end.
+        """Runs the workflow to its end.
 
         Args:
-            state: values to begin with, over those of ``initial_state``. Not changed.
-            max_steps: steps after which a loop is taken for endless.
-            checkpointer: one of LangGraph's, to keep the state of a thread.
-            thread_id: of the checkpointer's thread; a run on a thread whose last run came to its end begins with the
-                state that it left.
+            state: initial values, which override those of ``initial_state``. Not modified.
+            max_steps: the number of steps after which a run fails, to stop endless loops.
+            checkpointer: a LangGraph checkpointer, to save the state of a thread.
+            thread_id: the checkpointer's thread; a run starts with the state saved by the thread's last completed run.
 
         Returns:
-            the state at the end.
+            the final state.
 
         Raises:
-            WorkflowRunError: a node failed or was interrupted, a template met an undefined name, parallel nodes wrote
-                the same key, or the thread's last run did not come to its end.
+            WorkflowRunError: a node failed or was interrupted, a template used an undefined name, parallel nodes wrote
+                the same key, or the thread's last run did not complete.
         """
         values: dict[str, Any] = {}
         for _, after in self.stream(state, max_steps=max_steps, checkpointer=checkpointer, thread_id=thread_id):
@@ -80,7 +79,7 @@ class Workflow:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         thread_id: str | None = None,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Runs it, and gives the node's name and the state after each node.
+        """Runs the workflow and yields the name of each node and the state after it.
 
         Args:
             state: as ``run``.
@@ -101,7 +100,7 @@ class Workflow:
             for event in graph.stream({CHANNEL: channel}, config, stream_mode="updates"):
                 for node, update in event.items():
                     if node not in self._plan.nodes:
-                        continue  # where branches meet
+                        continue  # the end of a parallel branch
                     channel = merge(channel, update[CHANNEL])
                     yield node, copy.deepcopy(channel["values"])
         except GraphRecursionError as error:
@@ -115,7 +114,7 @@ class Workflow:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         thread_id: str | None = None,
     ) -> dict[str, Any]:
-        """``run`` for asyncio; nodes run in threads.
+        """Runs the workflow to its end, for asyncio; nodes run in threads.
 
         Args:
             state: as ``run``.
@@ -152,7 +151,7 @@ class Workflow:
             value = given.get(key)
             is_number = kind is float and isinstance(value, int)
             if value is not None and not isinstance(value, kind) and not is_number:
-                raise WorkflowRunError(f"state.{key} is declared as {kind.__name__}, and given as {value!r}")
+                raise WorkflowRunError(f"state.{key} must be of type {kind.__name__}, not {value!r}")
         return given
 
 
@@ -166,19 +165,19 @@ def load(
     llm: LlmBackend | None = None,
     on_token: Callable[[str], object] | None = None,
 ) -> Workflow:
-    """Reads a workflow file and checks all of it.
+    """Reads a workflow file and checks it completely.
 
     Args:
-        path: of a YAML file.
-        allow_code: let ``run`` blocks be Python code that is executed; only for files that you trust.
-        actions: more actions by name, called as ``action(state=state, **params)``.
-        model_path: the model file for all nodes, whatever the file says.
-        backend: ``"local"``, ``"api"`` or ``"auto"`` for all nodes, whatever the file says.
-        llm: answers instead of what settings and parameters choose; stays open.
-        on_token: gets the texts of ``llm.stream``; None: stdout does.
+        path: path of the YAML file.
+        allow_code: allow ``run`` blocks, whose Python code is executed; only for files that you trust.
+        actions: further actions by name, called as ``action(state=state, **params)``.
+        model_path: the model file for all nodes; overrides the workflow.
+        backend: ``"local"``, ``"api"`` or ``"auto"`` for all nodes; overrides the workflow.
+        llm: the backend to use instead of the one that settings and parameters select; it is not closed.
+        on_token: called with the texts of ``llm.stream``; None: they are printed to stdout.
 
     Raises:
-        WorkflowError: every problem of the file, with its line.
+        WorkflowError: the file is invalid; lists every problem with its line.
     """
     return loads(
         _text_of(path),
@@ -193,13 +192,13 @@ def load(
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """What ``tea-llm validate`` does: as ``load`` with code allowed, and model files that are named must be there.
+    """Checks a workflow file as ``tea-llm validate`` does: code is allowed, and model files named in it must exist.
 
     Args:
-        path: of the file.
+        path: path of the YAML file.
 
     Raises:
-        WorkflowError: every problem of the file, with its line.
+        WorkflowError: the file is invalid; lists every problem with its line.
     """
     plan_of(_text_of(path), os.fspath(path), allow_code=True, looks_for_files=True)
 
@@ -222,10 +221,10 @@ def loads(
     llm: LlmBackend | None = None,
     on_token: Callable[[str], object] | None = None,
 ) -> Workflow:
-    """``load`` for a workflow that is at hand as text.
+    """Reads a workflow from a string, as ``load`` does from a file.
 
     Args:
-        text: YAML.
+        text: the YAML text.
         source: its name in errors.
         allow_code: as ``load``.
         actions: as ``load``.
@@ -253,25 +252,27 @@ def loads(
 
 def _config(max_steps: int, thread_id: str | None, checkpointer: object) -> Any:
     if thread_id is not None and checkpointer is None:
-        raise ValueError(f"thread_id={thread_id!r} needs a checkpointer, which keeps its state")
+        raise ValueError(f"thread_id={thread_id!r} needs a checkpointer, which saves the state of the thread")
     return {"recursion_limit": max_steps, "configurable": {"thread_id": thread_id or "default"}}
 
 
 def _past(snapshot: StateSnapshot, config: Any) -> Channel | None:
-    """What the last run of a thread left; None: there was none.
+    """The channel saved by the last run of a thread; None: there was no run.
 
     Raises:
-        WorkflowRunError: it did not come to its end. A new run would do again what it did, or lose it.
+        WorkflowRunError: the last run did not complete; a new run would repeat or lose its work.
     """
     if snapshot.next:
         thread = config["configurable"]["thread_id"]
         raise WorkflowRunError(
-            f"the last run of thread {thread!r} stopped before {', '.join(map(repr, snapshot.next))}, and continuing "
-            "such a run is not supported: take another thread_id, or delete the thread from the checkpointer"
+            f"the last run of thread {thread!r} stopped before {', '.join(map(repr, snapshot.next))} and cannot be "
+            "continued: use another thread_id, or delete the thread from the checkpointer"
         )
     channel: Channel | None = snapshot.values.get(CHANNEL)
     return channel
 
 
 def _endless(max_steps: int) -> WorkflowRunError:
-    return WorkflowRunError(f"no end after {max_steps} steps: is there a loop that no condition leaves?")
+    return WorkflowRunError(
+        f"the workflow did not end after {max_steps} steps: check it for an endless loop, or raise max_steps"
+    )

@@ -1,4 +1,4 @@
-"""``{{ }}`` in a workflow: sandboxed Jinja2 over the state, compiled once."""
+"""Templates (``{{ }}``) in a workflow: sandboxed Jinja2 over the state, compiled once."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 __all__ = ["Renderer", "TemplateSyntaxError", "compile_condition", "compile_value", "constant", "is_constant"]
 
 Renderer = Callable[[Mapping[str, Any]], Any]
-"""Gives a value from the variables of a template. What it raises is a ``jinja2.TemplateError``, or the value's own."""
+"""Renders a value from the variables of a template; raises ``jinja2.TemplateError`` or the error of a value."""
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Text that comes from outside is data here: it is never compiled."""
+    """Text from the state is data: it is never compiled."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """``state.items`` is the key of that name, if there is one, and not a method of dicts."""
+        """``state.items`` is the key of that name, if it exists, and not the method of dict."""
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
 
 def _no_callable(value: Any) -> Any:
-    """``{{ state.items }}`` is a method of dicts where there is no such key: a mistake, and no text for a prompt."""
+    """Rejects functions: without a key ``items``, ``{{ state.items }}`` is a method of dict, which is a mistake."""
     if callable(value) and not isinstance(value, Undefined):
-        raise TemplateError(f"the value is a function ({getattr(value, '__name__', 'of no name')}), and no data")
+        raise TemplateError(f"the value is a function ({getattr(value, '__name__', 'unnamed')}), not data")
     return value
 
 
@@ -35,21 +35,21 @@ _environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=Tru
 
 
 def constant(value: Any) -> Renderer:
-    """A renderer that always gives this."""
+    """A renderer that always returns ``value``."""
     return lambda _: value
 
 
 def compile_value(value: Any, names: Collection[str]) -> Renderer:
-    """A renderer for what stands in a file: strings are templates, also within lists and mappings.
+    """A renderer for a value of a file: strings are templates, also within lists and mappings.
 
-    A string that is one expression and nothing else keeps the expression's type.
+    A string that consists of one expression keeps the expression's type.
 
     Args:
-        value: of the file.
-        names: the variables that there will be.
+        value: the value.
+        names: the available variables.
 
     Raises:
-        TemplateSyntaxError: of a template, or a name that there will not be.
+        TemplateSyntaxError: a template is invalid or uses an unknown variable.
     """
     if isinstance(value, str):
         return _compile_text(value, names)
@@ -63,7 +63,7 @@ def compile_value(value: Any, names: Collection[str]) -> Renderer:
 
 
 def is_constant(value: Any) -> bool:
-    """Whether a value of a file holds no template: it will be what it is."""
+    """Whether a value of a file contains no template."""
     if isinstance(value, str):
         return not any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, Mapping):
@@ -72,14 +72,14 @@ def is_constant(value: Any) -> bool:
 
 
 def compile_condition(source: str, names: Collection[str]) -> Renderer:
-    """A renderer for a condition, with braces or without, that gives True or False.
+    """A renderer for a condition, with or without braces, that returns True or False.
 
     Args:
-        source: of the file.
-        names: the variables that there will be.
+        source: the condition.
+        names: the available variables.
 
     Raises:
-        TemplateSyntaxError: of the expression, or a name that there will not be.
+        TemplateSyntaxError: the expression is invalid or uses an unknown variable.
     """
     expression = _lone_expression(source) if "{{" in source else source
     if expression is None:
@@ -91,7 +91,9 @@ def compile_condition(source: str, names: Collection[str]) -> Renderer:
 
 def _check_names(source: str, names: Collection[str]) -> None:
     for name in sorted(meta.find_undeclared_variables(_environment.parse(source)) - set(names)):
-        raise TemplateSyntaxError(f"there is no {name!r}, but {', '.join(names)}: is it state.{name}?", 1)
+        raise TemplateSyntaxError(
+            f"unknown variable {name!r} (available: {', '.join(names)}): did you mean state.{name}?", 1
+        )
 
 
 def _compile_text(source: str, names: Collection[str]) -> Renderer:
@@ -111,7 +113,7 @@ def _compile_expression(expression: str) -> Renderer:
     def render(variables: Mapping[str, Any]) -> Any:
         value = evaluate(**variables)
         if isinstance(value, Undefined):
-            str(value)  # raises, and says what is not there
+            str(value)  # raises an error that names the undefined variable
             raise TemplateError("the value is undefined")
         return _no_callable(value)
 
@@ -119,7 +121,7 @@ def _compile_expression(expression: str) -> Renderer:
 
 
 def _lone_expression(source: str) -> str | None:
-    """What stands between the braces, if there is nothing else."""
+    """The expression between the braces, if there is nothing else."""
     text = source.strip()
     if not text.startswith("{{"):
         return None
