@@ -280,7 +280,9 @@ def _number(low: float, high: float) -> Callable[[str, object], float]:
 
 def _provider(name: str, value: object) -> str:
     if value in ("shell", "litellm"):
-        raise ValueError(f"{name}={value!r} is The Edge Agent's own: use 'openai', 'azure', 'ollama' or 'local'")
+        raise ValueError(
+            f"{name}={value!r} is supported by The Edge Agent only: use 'openai', 'azure', 'ollama' or 'local'"
+        )
     return _one_of("auto", "openai", "azure", "ollama", "local")(name, value)
 
 
