@@ -37,7 +37,7 @@ def test_variables_and_the_clock_reach_the_template(tiny_model: Callable[..., Pa
 
 def test_wrong_template_options_are_refused(tiny_model: Callable[..., Path]) -> None:
     with tea_llm.load(tiny_model("llama"), n_ctx=128, n_threads=1, chat_format="chatml") as llm:
-        with pytest.raises(ValueError, match="'chatml' is a format without one"):
+        with pytest.raises(ValueError, match="the format 'chatml' does not have"):
             llm.chat(HI, template_kwargs={"enable_thinking": True})
         with pytest.raises(TypeError, match="template_kwargs must be a dict, not str"):
             llm.chat(HI, template_kwargs="enable_thinking")  # type: ignore[arg-type]

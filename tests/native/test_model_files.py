@@ -157,7 +157,7 @@ def test_an_archive_says_that_it_is_one(tmp_path: Path) -> None:
 
 def test_a_template_file_that_is_missing(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     for given in ("no.jinja", tmp_path / "no.jinja"):
-        with pytest.raises(ValueError, match="is neither a Jinja template nor a file"):
+        with pytest.raises(ValueError, match="is neither a Jinja template nor an existing file"):
             tea_llm.load(tiny_model(), chat_template=given)
     with pytest.raises(TypeError, match="chat_template must be a string or"):
         tea_llm.load(tiny_model(), chat_template=b"no.jinja")  # type: ignore[arg-type]

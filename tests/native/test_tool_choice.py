@@ -72,7 +72,7 @@ def test_the_functions_are_called(llm: LocalLlmBackend) -> None:
 
 
 def test_wrong_choices(llm: LocalLlmBackend) -> None:
-    with pytest.raises(ValueError, match="is none of the tools"):
+    with pytest.raises(ValueError, match="does not name one of the tools"):
         llm.chat(HI, tools=TOOLS, tool_choice={"type": "function", "function": {"name": "other"}})
     with pytest.raises(ValueError, match="exclude each other"):
         llm.chat(HI, tools=TOOLS, tool_choice="required", regex="a")

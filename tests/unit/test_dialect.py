@@ -298,7 +298,7 @@ def test_formats_without_a_template_leave_it_open_too(chat_format: str) -> None:
     ],
 )
 def test_what_cannot_be_continued(last: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="continue_final_message continues the text of an assistant's message"):
+    with pytest.raises(ValueError, match="continue_final_message needs an assistant message with text"):
         render(CHATML, [*chat("user: hi"), last], continue_final_message=True)
 
 

@@ -125,7 +125,7 @@ def test_an_awaitable_is_no_result() -> None:
     def later(seconds: float) -> object:
         return wait(seconds)
 
-    with pytest.raises(TypeError, match="later gave an awaitable: use arun_tools"):
+    with pytest.raises(TypeError, match="later returned an awaitable: use arun_tools"):
         MockBackend([calls(("later", {"seconds": 1}))]).run_tools(HI, [later])
 
 
@@ -143,7 +143,7 @@ def test_rounds_are_limited() -> None:
     assert (result.finish_reason, llm.n_left) == ("tool_calls", 1)
     with pytest.raises(ValueError, match="max_rounds"):
         llm.run_tools(HI, [fail], max_rounds=0)
-    with pytest.raises(ValueError, match="n is for one answer"):
+    with pytest.raises(ValueError, match="n must be 1"):
         llm.run_tools(HI, [fail], n=2)
 
 

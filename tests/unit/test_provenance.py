@@ -163,7 +163,7 @@ def test_a_text_is_untrusted_unless_it_is_told() -> None:
     assert runs(Text("x")) == runs("x") == [("x", False)]
     assert runs(Text(trusted("x"))) == [("x", False)]
     assert runs("") == []
-    with pytest.raises(ValueError, match="a mask of 1 for 2 characters"):
+    with pytest.raises(ValueError, match="the mask has 1 bytes for 2 characters"):
         Text("ab", b"\x01")
 
 

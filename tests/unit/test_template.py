@@ -264,7 +264,7 @@ def test_arguments_reach_the_template() -> None:
     assert ("<s>", True) not in template.render([], extra={"bos_token": "<s>"})
     assert ChatTemplate("{{ strftime_now('%Y-%m-%d') }}").render_text([], now=NOW) == "2025-03-04"
     assert ChatTemplate("{{ strftime_now('%Y') }}").render_text([]) == str(datetime.now().year)
-    with pytest.raises(ValueError, match="extra: messages, tools cannot be given here"):
+    with pytest.raises(ValueError, match="extra must not contain messages, tools"):
         template.render([], extra={"tools": [], "messages": []})
 
 

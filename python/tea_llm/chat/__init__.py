@@ -1,1 +1,1 @@
-"""From messages to prompts."""
+"""Turns messages into prompts."""

@@ -1,4 +1,4 @@
-"""Chat templates that end, also in an interpreter that nothing can stop."""
+"""Limits loops and macros in chat templates, for an interpreter that cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["bounded"]
 _NEWLINE = re.compile(r"\r\n?")
 _COUNTS = "tea_llm_counts"
 _MAX_TURNS = 20_000
-"""Of loops and macros together."""
+"""Total loop iterations and macro calls."""
 _MAX_DEPTH = 100
-"""Macros inside of each other."""
+"""Nested macro calls."""
 
-_BEGIN = f"{{% set {_COUNTS} = namespace(turns=0, depth=0) %}}{{{{ '' }}}}"  # behind a block a newline would be lost
+_BEGIN = f"{{% set {_COUNTS} = namespace(turns=0, depth=0) %}}{{{{ '' }}}}"  # keeps a newline after the block
 _CHECK = (
     f"{{% if {_COUNTS}.turns > {_MAX_TURNS} or {_COUNTS}.depth > {_MAX_DEPTH} %}}"
     "{{ raise_exception('a loop or a macro without end') }}{% endif %}{{ '' }}"
@@ -27,23 +27,23 @@ _BEHIND = {"for": _TURN + _CHECK, "macro": _TURN + _DEEPER + _CHECK}
 
 
 def bounded(source: str, environment: Environment) -> str:
-    """The same template, but for an error when its loops turn or its macros call each other far too often.
+    """Adds counters to a template, which raise an error when it loops or recurses far too often.
 
-    llama.cpp's Jinja takes a recursive macro until the stack ends, and cannot be interrupted in a loop.
+    llama.cpp's Jinja recurses until the stack overflows, and a loop in it cannot be interrupted.
 
     Args:
-        source: Jinja.
-        environment: says how it is read.
+        source: the Jinja source.
+        environment: the environment that parses it.
 
     Raises:
-        jinja2.TemplateSyntaxError: it is not Jinja.
+        jinja2.TemplateSyntaxError: the source is not valid Jinja.
     """
     source = _NEWLINE.sub("\n", source)  # as the lexer sees it
     pieces = [_BEGIN]
     position = begin = 0
-    name = None  # of the tag that is being read
+    name = None  # of the current tag
     for _, kind, text in environment.lexer.tokeniter(source, None):
-        end = source.index(text, position) + len(text)  # white space that a tag strips is no token
+        end = source.index(text, position) + len(text)  # white space stripped by a tag is not a token
         if kind == "block_begin":
             name = ""
             pieces.append(source[position : end - len(text)])

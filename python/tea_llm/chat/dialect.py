@@ -1,7 +1,7 @@
-"""What a chat template takes, found out by rendering with it, and messages as it takes them.
+"""Detects by trial rendering which forms of messages a chat template accepts, and converts messages to them.
 
-Transformers renders messages as they are given; llama-server first puts them as the template takes them. Here a message
-that the template takes as it is given is left alone, and any other is put as llama-server puts it.
+transformers renders messages unchanged; llama-server first converts them for the template. Here a message in a form
+that the template accepts is left unchanged; any other is converted as in llama-server.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 class Dialect:
-    """Puts messages as one template takes them. Thread-safe.
+    """Converts messages to the forms that one template accepts. Thread-safe.
 
     Args:
-        template: that will render them.
+        template: the template that will render them.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
@@ -43,11 +43,11 @@ class Dialect:
     def adapt(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
     ) -> tuple[Messages, Sequence[Mapping[str, Any]] | None]:
-        """The messages and the tools to be rendered; tools that the template does not know are in the messages.
+        """The messages and the tools to render; without template support for tools, the messages describe them.
 
         Args:
-            messages: checked; contents may be parts.
-            tools: in the OpenAI API's form.
+            messages: checked messages; contents may be parts.
+            tools: in the form of the OpenAI API.
         """
         given: Sequence[Mapping[str, Any]] | None = None
         if self.template.uses_tools:
@@ -65,7 +65,7 @@ class Dialect:
         return [{**message, "content": self._content(message)} for message in adapted], given
 
     def _called(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A message whose calls the template writes, or with the calls in words."""
+        """A message whose calls are in the form that the template writes, or else in its text."""
         message = {**message, "content": message["content"] or ""}
         if "tool_calls" in message:
             if not self._writes_calls or (message["content"] and not self._writes_calls_beside_text):
@@ -75,7 +75,7 @@ class Dialect:
         return message
 
     def _complete(self, tool: Mapping[str, Any]) -> dict[str, Any]:
-        """A tool with a description and parameters, and with those of its parameters if the template wants them."""
+        """A tool with a description and parameters; each parameter gets a description if the template requires it."""
         function = {key: value for key, value in tool["function"].items() if value is not None}
         parameters = function.get("parameters") or _NO_PARAMETERS
         properties = parameters.get("properties", {})
@@ -88,7 +88,7 @@ class Dialect:
         return {**tool, "function": {"name": "", "description": "", **function, "parameters": parameters}}
 
     def _content(self, message: Mapping[str, Any]) -> str | list[dict[str, str]]:
-        """The content as a text or as parts, whichever the template takes; as it is given where it takes both."""
+        """The content as text or as parts, whichever the template accepts; unchanged if it accepts both."""
         role, content = message["role"], message["content"]
         if isinstance(content, str):
             is_part = not self.takes_text(role) and self.takes_parts(role)
@@ -141,7 +141,7 @@ class Dialect:
 
     @cached_property
     def _no_tools(self) -> list[Mapping[str, Any]] | None:
-        """What stands for no tools: None as in transformers, or an empty list for a template that fails with it."""
+        """The value for no tools: None as in transformers, or an empty list if the template fails with None."""
         return [] if not self._rendered([_USER], None) and self._rendered([_USER], []) else None
 
     def _shows_calls(self, *arguments: object) -> bool:
@@ -175,7 +175,7 @@ def _json_call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one_by_one(messages: Messages) -> Messages:
-    """The messages with each call of an answer in a message of its own, and what it gave behind it."""
+    """Splits answers with several calls: one message per call, each followed by its result."""
     split: Messages = []
     position = 0
     while position < len(messages):
@@ -193,13 +193,13 @@ def _one_by_one(messages: Messages) -> Messages:
             if own is not None:
                 split.append(own)
                 given = [item for item in given if item is not own]
-            message = {"role": message["role"], "content": ""}  # text and reasoning are there once
+            message = {"role": message["role"], "content": ""}  # text and reasoning belong to the first message only
         split += given
     return split
 
 
 def _merged(messages: Messages) -> Messages:
-    """The messages without a system message at the begin: its text is at the begin of the next one."""
+    """The messages without a leading system message, whose text is put before that of the next message."""
     first, *rest = messages
     while first["role"] == "system" and rest:
         first = {**rest[0], "content": f"{text_of(first['content'])}\n{text_of(rest[0]['content'])}"}
@@ -216,7 +216,7 @@ def _call(index: int, arguments: object) -> dict[str, Any]:
 
 
 def _talk(role: str, content: object) -> Messages:
-    """A conversation with a message of that role where one may be."""
+    """A conversation with a message of this role at a valid place."""
     message = {"role": role, "content": content}
     if role in ("user", "system", "developer"):
         return [message] if role == "user" else [message, _USER]

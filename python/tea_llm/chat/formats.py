@@ -12,7 +12,7 @@ from tea_llm.types import Message
 __all__ = ["CHAT_FORMATS", "format_chat_prompt", "format_parts"]
 
 CHAT_FORMATS = ("chatml", "gemma", "plain")
-"""Names that ``chat_format`` takes; None and ``"unknown"`` mean ``"plain"``."""
+"""The values of ``chat_format``; None and ``"unknown"`` mean ``"plain"``."""
 
 _GEMMA_ROLES = {"user": "user", "model": "model", "assistant": "model"}
 
@@ -26,7 +26,7 @@ def format_chat_prompt(messages: Iterable[Message | Mapping[str, object]], chat_
 
     Raises:
         TypeError: a message or a value in it is of a wrong type.
-        ValueError: another ``chat_format``, or a message that ``check_messages`` refuses.
+        ValueError: ``chat_format`` is unknown, or a message is not valid.
 
     Example:
         >>> format_chat_prompt([{"role": "user", "content": "Hi"}], "plain")
@@ -40,19 +40,19 @@ def format_chat_prompt(messages: Iterable[Message | Mapping[str, object]], chat_
 def format_parts(
     messages: Iterable[Mapping[str, Any]], chat_format: str | None, *, add_generation_prompt: bool = True
 ) -> list[tuple[str, bool]]:
-    """The same prompt in pieces that tell the format's own text from the caller's.
+    """The same prompt in pieces that distinguish the format's own text from the caller's.
 
     Args:
-        messages: checked, with calls in words.
+        messages: checked messages, with calls as text.
         chat_format: as ``format_chat_prompt``.
-        add_generation_prompt: end with what stands before the assistant's answer.
+        add_generation_prompt: end with the opening of the assistant's answer.
 
     Returns:
-        ``(text, is_scaffold)`` pairs without empty texts. Scaffold is what the format writes; roles and contents
-        are the caller's, except the two role names that Gemma's format spells itself.
+        ``(text, is_scaffold)`` pairs without empty texts. The format's own text is scaffold; roles and contents come
+        from the caller, except the two role names that Gemma's format writes itself.
 
     Raises:
-        ValueError: another ``chat_format``.
+        ValueError: ``chat_format`` is unknown.
     """
     if chat_format not in (None, "unknown", *CHAT_FORMATS):
         names = ", ".join(map(repr, CHAT_FORMATS))
@@ -76,7 +76,7 @@ def _format_message(role: str, content: str, chat_format: str | None) -> list[tu
 
 
 def _opening(chat_format: str | None) -> str:
-    """What stands before the assistant's answer."""
+    """The opening of the assistant's answer."""
     if chat_format == "chatml":
         return "<|im_start|>assistant\n"
     if chat_format == "gemma":
@@ -85,7 +85,7 @@ def _opening(chat_format: str | None) -> str:
 
 
 def _merge(parts: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Joins neighbours of a kind, so that text is not split for the tokenizer without need."""
+    """Joins adjacent pieces of the same kind, so that the tokenizer sees text unsplit."""
     merged: list[tuple[str, bool]] = []
     for text, is_scaffold in parts:
         if merged and merged[-1][1] == is_scaffold:

@@ -1,4 +1,4 @@
-"""Python functions as tools: what a model is told of them, and calling them as it asks."""
+"""Python functions as tools: describes them to a model and runs its calls."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ logger = logging.getLogger("tea_llm")
 class FunctionTool:
     """A function that a model may call.
 
-    Its name, the first paragraph of its docstring and its type hints are what the model is told; arguments are
-    checked and converted by the hints before each call (pydantic does both).
+    The model sees its name, the first paragraph of its docstring and its type hints. pydantic checks and converts the
+    arguments of each call by the hints.
 
     Args:
-        function: with a hint for each parameter; none of them may be positional only or ``*args``.
+        function: a function with a hint for each parameter, none of which may be positional-only or ``*args``.
 
     Raises:
-        TypeError: a parameter that has no hint or cannot be named.
+        TypeError: a parameter has no hint or cannot be passed by name.
         ValueError: pydantic is not installed.
     """
 
@@ -37,13 +37,13 @@ class FunctionTool:
         try:
             from pydantic import ConfigDict, create_model
         except ImportError:
-            raise ValueError('functions as tools need one more package: pip install "tea-llm[tools]"') from None
+            raise ValueError('functions as tools need an additional package: pip install "tea-llm[tools]"') from None
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         fields: dict[str, Any] = {}
         for parameter in inspect.signature(function, eval_str=True).parameters.values():
             if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                raise TypeError(f"{self.name}: a model cannot give the parameter {parameter.name!r} by its name")
+                raise TypeError(f"{self.name}: the parameter {parameter.name!r} must be one that can be passed by name")
             if parameter.annotation is parameter.empty:
                 raise TypeError(f"{self.name}: the parameter {parameter.name!r} has no type hint")
             default = ... if parameter.default is parameter.empty else parameter.default
@@ -52,18 +52,18 @@ class FunctionTool:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """What the model is told, in the OpenAI API's form."""
+        """The description for the model, in the form of the OpenAI API."""
         schema = {key: value for key, value in schema_of_class(self._model).items() if key != "title"}
         description = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
         described = {"description": description} if description else {}
         return {"type": "function", "function": {"name": self.name, **described, "parameters": schema}}
 
     def call(self, arguments: dict[str, Any]) -> object:
-        """What the function gives for a model's arguments; of an ``async`` one an awaitable.
+        """Calls the function with a model's arguments; returns an awaitable if it is ``async``.
 
         Raises:
-            ValueError: arguments that do not fit the hints.
-            Exception: whatever the function raises.
+            ValueError: the arguments do not match the hints.
+            Exception: the function raised it.
         """
         checked = self._model.model_validate(arguments)
         return self.function(**{name: getattr(checked, name) for name in type(checked).model_fields})
@@ -73,12 +73,12 @@ class FunctionTools:
     """The functions of one conversation.
 
     Args:
-        functions: to be called.
-        takes_async: whether they may be ``async``: ``aanswer`` waits for them.
+        functions: the functions that the model may call.
+        takes_async: whether they may be ``async``; ``aanswer`` awaits them.
 
     Raises:
-        TypeError: not a function, an async one where none may be, or a parameter as ``FunctionTool``.
-        ValueError: two functions of one name, or pydantic is not installed.
+        TypeError: one is not a function, is async where that is not allowed, or is refused by ``FunctionTool``.
+        ValueError: two functions have the same name, or pydantic is not installed.
     """
 
     def __init__(self, functions: Sequence[Callable[..., object]], *, takes_async: bool = False) -> None:
@@ -98,10 +98,10 @@ class FunctionTools:
         return [tool.definition for tool in self._tools.values()]
 
     def answer(self, call: ToolCall) -> dict[str, Any]:
-        """The message that answers a call. The model is told what goes wrong, and may do better.
+        """Runs a call and returns the message with its result, or with its error, so that the model can correct it.
 
         Raises:
-            TypeError: the function gave an awaitable.
+            TypeError: the function returned an awaitable.
         """
         try:
             given = self._call(call)
@@ -111,10 +111,10 @@ class FunctionTools:
             return _failed(call, error)
         if inspect.iscoroutine(given):
             given.close()
-        raise TypeError(f"{call.name} gave an awaitable: use arun_tools")
+        raise TypeError(f"{call.name} returned an awaitable: use arun_tools")
 
     async def aanswer(self, call: ToolCall) -> dict[str, Any]:
-        """The same, for functions that may be async."""
+        """``answer`` for functions that may be async."""
         try:
             given = self._call(call)
             return _message(call, await given if isinstance(given, Awaitable) else given)
@@ -128,10 +128,10 @@ class FunctionTools:
 
 
 class ToolRun:
-    """A conversation that goes on while its model calls functions.
+    """A conversation that continues while the model calls functions.
 
     Raises:
-        TypeError, ValueError: as ``FunctionTools`` and ``Conversation``; several answers at once.
+        TypeError, ValueError: as ``FunctionTools`` and ``Conversation``; ``n`` is not 1.
     """
 
     def __init__(
@@ -150,16 +150,16 @@ class ToolRun:
         self._n_left = check_int("max_rounds", max_rounds, 1, 1000)
         self._options = {**options, "tools": self.functions.definitions}
         if options.get("n", 1) != 1:
-            raise ValueError("n is for one answer at a time: functions can follow one conversation only")
+            raise ValueError("n must be 1: functions can follow one conversation only")
 
     def options(self) -> dict[str, Any]:
-        """Of the next round."""
+        """The options of the next round."""
         options = self._options
         self._options = {**options, "tool_choice": "auto"}
         return options
 
     def take(self, result: LlmCallResult) -> tuple[ToolCall, ...]:
-        """The calls of an answer, to be answered before the next one."""
+        """Records an answer; returns its calls, to be run before the next round."""
         self.result = result
         self.talk.append(result)
         self._n_left -= 1
@@ -175,7 +175,7 @@ def _is_async(function: Callable[..., object]) -> bool:
 
 
 def _failed(call: ToolCall, error: Exception) -> dict[str, Any]:
-    """What the model is told of a failed call; the log has the traceback."""
+    """The message for a failed call; the log has the traceback."""
     logger.debug("The function %s failed for %s", call.name, call.arguments, exc_info=error)
     return _message(call, f"error: {type(error).__name__}: {error}")
 

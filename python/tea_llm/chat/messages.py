@@ -1,4 +1,4 @@
-"""Checks what callers give as messages, before anything runs."""
+"""Checks the callers' messages before anything runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_message", "check_messages"]
 
 _KEYS = ("role", "content", "reasoning_content", "name", "tool_calls", "tool_call_id")
 _ANSWER_KEYS = ("refusal", "annotations", "audio", "function_call", "reasoning")
-"""More keys of an answer as OpenAI's package dumps it; some servers call reasoning so."""
+"""Other keys of an answer dumped by OpenAI's package; ``reasoning`` is what some servers name the reasoning."""
 
 
 def check_messages(messages: Iterable[Message], *, joins_parts: bool = True) -> list[dict[str, Any]]:
@@ -22,12 +22,12 @@ def check_messages(messages: Iterable[Message], *, joins_parts: bool = True) -> 
     Args:
         messages: dicts in the OpenAI form or ``ChatMessage``s, at least one. A content may be a list of
             ``{"type": "text", "text": ...}`` parts, and None in an assistant's message. Other keys may be None, as in
-            a dumped answer of OpenAI's package.
-        joins_parts: make one text of a content's parts, with newlines between them, as llama.cpp does.
+            an answer dumped by OpenAI's package.
+        joins_parts: join the parts of a content with newlines, as llama.cpp does.
 
     Raises:
-        TypeError: a single string or mapping for the list, or a message or value of a wrong type.
-        ValueError: no messages, a missing or unknown key, a part that is not text, a lone surrogate.
+        TypeError: ``messages`` is a single string or mapping, or a message or value has the wrong type.
+        ValueError: the list is empty, a key is missing or unknown, a part is not text, or a text has a lone surrogate.
 
     Example:
         >>> check_messages([ChatMessage("user", "Hi")])
@@ -40,7 +40,7 @@ def check_messages(messages: Iterable[Message], *, joins_parts: bool = True) -> 
         )
     checked = [check_message(item, index, joins_parts=joins_parts) for index, item in enumerate(given)]
     if not checked:
-        raise ValueError("messages is empty: give at least one")
+        raise ValueError("messages is empty: give at least one message")
     return checked
 
 
@@ -49,7 +49,7 @@ def check_message(item: object, index: int, *, joins_parts: bool = True) -> dict
 
     Args:
         item: a ``ChatMessage`` or a mapping.
-        index: its place in the list, for the error's message.
+        index: its index in the list, for error messages.
         joins_parts: as ``check_messages``.
 
     Raises:
@@ -81,7 +81,7 @@ def check_message(item: object, index: int, *, joins_parts: bool = True) -> dict
 
 
 def _check_content(item: Mapping[str, object], where: str, joins_parts: bool) -> str | list[dict[str, str]] | None:
-    """The content; of an answer that has none its refusal, None beside calls, and else an empty text."""
+    """The content. For an answer without content: its refusal, or None if it has calls, or an empty text."""
     for key in ("audio", "function_call"):
         if item.get(key) is not None:
             raise ValueError(f"{where}: {key!r} is not supported: give 'content', and calls in 'tool_calls'")
@@ -115,7 +115,7 @@ def _check_calls(calls: object, where: str) -> list[dict[str, Any]]:
 
 
 def _check_arguments(arguments: object, name: str) -> str | dict[str, Any]:
-    """JSON, or a dict of what JSON has; nothing means no arguments."""
+    """The arguments as JSON text or a dict of JSON values; None and blank text mean no arguments."""
     if arguments is None:
         return "{}"
     if isinstance(arguments, str):

@@ -1,4 +1,4 @@
-"""From messages to token ids: chooses the template, renders it, keeps contents from becoming control tokens."""
+"""Turns messages into token ids: selects the template, renders it, and keeps contents from becoming control tokens."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = ["ChatPrompt", "Runs"]
 logger = logging.getLogger("tea_llm")
 
 Runs = list[tuple[str, bool]]
-"""A rendered prompt as ``(text, is_scaffold)``: what the template wrote, and what came from messages."""
+"""A rendered prompt as ``(text, is_scaffold)`` pairs: scaffold is written by the template, the rest by messages."""
 
 
 class ChatPrompt:
-    """How one model is spoken to.
+    """The prompt format of one model.
 
-    The template is, in this order: ``chat_template``, the named ``chat_format``, the file's own template, the named
+    The template is the first of: ``chat_template``, the named ``chat_format``, the file's own template, the named
     format of the file name's family, plain. Thread-safe.
 
     Args:
@@ -46,7 +46,7 @@ class ChatPrompt:
 
     Raises:
         TemplateError: the template given is not valid Jinja.
-        ValueError: an unknown format, or both a format and a template.
+        ValueError: the format is unknown, or both a format and a template are given.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ChatPrompt:
             self.format, self.source = chat_format, "argument"
         elif own:
             self.format, self.source = "template", "model"
-            self._own = own  # compiled when it is first used: a broken one must not keep a model from loading
+            self._own = own  # compiled when first used: a broken template must not prevent loading the model
         elif family_format is not None:
             self.format, self.source = family_format, "file name"
         else:
@@ -92,22 +92,22 @@ class ChatPrompt:
         now: datetime | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> Runs:
-        """The prompt of a conversation, in runs. A template that knows no tools gets them in words.
+        """The prompt of a conversation, in runs. If the template does not support tools, messages describe them.
 
-        ``now`` and ``extra`` are as ``ChatTemplate.render`` takes them.
+        ``now`` and ``extra`` are those of ``ChatTemplate.render``.
 
         Raises:
             TemplateError: the template is not valid, refuses the messages or drops one of them.
-            TypeError: a message is of a wrong type.
-            ValueError: a message is not valid; ``extra`` without a template; nothing to continue.
+            TypeError: a message has the wrong type.
+            ValueError: a message is not valid, ``extra`` is given without a template, or there is no text to continue.
         """
         checked = check_messages(messages, joins_parts=False)
         dialect = self._dialect if template is None else _dialect(self._compile(template))
         if dialect is None and extra:
-            raise ValueError(f"template_kwargs are for a template, and {self.format!r} is a format without one")
+            raise ValueError(f"template_kwargs need a chat template, which the format {self.format!r} does not have")
         if dialect is not None:
             self._check_variables(dialect.template, extra or {})
-        now = now or datetime.now()  # the same for all
+        now = now or datetime.now()  # the same for every rendering
 
         def write(messages: Sequence[Mapping[str, Any]], *, asks: bool = False) -> Runs:
             if dialect is None:
@@ -140,10 +140,10 @@ class ChatPrompt:
     def encode(
         self, runs: Runs, *, trusts_contents: bool = False, check: Callable[[], object] | None = None
     ) -> list[int]:
-        """The token ids of a rendered prompt, with BOS once where the model wants one.
+        """The token ids of a rendered prompt, with one BOS if the model expects it.
 
         Only scaffold becomes control tokens; the same text in a message stays text, unless contents are trusted.
-        ``check`` is called now and then while a long text is tokenized, and may raise.
+        ``check`` is called from time to time while a long text is tokenized, and may raise.
         """
         tokens = self._encode_text([(text, True) for text, _ in runs] if trusts_contents else runs, check)
         if self._model.adds_bos and self._model.bos >= 0 and tokens[:1] != [self._model.bos]:
@@ -155,8 +155,8 @@ class ChatPrompt:
         matches = self._control.find(text, runs)
         if all(match.is_trusted for match in matches):
             return self._model.encode(text, add_special=False, parse_special=True, check=check)
-        # A message holds the text of a control token. The tokenizer sees the text in the pieces between the
-        # template's own control tokens, where it always begins anew, and looks for none in them.
+        # A message contains the text of a control token. The text between the template's own control tokens, where
+        # the tokenizer starts afresh anyway, is tokenized without parsing control tokens.
         tokens: list[int] = []
         begin = 0
         for match in matches:
@@ -185,7 +185,7 @@ class ChatPrompt:
         return None if compiled is None else _dialect(compiled)
 
     def _compile(self, source: str) -> ChatTemplate:
-        from tea_llm.chat.template import ChatTemplate  # jinja2: only for those who chat
+        from tea_llm.chat.template import ChatTemplate  # imports jinja2, which only chats need
 
         model = self._model
         texts = {token: text.decode("utf-8", "replace") for token, text, _, _ in model.control_tokens()}
@@ -201,20 +201,20 @@ def _dialect(template: ChatTemplate) -> Dialect:
 def _check_continued(message: Mapping[str, Any]) -> None:
     if message["role"] != "assistant" or "tool_calls" in message or not text_of(message["content"]).strip():
         raise ValueError(
-            "continue_final_message continues the text of an assistant's message, and the last message "
+            "continue_final_message needs an assistant message with text at the end, but the last message "
             f"is of role {message['role']!r}{' and has no text' if message['role'] == 'assistant' else ''}"
         )
 
 
 def _template_source(given: str | os.PathLike[str]) -> str:
-    """The Jinja source: ``given`` itself, or what is in the file it names."""
+    """The Jinja source: ``given`` itself, or the contents of the file it names."""
     text = check_path("chat_template", given)
     is_path = isinstance(given, os.PathLike) or ("{" not in text and "\n" not in text)
     if not is_path:
         return text
     path = Path(text).expanduser()
     if not path.is_file():
-        raise ValueError(f"chat_template={given!r} is neither a Jinja template nor a file")
+        raise ValueError(f"chat_template={given!r} is neither a Jinja template nor an existing file")
     return path.read_text(encoding="utf-8")
 
 
@@ -239,12 +239,12 @@ class _ControlTokens:
             self._entries.setdefault(text.decode("utf-8", "replace"), (token, strips_left, strips_right))
         longest_first = sorted(self._entries, key=len, reverse=True)
         firsts = "".join(sorted({re.escape(text[0]) for text in longest_first}))
-        # Looking ahead finds overlapping ones, too; the set of first characters keeps it fast.
+        # The lookahead also finds overlapping matches; the set of first characters keeps it fast.
         pattern = f"(?=[{firsts}])(?=({'|'.join(map(re.escape, longest_first))}))"
         self._pattern = re.compile(pattern) if longest_first else None
 
     def find(self, text: str, runs: Runs) -> list[_Match]:
-        """All occurrences in ``text``, which is what ``runs`` join to, by where they begin."""
+        """All occurrences in ``text``, the joined ``runs``, ordered by position."""
         if self._pattern is None:
             return []
         scaffold: list[tuple[int, int]] = []

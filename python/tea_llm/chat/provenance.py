@@ -1,4 +1,4 @@
-"""Strings that know, of each of their characters, whether a chat template wrote it."""
+"""Strings that record for each character whether the chat template wrote it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def shown_as(real: type) -> Callable[[_Class], _Class]:
-    """A class that errors of templates name as the one it stands for."""
+    """Gives a class the name of the class it replaces, for errors of templates."""
 
     def rename(cls: _Class) -> _Class:
         cls.__name__, cls.__qualname__, cls.__module__ = real.__name__, real.__qualname__, real.__module__
@@ -30,19 +30,19 @@ def shown_as(real: type) -> Callable[[_Class], _Class]:
 
 @shown_as(str)
 class Text(str):
-    """A ``str`` whose characters are each trusted (the template wrote it) or not (it came from outside).
+    """A ``str`` that marks each character as trusted (the template wrote it) or untrusted (it came from outside).
 
-    The value behaves as any ``str``; what is overridden here keeps the marks and gives the value that ``str`` gives.
-    It fails closed: any other method gives a plain ``str``, and every character of a plain ``str`` is untrusted.
-    A chat template runs these methods, so none of them can make a trusted character out of an untrusted one, and all
+    The value behaves as any ``str``; the methods overridden here keep the marks and return the same value as ``str``.
+    It fails closed: every other method returns a plain ``str``, and every character of a plain ``str`` is untrusted.
+    A chat template runs these methods, so none of them can turn an untrusted character into a trusted one, and all
     names that ``str`` does not have begin with an underscore, which the sandbox hides.
 
     Args:
         value: the characters.
-        mask: a byte for each, 1 trusted, 0 not; None: all untrusted.
+        mask: one byte per character, 1 trusted, 0 untrusted; None: all untrusted.
 
     Raises:
-        ValueError: the mask is not as long as the value.
+        ValueError: the mask and the value differ in length.
     """
 
     __slots__ = ("_mask",)
@@ -52,7 +52,7 @@ class Text(str):
         self = super().__new__(cls, value)
         self._mask = bytes(len(self)) if mask is None else mask
         if len(self._mask) != len(self):
-            raise ValueError(f"a mask of {len(self._mask)} for {len(self)} characters")
+            raise ValueError(f"the mask has {len(self._mask)} bytes for {len(self)} characters")
         return self
 
     def __str__(self) -> Text:
@@ -135,7 +135,7 @@ class Text(str):
         return self._mapped(str.lower(self))
 
     def _cut(self, pieces: Iterable[str], gap: int | None) -> list[Text]:
-        """The pieces with their marks: ``gap`` characters apart; None: only white space between them, none in front."""
+        """The pieces with their marks. ``gap``: characters between pieces; None: white space, with none in front."""
         cut = []
         position = 0
         for piece in pieces:
@@ -146,7 +146,7 @@ class Text(str):
         return cut
 
     def _mapped(self, value: str) -> Text:
-        """Marks go over one to one: no character maps to nothing, so an equal length says that each became one."""
+        """Keeps the marks if the length is equal: no character is removed, so then each became exactly one."""
         return Text(value, self._mask if len(value) == len(self) else None)
 
 
@@ -180,7 +180,7 @@ class SafeText(Markup):
 
 
 def trusted(value: str) -> Text:
-    """``value``, every character of it trusted."""
+    """``value`` with all characters trusted."""
     return Text(value, b"\x01" * len(value))
 
 
@@ -197,14 +197,14 @@ def concat(pieces: Iterable[str]) -> Text:
 def format_text(
     text: Text, formatter: Formatter, value: str, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> str:
-    """What ``text.format(*args, **kwargs)`` gives, with marks.
+    """The result of ``text.format(*args, **kwargs)``, with marks.
 
     Args:
         text: the format; unless it is all trusted, the result is untrusted.
-        formatter: looks the fields up.
+        formatter: looks up the fields.
         value: the plain result.
-        args: of the call.
-        kwargs: of the call.
+        args: positional arguments of the call.
+        kwargs: keyword arguments of the call.
     """
     if 0 in text._mask:
         return value
@@ -223,7 +223,7 @@ def format_text(
 
 
 def runs(text: str) -> list[tuple[str, bool]]:
-    """The text in the longest pieces of one kind, none empty.
+    """Splits the text into the longest pieces of one kind, none of them empty.
 
     Returns:
         ``(piece, is_trusted)`` pairs whose plain ``str`` pieces join to ``text``.
@@ -241,7 +241,7 @@ def _mask_of(text: str) -> bytes:
 
 
 def _escaped(text: str) -> str:
-    """``text`` as ``Markup`` takes it in; entities are untrusted."""
+    """``text`` escaped as by ``Markup``; entities are untrusted."""
     if isinstance(text, Markup):
         return str(text)
     for character, entity in _ENTITIES:
@@ -250,5 +250,5 @@ def _escaped(text: str) -> str:
 
 
 def _checked(text: Text, value: str) -> str:
-    """``text`` if it is what Python's own formatting gave."""
+    """``text`` if it equals the result of Python's own formatting, else that result."""
     return text if text == value else value

@@ -1,10 +1,10 @@
-"""Renders a model's own chat template, and tells the template's text from the text of the messages.
+"""Renders a model's own chat template, and distinguishes the template's text from the text of the messages.
 
 The environment is that of Hugging Face transformers (5.x, ``utils/chat_template_utils.py``), the reference that models
-are published against. (Where it refuses what llama.cpp renders, a template may go on: ``append``, ``pop``, iterators as
-JSON.) Two things are added, neither visible to a template: the compiled code writes the template's own
-strings as trusted ``Text``, and joins pieces with ``provenance.concat``. All else (messages, tools, what a filter made)
-is untrusted until proven otherwise; see ``provenance.Text``.
+are published against, extended by features that only llama.cpp accepts: ``append``, ``pop``, iterators as JSON. Two
+additions are invisible to a template: the compiled code writes the template's own strings as trusted ``Text``, and
+joins pieces with ``provenance.concat``. All else (messages, tools, results of filters) is untrusted; see
+``provenance.Text``.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class ChatTemplate:
         eos_token: text of the token that ends an answer; part of the scaffold.
 
     Attributes:
-        variables: names that the template looks at and does not set itself.
+        variables: names that the template reads and does not set itself.
         uses_tools: whether ``tools`` is one of them.
 
     Raises:
-        TemplateError: the source is not valid; the message has Jinja's words and the line.
+        TemplateError: the source is not valid; contains Jinja's message and the line.
 
     Example:
         >>> template = ChatTemplate("{{ bos_token }}{{ messages[0].content | trim }}", bos_token="<s>")
@@ -72,7 +72,7 @@ class ChatTemplate:
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
             raise TemplateError(f"chat template, line {error.lineno}: {error.message}") from error
-        except Exception as error:  # nesting too deep for Jinja or Python, for one
+        except Exception as error:  # for example, nesting too deep for Jinja or Python
             raise TemplateError(f"chat template: {type(error).__name__}: {error}") from error
 
     def render(
@@ -84,29 +84,29 @@ class ChatTemplate:
         now: datetime | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> list[tuple[str, bool]]:
-        """The prompt in runs that tell scaffold from content.
+        """The prompt in runs that distinguish scaffold from content.
 
         Args:
             messages: JSON-like dicts; the template gets copies. Reasoning under one of the names
                 ``reasoning_content``, ``thinking`` and ``reasoning`` is seen under the others, as in transformers.
-            tools: JSON-like definitions in OpenAI's form.
-            add_generation_prompt: end with what stands before the assistant's answer.
-            now: what ``strftime_now`` tells; None: the local time.
-            extra: more variables for the template, ``{"enable_thinking": False}`` say.
+            tools: JSON-like definitions in the OpenAI form.
+            add_generation_prompt: end with the opening of the assistant's answer.
+            now: the time for ``strftime_now``; None: the local time.
+            extra: further variables for the template, such as ``{"enable_thinking": False}``.
 
         Returns:
-            ``(text, is_scaffold)`` pairs, longest runs, none empty. Scaffold is what the template wrote, with
-            bos_token, eos_token and the usual role names; each character that came from anything else in the
+            ``(text, is_scaffold)`` pairs, longest runs, none empty. Scaffold is the text written by the template,
+            including bos_token, eos_token and the usual role names; each character from anything else in the
             arguments is content, whatever the template did to it.
 
         Raises:
-            TemplateError: the template refused the messages or failed; the message has its words and the line.
+            TemplateError: the template refused the messages or failed; contains its message and the line.
             TypeError: a value is not JSON-like.
-            ValueError: ``extra`` has a name that is an argument of its own.
+            ValueError: ``extra`` contains the name of another argument.
         """
         clash = _OWN_VARIABLES.intersection(extra or ())
         if clash:
-            raise ValueError(f"extra: {', '.join(sorted(clash))} cannot be given here: use the argument of that name")
+            raise ValueError(f"extra must not contain {', '.join(sorted(clash))}: use the argument of that name")
         variables = {
             "strftime_now": lambda format: (now or datetime.now()).strftime(format),  # noqa: A006
             "documents": None,
@@ -130,13 +130,13 @@ class ChatTemplate:
         now: datetime | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> str:
-        """What ``render`` gives, joined."""
+        """The result of ``render`` as one text."""
         parts = self.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, now=now, extra=extra)
         return "".join(text for text, _ in parts)
 
 
 class _CodeGenerator(CodeGenerator):
-    """Writes the template's own strings as trusted ``Text``; runs with ``optimized=False``, which folds no others."""
+    """Writes the template's own strings as trusted ``Text``; needs ``optimized=False``, which folds no others."""
 
     def visit_Const(self, node: nodes.Const, frame: Frame) -> None:  # noqa: N802
         if isinstance(node.value, str):
@@ -160,7 +160,7 @@ class _CodeGenerator(CodeGenerator):
 
 @shown_as(list)
 class _GivenList(list[Any]):
-    """A list of the arguments, which a template cannot change; llama.cpp lets it change its own, and Kimi's does."""
+    """A list in the arguments, which a template cannot change; it may change its own lists, as Kimi's template does."""
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -214,7 +214,7 @@ class _Dict:
 class _Namespace(Namespace):
     """The global ``namespace`` without private attributes."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # as Jinja's own, so that ``namespace(self=1)`` works
+    def __init__(*args: Any, **kwargs: Any) -> None:  # as in Jinja, so that ``namespace(self=1)`` works
         attributes = dict(*args[1:], **kwargs)
         for name in attributes:
             _check_attribute(name)
@@ -227,7 +227,7 @@ class _Namespace(Namespace):
 
 def _check_attribute(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace cannot have an attribute {name!r}: rename it so that no underscore begins it")
+        raise SecurityError(f"a namespace cannot have an attribute {name!r}: use a name without a leading underscore")
 
 
 def _environment() -> _Environment:
@@ -248,7 +248,7 @@ def _tojson(
 
 
 def _listed(value: object) -> list[object]:
-    """What filters like ``map`` give is a list in llama.cpp."""
+    """Converts the results of filters like ``map``, which are lists in llama.cpp."""
     if isinstance(value, Iterator):
         return list(value)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
@@ -284,7 +284,7 @@ def _message(message: Mapping[str, object], where: str) -> dict[str, object]:
 
 
 def _plain(value: object, where: str) -> object:
-    """A copy in plain types, all text in it untrusted: nothing with methods of its own gets into the sandbox."""
+    """A copy in plain types, with all text untrusted: no object with its own methods enters the sandbox."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Tools and calls put into words, for templates that know nothing of them."""
+"""Describes tools and calls as text, for templates that do not support them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _INSTRUCTION = (
 
 
 def describe_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages for a template that knows nothing of tools: what concerns tools is said in words.
+    """The messages for a template without support for tools, with tools, calls and results as text.
 
     Args:
-        messages: checked.
-        tools: in the OpenAI API's form.
+        messages: checked messages.
+        tools: in the form of the OpenAI API.
     """
     described: list[dict[str, Any]] = []
     for before, message in zip(({}, *messages), messages, strict=False):
         worded = in_words(message)
-        if message["role"] == before.get("role") == "tool":  # one user's message, as templates want turns to alternate
+        if message["role"] == before.get("role") == "tool":  # one user message: templates expect turns to alternate
             described[-1]["content"] += f"\n{worded['content']}"
         else:
             described.append(worded)
@@ -44,11 +44,11 @@ def chosen_tools(
     """The tools that an answer may call, and whether it must call one.
 
     Args:
-        tools: in the OpenAI API's form.
+        tools: in the form of the OpenAI API.
         choice: the option ``tool_choice``.
 
     Raises:
-        ValueError: the choice is none of the tools.
+        ValueError: ``choice`` names a tool that is not in ``tools``.
     """
     if choice == "none":
         return (), False
@@ -57,12 +57,12 @@ def chosen_tools(
     name = choice.get("function", {}).get("name")
     chosen = [tool for tool in tools if tool["function"]["name"] == name]
     if not chosen:
-        raise ValueError(f"tool_choice={choice!r} is none of the tools")
+        raise ValueError(f"tool_choice={choice!r} does not name one of the tools")
     return chosen, True
 
 
 def in_words(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message with its calls, or what a function gave, as text."""
+    """A message with its calls, or the result of a function, as text."""
     content = message["content"] or ""
     if message["role"] == "tool":
         return {"role": "user", "content": f"The function returned: {text_of(content)}"}
@@ -73,7 +73,7 @@ def in_words(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parsed_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call with its arguments as a dict; as they are where they are not JSON, which a model's words need not be."""
+    """A call with its arguments as a dict; unchanged if a model wrote arguments that are not JSON."""
     function = call["function"]
     arguments = function["arguments"]
     if isinstance(arguments, str):
@@ -85,5 +85,5 @@ def parsed_call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_of(content: str | Sequence[Mapping[str, str]]) -> str:
-    """A content as one text, as llama.cpp joins parts."""
+    """A content as one text; parts are joined as in llama.cpp."""
     return content if isinstance(content, str) else "\n".join(part["text"] for part in content)

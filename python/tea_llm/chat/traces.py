@@ -1,4 +1,4 @@
-"""Finds messages in the prompt that was rendered of them."""
+"""Finds messages in the prompt rendered from them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MARK = "mark9of9message{}end"
 
 
 def check_traces(messages: Messages, runs: Runs, render: Callable[[Messages], Runs]) -> None:
-    """Sees to it that no text but an assistant's is lost, as templates lose those of roles they do not know.
+    """Checks that the template dropped no text except an assistant's; templates may drop messages of unknown roles.
 
     Args:
-        messages: checked.
-        runs: the prompt that ``render`` made of them.
-        render: may raise TemplateError.
+        messages: checked messages.
+        runs: the prompt rendered from them.
+        render: renders messages; may raise TemplateError.
 
     Raises:
         TemplateError: the prompt does not depend on the text of a message.
@@ -36,24 +36,24 @@ def check_traces(messages: Messages, runs: Runs, render: Callable[[Messages], Ru
         if text and message["role"] != "assistant" and n_written[text] < n_wanted[text]
     }
     shown = _text_with(messages, doubtful, render) if doubtful else None
-    for index in sorted(doubtful):  # written together with other text, or changed, or lost
+    for index in sorted(doubtful):  # joined with other text, or changed, or dropped
         if shown is not None and _MARK.format(index) in shown:
             continue
         if _text_with(messages, {index}, render) == "".join(text for text, _ in runs):
             raise TemplateError(
                 f"the template dropped message {index} (role {messages[index]['role']!r}): its text makes no "
-                "difference to the prompt. Give it in a role that the template knows, or leave it out"
+                "difference to the prompt. Use a role that the template supports, or remove the message"
             )
 
 
 def render_open(messages: Messages, render: Callable[[Messages], Runs]) -> Runs:
     """The prompt up to the end of the last message's text, so that the model continues it.
 
-    As transformers' ``continue_final_message``: white space at the text's end stays if the template keeps it.
+    Like transformers' ``continue_final_message``, it keeps white space at the end of the text if the template does.
 
     Args:
-        messages: checked; the last one is an assistant's with a text.
-        render: without a generation prompt.
+        messages: checked messages; the last one is an assistant's, with text.
+        render: renders messages without a generation prompt.
 
     Raises:
         TemplateError: the template failed, or does not write the last message.
@@ -64,7 +64,7 @@ def render_open(messages: Messages, render: Callable[[Messages], Runs]) -> Runs:
     prompt = "".join(text for text, _ in runs)
     end = prompt.rfind(mark)
     if end < 0:
-        raise TemplateError("the template dropped the last message, which is to be continued")
+        raise TemplateError("the template dropped the last message, so it cannot be continued")
     if not prompt.startswith(f"{mark} ", end):
         end = len(prompt[:end].rstrip())
     kept: Runs = []
@@ -76,7 +76,7 @@ def render_open(messages: Messages, render: Callable[[Messages], Runs]) -> Runs:
 
 
 def _text_with(messages: Messages, marked: Set[int], render: Callable[[Messages], Runs]) -> str | None:
-    """The prompt with marks in place of some messages' texts; None: the template fails."""
+    """The prompt with marks instead of the texts of some messages; None: the template failed."""
     changed = [
         {**message, "content": _MARK.format(index)} if index in marked else message
         for index, message in enumerate(messages)
