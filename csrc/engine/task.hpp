@@ -14,7 +14,7 @@
 
 namespace tea {
 
-// A request while it is worked on: what is known and computed of it, and its samplers. Made on the
+// A request while it is worked on: what is known and computed of it, and its sampler. Made on the
 // submitting thread, then owned by the engine thread.
 class Task {
   public:

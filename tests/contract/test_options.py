@@ -224,3 +224,9 @@ def test_the_contract_says_where_options_apply_and_their_defaults() -> None:
         if isinstance(option.default, (int, float)) and not isinstance(option.default, bool):
             assert number, about
             assert float(number[1]) == option.default, about
+
+
+def test_the_docs_of_apis_list_the_options_of_local_models() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"options of local models: ([^.]+)\.", page)
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(options.LOCAL_ONLY)

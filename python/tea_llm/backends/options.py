@@ -222,7 +222,7 @@ class Option:
     Attributes:
         check: takes the option's name and the given value; returns the value that backends use.
         default: the value that backends use if none is given.
-        is_sampling: whether it is an option of the engine's sampler, by the same name.
+        is_sampling: whether it is a field of the engine's `SamplingOptions`, by the same name.
         is_for_chats: whether it applies to messages only, and not to raw prompts.
         apis: the APIs that support it. ``"compatible"``: servers that extend OpenAI's protocol, such as llama.cpp's;
             OpenAI, Azure and Ollama reject or ignore it. ``"none"``: only local models support it.
@@ -241,7 +241,7 @@ def _option(default: Any, check: _Check, **where: Any) -> Any:
 
 
 _SAMPLING_OF_ALL: dict[str, Any] = {"is_sampling": True}
-_SAMPLING: dict[str, Any] = {"is_sampling": True, "apis": "compatible"}
+_SAMPLING_BUT_OPENAI: dict[str, Any] = {"is_sampling": True, "apis": "compatible"}
 _LOCAL: dict[str, Any] = {"apis": "none"}
 _LOCAL_CHAT: dict[str, Any] = {"apis": "none", "is_for_chats": True}
 
@@ -253,26 +253,26 @@ class GenerationOptions:
     max_tokens: int | None = _option(100, _or_none(_integer(1, _MAX)))
     temperature: float = _option(0.7, _number(0, 1e6), **_SAMPLING_OF_ALL)
     top_p: float = _option(0.95, _number(0, 1), **_SAMPLING_OF_ALL)
-    top_k: int = _option(40, _integer(0, _MAX), **_SAMPLING)
-    min_p: float = _option(0.05, _number(0, 1), **_SAMPLING)
-    typical_p: float = _option(1.0, _number(0, 1), **_SAMPLING)
+    top_k: int = _option(40, _integer(0, _MAX), **_SAMPLING_BUT_OPENAI)
+    min_p: float = _option(0.05, _number(0, 1), **_SAMPLING_BUT_OPENAI)
+    typical_p: float = _option(1.0, _number(0, 1), **_SAMPLING_BUT_OPENAI)
     seed: int | None = _option(None, _or_none(_integer(0, 2**64 - 1)))
     stop: tuple[str, ...] = _option((), _check_stop)
     n: int = _option(1, _integer(1, _MAX_CHOICES))
-    repeat_penalty: float = _option(1.0, _number(0.01, 100), **_SAMPLING)
+    repeat_penalty: float = _option(1.0, _number(0.01, 100), **_SAMPLING_BUT_OPENAI)
     presence_penalty: float = _option(0.0, _number(-2, 2), **_SAMPLING_OF_ALL)
     frequency_penalty: float = _option(0.0, _number(-2, 2), **_SAMPLING_OF_ALL)
-    repeat_last_n: int = _option(64, _integer(-1, _MAX), **_SAMPLING)
-    dry_multiplier: float = _option(0.0, _number(0, 1e6), **_SAMPLING)
-    dry_base: float = _option(1.75, _number(1, 1e6), **_SAMPLING)
-    dry_allowed_length: int = _option(2, _integer(1, _MAX), **_SAMPLING)
-    dry_penalty_last_n: int = _option(-1, _integer(-1, _MAX), **_SAMPLING)
-    dry_sequence_breakers: tuple[str, ...] = _option(("\n", ":", '"', "*"), _check_breakers, **_SAMPLING)
-    xtc_probability: float = _option(0.0, _number(0, 1), **_SAMPLING)
-    xtc_threshold: float = _option(0.1, _number(0, 1), **_SAMPLING)
-    mirostat: int = _option(0, _check_mirostat, **_SAMPLING)
-    mirostat_tau: float = _option(5.0, _number(0, 1000), **_SAMPLING)
-    mirostat_eta: float = _option(0.1, _number(0, 1000), **_SAMPLING)
+    repeat_last_n: int = _option(64, _integer(-1, _MAX), **_SAMPLING_BUT_OPENAI)
+    dry_multiplier: float = _option(0.0, _number(0, 1e6), **_SAMPLING_BUT_OPENAI)
+    dry_base: float = _option(1.75, _number(1, 1e6), **_SAMPLING_BUT_OPENAI)
+    dry_allowed_length: int = _option(2, _integer(1, _MAX), **_SAMPLING_BUT_OPENAI)
+    dry_penalty_last_n: int = _option(-1, _integer(-1, _MAX), **_SAMPLING_BUT_OPENAI)
+    dry_sequence_breakers: tuple[str, ...] = _option(("\n", ":", '"', "*"), _check_breakers, **_SAMPLING_BUT_OPENAI)
+    xtc_probability: float = _option(0.0, _number(0, 1), **_SAMPLING_BUT_OPENAI)
+    xtc_threshold: float = _option(0.1, _number(0, 1), **_SAMPLING_BUT_OPENAI)
+    mirostat: int = _option(0, _check_mirostat, **_SAMPLING_BUT_OPENAI)
+    mirostat_tau: float = _option(5.0, _number(0, 1000), **_SAMPLING_BUT_OPENAI)
+    mirostat_eta: float = _option(0.1, _number(0, 1000), **_SAMPLING_BUT_OPENAI)
     logit_bias: Mapping[int, float] | None = _option(None, _check_bias)
     logprobs: bool = _option(False, check_flag)
     top_logprobs: int | None = _option(None, _or_none(_integer(0, _MAX_LOGPROBS)))

@@ -15,9 +15,9 @@ from tea_llm._check import check_path, check_text
 from tea_llm._log import forward_native_log
 from tea_llm._native import _core
 from tea_llm.backends.base import LlmBackend
-from tea_llm.backends.local.answers import LocalAnswer
 from tea_llm.backends.local.at_exit import open_backends
 from tea_llm.backends.local.embedding import LocalEmbedder
+from tea_llm.backends.local.local_answer import LocalAnswer
 from tea_llm.backends.local.preparation import Check, Deadline, check_fits, in_thread, is_long, prepared
 from tea_llm.backends.local.submission import chat_request, grammar_of, submit
 from tea_llm.backends.options import GenerationOptions, split_params

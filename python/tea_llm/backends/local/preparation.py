@@ -15,7 +15,7 @@ from tea_llm.types import ChatMessage, LlmCallParams
 if TYPE_CHECKING:
     import asyncio
 
-    from tea_llm.backends.local.answers import LocalAnswer
+    from tea_llm.backends.local.local_answer import LocalAnswer
     from tea_llm.types import LlmCallResult, StreamChunk
 
 __all__ = ["Check", "Deadline", "LaterAnswer", "check_fits", "in_thread", "is_long", "prepared"]
