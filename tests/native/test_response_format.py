@@ -168,7 +168,7 @@ def test_a_class_that_takes_no_answer(llm: LocalLlmBackend) -> None:
         def refuse(cls, value: bool) -> bool:
             raise ValueError(f"not {value}")
 
-    with pytest.raises(InferenceError, match=r"has not the response_format(.|\n)*not (True|False)"):
+    with pytest.raises(InferenceError, match=r"does not match response_format(.|\n)*not (True|False)"):
         llm.chat(HI, response_format=Never)
 
 

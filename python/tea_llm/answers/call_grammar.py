@@ -1,4 +1,4 @@
-"""Calls of functions, whatever form a model writes them in: names that cannot collide, arguments that fit.
+"""Grammars of function calls in every format: names that cannot collide, arguments that fit their schemas.
 
 llama.cpp is asked about neutral functions, whose names and parameters occur nowhere else. In the nodes of the parser
 that it gives they are found again: they get the real names, and for the grammar our own rules of their arguments. In
@@ -42,7 +42,7 @@ _NAME_CHARACTER = {
     "max_count": 1,
 }
 _MAX_BYTES = 3 << 20
-"""Of all rules together: the engine takes 4 MiB."""
+"""Limit of all rules together: the engine accepts 4 MiB."""
 _VALUES = ("tool-arg-value", "tool-arg-string-value")
 _SPACE_ESCAPED = ("\\\\/ bfnrt]", "\\\\/bfnrt]")  # llama.cpp's grammar of strings has it, its parser has not
 _ELEMENT_MARK = "]<]minimax[>["
@@ -69,7 +69,7 @@ class CallFormat:
 def call_format(
     ask: Callable[..., _core.AnswerFormat], tools: Sequence[Mapping[str, Any]], *, is_required: bool = False
 ) -> CallFormat | None:
-    """The form of calls; None: llama.cpp finds none.
+    """The format of calls; None: llama.cpp finds none.
 
     Args:
         ask: gives llama.cpp's format for options of ``ChatFormat.answers``.
@@ -90,7 +90,7 @@ def call_format(
                     for one, signature in zip(neutral, signatures, strict=True)
                 ]
                 native = ask(tools=json.dumps(neutral), is_required=is_required)
-        except TemplateError as error:  # some templates know no lists of types
+        except TemplateError as error:  # some templates do not support lists of types
             logger.log(logging.DEBUG if is_exact else logging.WARNING, "llama.cpp finds no form of calls: %s", error)
             continue
         if not native.has_calls:

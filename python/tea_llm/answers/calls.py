@@ -1,4 +1,4 @@
-"""Calls of functions: found in a text, and held against what the functions take."""
+"""Function calls: finding them in a text, and checking their arguments against the schemas."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _numbered(calls: Sequence[tuple[str, dict[str, Any]]]) -> tuple[ToolCall, ..
 def with_problems(
     result: LlmCallResult, tools: Sequence[Mapping[str, Any]], *, is_logged: bool = False
 ) -> LlmCallResult:
-    """The result with the problems of its calls, which the log is told.
+    """The result with the problems of its calls, which are also logged.
 
     Args:
         result: of a chat.

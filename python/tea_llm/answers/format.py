@@ -1,4 +1,4 @@
-"""How the answers to one kind of request are written: reasoning, text and calls are told apart."""
+"""How a model writes the answers to one kind of request: where reasoning, text and calls are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["AnswerFormat"]
 
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """What the answers to one kind of request look like. Immutable.
+    """The format of the answers to one kind of request. Immutable.
 
     Attributes:
         native: llama.cpp's knowledge of it.
@@ -44,13 +44,13 @@ class AnswerFormat:
         return bool(start) and prompt.rfind(start) > max(map(prompt.rfind, self.native.reasoning_ends))
 
     def parse_partial(self, text: str) -> Parts:
-        """What is certain of an answer that goes on."""
+        """The parts of an incomplete answer that more text cannot change."""
         ends = self.native.reasoning_ends
         parts = begun_parts(self._read(text), text, shows_open_call=bool(self.grammar), ends=ends)
         return parts._replace(content=_certain_text(parts.content), is_text=False) if self.is_lenient else parts
 
     def parse(self, text: str, *, is_cut: bool) -> Parts:
-        """All of an answer. What is neither reasoning nor a call is content.
+        """The parts of a complete answer. All text outside reasoning and calls is content.
 
         Args:
             text: of the answer.
@@ -75,6 +75,6 @@ class AnswerFormat:
 
 
 def _certain_text(content: str) -> str:
-    """What is text for sure where JSON may be a call."""
+    """The beginning that is certainly text, in a format where JSON may be a call."""
     content = content.lstrip()
     return "" if content[:1] in ("{", "[", "`") else content.partition("<tool_call>")[0].rstrip()

@@ -29,14 +29,14 @@ __all__ = ["AnswerFormats"]
 logger = logging.getLogger("tea_llm")
 
 _Analyse = Callable[..., "_core.AnswerFormat"]
-"""Takes options of ``ChatFormat.answers``."""
+"""A function that accepts the options of ``ChatFormat.answers``."""
 
 _MAX_KEPT = 64
 _PROBE = "x <y> z"
 
 
 class AnswerFormats:
-    """Those of one chat template. Thread-safe.
+    """The answer formats of one chat template. Thread-safe.
 
     Args:
         template: None: a format without one.
@@ -57,7 +57,7 @@ class AnswerFormats:
         is_json: bool = False,
         variables: Mapping[str, object] | None = None,
     ) -> AnswerFormat | None:
-        """What answers look like. None: they are plain text, or ``constraint``.
+        """The format of answers. None: plain text, or text that matches ``constraint``.
 
         Args:
             tools: that may be called, in the OpenAI API's form.
@@ -204,25 +204,25 @@ def _is_plain_text(native: _core.AnswerFormat) -> bool:
 
 
 def _finds_text(native: _core.AnswerFormat) -> bool:
-    """Whether a text behind the reasoning is found."""
+    """Whether the parser finds a text after the reasoning."""
     read = native.read(_open_reasoning_end(native) + _PROBE)
     return read.state != "stuck" and _PROBE in read.content
 
 
 def _is_only_text(native: _core.AnswerFormat) -> bool:
-    """Whether what follows the reasoning is the text and nothing else."""
+    """Whether only the text follows the reasoning."""
     read = native.read(_open_reasoning_end(native) + _PROBE)
     return read.state != "stuck" and read.content == _PROBE
 
 
 def _open_reasoning_end(native: _core.AnswerFormat) -> str:
-    """What ends the reasoning that the prompt has begun."""
+    """The text that ends the reasoning which the prompt has begun."""
     answer_format = AnswerFormat(native)
     return answer_format.reasoning_end if answer_format.is_reasoning else ""
 
 
 def _rules_before_text(answer_format: AnswerFormat) -> str:
-    """Rules of an answer's beginning, up to what must match a constraint."""
+    """Rules for the beginning of an answer, up to the text that must match a constraint."""
     native, end = answer_format.native, answer_format.reasoning_end
     prompt, start = native.generation_prompt, native.reasoning_start
     begin = f"{quoted(prompt)} " if prompt else ""
@@ -247,7 +247,7 @@ def _as_answer_rules(gbnf: str) -> str:
 
 
 def _generic_source(plain: _core.AnswerFormat | None) -> str:
-    """A template whose model writes calls as ``describe_tools`` asks for them, and thinks as ``plain`` does."""
+    """A template with calls as ``describe_tools`` asks for them, and with the reasoning of ``plain``."""
     prompt = "" if plain is None else plain.generation_prompt
     reasoning = ""
     if plain is not None and plain.reasoning_start:

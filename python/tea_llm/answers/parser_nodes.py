@@ -11,7 +11,7 @@ from tea_llm.grammar.characters import CharSet, in_text
 __all__ = ["Node", "Nodes"]
 
 Node: TypeAlias = "dict[str, Any]"
-"""``type`` says what it matches. It refers to others by their index, in ``child`` or ``children``."""
+"""``type`` says how it matches. It refers to other nodes by their index, in ``child`` or ``children``."""
 
 
 class Nodes:
@@ -61,16 +61,16 @@ class Nodes:
         return self.add("chars", pattern=in_text(characters), ranges=ranges, negated=False, **counts)
 
     def some(self, child: int, *, least: int = 0, most: int = -1) -> int:
-        """Index of a new node for a child so many times; -1: any number."""
+        """Index of a new node that repeats a child; -1: any number of times."""
         return self.add("repetition", child=child, min_count=least, max_count=most)
 
     def wrap(self, index: int, kind: str, **fields: Any) -> None:
-        """Puts a new node, whose child the node becomes, in its place: for all who refer to it."""
+        """Replaces a node by a new one whose child it becomes; references follow."""
         self._nodes.append(self._nodes[index])
         self._nodes[index] = {"type": kind, "child": len(self._nodes) - 1, **fields}
 
     def replace(self, index: int, kind: str, **fields: Any) -> None:
-        """Puts a new node in the place of one: for all who refer to it."""
+        """Replaces a node by a new one; references follow."""
         self._nodes[index] = {"type": kind, **fields}
 
     def rule(self, name: str, child: int) -> int:

@@ -1,4 +1,4 @@
-"""What is in an answer: composed from what llama.cpp's parser read of it, so that no text is lost.
+"""The parts of an answer, from the parse of llama.cpp, with no text lost.
 
 The rule: text that the parser did not take for something else is content. Only the markup of the format is left out,
 and a call that was cut.
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Parts", "begun_parts", "ended_parts"]
 
 _MAX_MARKUP = 200
-"""Bytes. While so few are unread, the parser may still take them: it fails at the beginning of some marks."""
+"""Bytes. While no more are unread, the parser may still accept them: it fails at the beginning of some marks."""
 
 
 class Parts(NamedTuple):
-    """What is in an answer.
+    """The parts of an answer.
 
     Attributes:
         content: the text for the user.
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 def begun_parts(
     read: _core.AnswerParts, text: str, *, shows_open_call: bool = False, ends: Sequence[str] = ()
 ) -> Parts:
-    """What is certain of an answer that goes on.
+    """The parts of an incomplete answer that more text cannot change.
 
     Args:
         read: of the text.
@@ -57,14 +57,14 @@ def begun_parts(
     if odd is not None and not odd.is_closed and shows_open_call:
         calls.append(odd)
     if not shows_open_call and odd is None and calls and calls[-1].content_bytes == len(content.encode()):
-        calls.pop()  # what follows it may show that it is not a call
+        calls.pop()  # the next text may show that it is not a call
     return _parts(content, read.reasoning, calls)
 
 
 def ended_parts(
     read: _core.AnswerParts, text: str, *, is_cut: bool = False, markers: Sequence[str] = (), ends: Sequence[str] = ()
 ) -> Parts:
-    """All of an answer.
+    """The parts of a complete answer.
 
     Args:
         read: of the text.
@@ -96,7 +96,7 @@ def _parts(content: str, reasoning: str, calls: Sequence[_core.AnswerCall]) -> P
 
 
 def _calls(read: _core.AnswerParts) -> tuple[list[_core.AnswerCall], _core.AnswerCall | None]:
-    """The calls up to one that is not whole, and that one."""
+    """The calls before the first incomplete one, and that one."""
     calls = read.calls
     for number, call in enumerate(calls):
         if not call.is_closed or not _is_object(call.arguments):

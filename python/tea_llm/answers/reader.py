@@ -1,4 +1,4 @@
-"""A streamed answer, told apart while it comes."""
+"""Splits a streamed answer into content, reasoning and calls while it arrives."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["AnswerReader", "CallIds"]
 
 _SHARE = 50
-"""Of the time, one part goes to parsing: each time all of the text is parsed, so seldom where it takes long."""
+"""A parse is due when this many times the last one's duration has passed, since each parse reads all of the text."""
 
 
 class CallIds:
-    """Names of calls: the same for what is streamed and for the result. Nine letters or digits, as Mistral wants."""
+    """Ids of calls, the same in the stream and in the result. Nine letters or digits, as Mistral requires."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, int], str] = {}
 
     def of(self, index: int, number: int, given: str) -> str:
-        """The model's own name for a call, or a new one; the same whenever it is asked.
+        """The model's own id of a call, or a new one; the same at each call.
 
         Args:
             index: of the choice.
@@ -39,7 +39,7 @@ class CallIds:
 
 
 class AnswerReader:
-    """Takes the text of one choice as it comes, and gives what is new in it.
+    """Accepts the text of one choice piece by piece, and returns the new chunks.
 
     Args:
         answer_format: of the answer.
@@ -58,11 +58,11 @@ class AnswerReader:
 
     @property
     def parts(self) -> Parts | None:
-        """All of the answer, the text as it was given piece by piece; None before ``finish``."""
+        """The whole answer, which the pieces join to; None before ``finish``."""
         return self._parts
 
     def take(self, text: str) -> list[StreamChunk]:
-        """What a piece of the text says that is new and certain."""
+        """The new and certain chunks after one more piece of text."""
         self._text += text
         begin = time.monotonic()
         if not text or (begin < self._rest_until and not self._given.is_text):
@@ -75,14 +75,14 @@ class AnswerReader:
         return list(self._news(parts))
 
     def finish(self, *, is_cut: bool) -> list[StreamChunk]:
-        """What is left to give when the text has ended."""
+        """The remaining chunks when the text has ended."""
         parts = self._given if self._given.is_text else self._format.parse(self._text, is_cut=is_cut)
         chunks = list(self._news(parts))
         self._parts = Parts(self._given.content, self._given.reasoning, parts.calls)
         return chunks
 
     def _news(self, parts: Parts) -> Iterator[StreamChunk]:
-        """The chunks by which ``parts`` go further than what was given."""
+        """The chunks of ``parts`` that have not been returned yet."""
         given = self._given
         reasoning, content = _further(given.reasoning, parts.reasoning), _further(given.content, parts.content)
         if reasoning or content:
@@ -106,7 +106,7 @@ class AnswerReader:
 
 
 def _further(given: str, whole: str) -> str:
-    """What ``whole`` has more. What was given cannot be taken back, and nothing is lost where the two part."""
+    """The rest of ``whole`` after ``given``. Streamed text cannot be taken back; where the two differ, none is lost."""
     if whole.startswith(given):
         return whole[len(given) :]
     same = next((i for i, (a, b) in enumerate(zip(given, whole, strict=False)) if a != b), len(given))

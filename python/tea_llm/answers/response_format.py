@@ -1,4 +1,4 @@
-"""The ``response_format`` option: what an answer must be, and reading it."""
+"""The ``response_format`` option: the JSON that an answer must be, and parsing it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ResponseFormat:
 
     @classmethod
     def checked(cls, given: object) -> ResponseFormat | None:
-        """What a caller asks for. None: any text.
+        """The format that a caller asks for. None: any text.
 
         Raises:
             TypeError: not a pydantic class or a dict, or one of other values than JSON has.
@@ -70,7 +70,7 @@ class ResponseFormat:
 
     @classmethod
     def _json_object(cls, given: Mapping[str, Any]) -> ResponseFormat:
-        """OpenAI's given of any object, or with a ``schema`` as llama.cpp's server and llama-cpp-python take it."""
+        """OpenAI's ``json_object``, or with a ``schema`` as llama.cpp's server and llama-cpp-python accept it."""
         unknown = given.keys() - {"type", "schema"}
         if unknown:
             raise ValueError(
@@ -84,7 +84,7 @@ class ResponseFormat:
         return cls(wire=_wire(schema, schema.get("title")), schema=schema)
 
     def grammar(self) -> str:
-        """GBNF of such answers.
+        """The GBNF of these answers.
 
         Raises:
             GrammarError: the schema says what a grammar cannot enforce.
@@ -92,7 +92,7 @@ class ResponseFormat:
         return _grammar(json.dumps(self.schema))
 
     def read(self, result: LlmCallResult) -> LlmCallResult:
-        """The result with what its texts hold in ``parsed``.
+        """The result with the values of its texts in ``parsed``.
 
         Raises:
             ApiResponseError: an API's answer has another form, or is a refusal.
@@ -113,7 +113,7 @@ class ResponseFormat:
             return json.loads(answer.content) if self.model is None else self.model.model_validate_json(answer.content)
         except (ValueError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             kind = ApiResponseError if backend == "api" else InferenceError
-            raise kind(f"the answer has not the response_format: {error}") from error
+            raise kind(f"the answer does not match response_format: {error}") from error
 
 
 def _is_whole(text: str) -> bool:
@@ -139,7 +139,7 @@ def _wire(schema: Mapping[str, Any], name: object) -> dict[str, Any]:
 
 
 def _is_strict(schema: object) -> bool:
-    """Whether OpenAI's strict mode takes it: every property is required, and there are no others."""
+    """Whether OpenAI's strict mode accepts it: every property is required, and there are no others."""
     parts = [schema]
     for part in parts:  # it grows
         if isinstance(part, list):
