@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from tea_llm import _native  # noqa: F401  (first: it refuses sub-interpreters, where numpy fails with a message of its own)
 from tea_llm._version import __version__
 from tea_llm.backends.base import LlmBackend
 from tea_llm.backends.local import LocalLlmBackend

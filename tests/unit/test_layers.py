@@ -48,7 +48,7 @@ PARTS: dict[str, str] = {
     "benchmark": "backends.local",
     "diagnosis": "_child _native _version backends.api errors inspection paths settings",
     "testing": "_check backends chat errors types",
-    "tea_llm": "_version backends backends.local catalog chat errors paths settings tokenizer types",
+    "tea_llm": "_native _version backends backends.local catalog chat errors paths settings tokenizer types",
     "actions": "_check _shown _version backends backends.api backends.select chat errors settings types",
     "workflow": "actions errors paths settings",
     "cli": "tea_llm _files _shown _version backends benchmark catalog chat diagnosis errors hub inspection paths"
