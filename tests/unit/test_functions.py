@@ -67,8 +67,8 @@ def test_what_a_model_is_told() -> None:
     ("function", "message"),
     [
         (lambda x: x, "'x' has no type hint"),
-        (lambda *x: x, "'x' by its name"),
-        (eval("lambda x, /: x"), "'x' by its name"),  # noqa: S307
+        (lambda *x: x, "'x' must be one that can be passed by name"),
+        (eval("lambda x, /: x"), "'x' must be one that can be passed by name"),  # noqa: S307
         ("weather", "must be a function, not str"),
     ],
 )
