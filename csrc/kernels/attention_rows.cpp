@@ -79,12 +79,16 @@ struct Rows {
 // weights[h][i] = queries[h] * key(i)
 void multiply_keys_by_ggml(Rows& r) {
     const auto n_key = static_cast<int>(r.op.n_key());
-    alignas(64) ggml_fp16_t query[most_width];
+    alignas(64) ggml_fp16_t queries[most_heads][most_width];
     for (int64_t h = 0; h < r.n; ++h) {
-        ggml_cpu_fp32_to_fp16(r.queries[h], query, n_key);
-        for (int32_t i = 0; i < r.n_cells; ++i) {
-            auto* key = const_cast<ggml_fp16_t*>(r.key(i));  // ggml only reads it
-            ggml_vec_dot_f16(n_key, &r.weights[h][i], 0, key, 0, query, 0, 1);
+        ggml_cpu_fp32_to_fp16(r.queries[h], queries[h], n_key);
+    }
+    for (int32_t i = 0; i < r.n_cells; ++i) {
+        fetch(r.key(i + n_ahead), n_key);
+        fetch(r.value(i), r.op.n_value());
+        auto* key = const_cast<ggml_fp16_t*>(r.key(i));  // ggml only reads it
+        for (int64_t h = 0; h < r.n; ++h) {
+            ggml_vec_dot_f16(n_key, &r.weights[h][i], 0, key, 0, queries[h], 0, 1);
         }
     }
 }

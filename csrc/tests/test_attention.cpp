@@ -180,6 +180,8 @@ TEST_CASE("attention is its definition, whatever the shape and the mask") {
         {40, 4, 4, 32, 200, 0, 0, Mask::prefix},
         {192, 16, 1, 24, 150, 0, 0, Mask::causal},
         {576, 16, 1, 16, 100, 0, 0, Mask::causal},
+        {20, 6, 2, 5, 300, 0.4},  // no multiple of a register
+        {44, 5, 1, 30, 300, 0.4},
     };
     const double tolerance = tea::test::has_kernels() ? 2e-3 : 8e-3;  // ggml sums halves
     for (const Shape& shape : shapes) {

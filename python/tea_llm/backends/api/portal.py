@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import logging
 import os
 import threading
 import weakref
@@ -18,6 +19,8 @@ from typing import Any, Protocol, TypeVar
 from tea_llm.errors import EngineClosedError, GenerationCancelledError
 
 __all__ = ["Future", "Portal"]
+
+logger = logging.getLogger("tea_llm")
 
 _T = TypeVar("_T")
 Future = concurrent.futures.Future
@@ -45,6 +48,7 @@ class Portal:
         self.open: weakref.WeakSet[Closable] = weakref.WeakSet()
         self.is_stopped = False
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_log_problem)
         self._thread = threading.Thread(target=self._run, name="tea-llm-network", daemon=True)
         self._thread.start()
 
@@ -128,6 +132,14 @@ class Portal:
         if cls._current is not None:
             atexit.unregister(cls._current._stop)
             cls._current = None
+
+
+def _log_problem(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs a problem of the loop. Nobody waits for a cancelled request, so its exception is no problem."""
+    if isinstance(context.get("future"), asyncio.Task) and context.get("exception") is not None:
+        logger.debug("a cancelled request failed", exc_info=context["exception"])
+    else:
+        loop.default_exception_handler(context)
 
 
 if hasattr(os, "register_at_fork"):
