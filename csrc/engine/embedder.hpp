@@ -18,7 +18,7 @@ namespace tea {
 // into steps; several steps are computed side by side, each by one thread, which waits for no other.
 class Embedder {
   public:
-    // `adapts_threads`: n_threads are the most. Throws Error{embedding_not_supported}.
+    // `adapts_threads`: n_threads is the maximum. Throws Error{embedding_not_supported}.
     Embedder(std::shared_ptr<const Model> model, int32_t n_threads, bool adapts_threads, Pooling pooling);
 
     int32_t n_out() const { return n_out_; }  // floats of one vector; of rank, the classifier's outputs

@@ -1,8 +1,8 @@
 // Attention over a KV cache that many sequences share: docs/adr/0011-own-attention.md
 //
-// ggml's kernel asks for each head in each layer, and for each cell, whether the cell is masked. In a unified
-// cache most are: they belong to other sequences. Few tokens are computed row by row (attention_rows.cpp),
-// many in tiles (attention_tiles.cpp).
+// ggml's kernel tests the mask of every cell for every head in every layer. In a unified cache most cells are
+// masked: they belong to other sequences. Few tokens are computed row by row (attention_rows.cpp), many in tiles
+// (attention_tiles.cpp).
 
 #include "kernels/attention.hpp"
 
@@ -17,11 +17,11 @@ namespace tea::kernels {
 
 namespace {
 
-constexpr int64_t most_tokens = 63;  // from 64 on, ggml multiplies tiles, too
+constexpr int64_t max_tokens = 63;  // from 64 tokens on, ggml computes tiles, too
 
-// This thread's share of the tokens' heads: as many visible cells as the others', about.
+// Computes this thread's share of all heads of all tokens; each share has about as many visible cells.
 void compute(const Attention& op, int64_t thread, int64_t n_threads) {
-    int64_t n_visible[most_tokens];
+    int64_t n_visible[max_tokens];
     int64_t n_all = 0;
     for (int64_t token = 0; token < op.n_tokens(); ++token) {
         n_visible[token] = 1;
@@ -29,7 +29,7 @@ void compute(const Attention& op, int64_t thread, int64_t n_threads) {
         n_visible[token] += op.n_cells() - std::count(mask, mask + op.n_cells(), Attention::hidden);
         n_all += n_visible[token] * op.n_heads();
     }
-    const int64_t n_together = std::min(most_heads, op.heads_per_key());
+    const int64_t n_together = std::min(max_heads, op.heads_per_key());
     int64_t n_before = 0;
     for (int64_t token = 0; token < op.n_tokens(); ++token) {
         const auto is_mine = [&](int64_t head) {
@@ -69,7 +69,7 @@ class AttentionTraits : public ggml::cpu::tensor_traits {
             return false;
         }
         if (has_tiles(attention)) {
-            if (params->wsize < tiles_work_bytes(attention, params->nth)) {  // planned for other threads
+            if (params->wsize < tiles_work_bytes(attention, params->nth)) {  // planned for another number of threads
                 return false;
             }
             attend_in_tiles(attention, params);
@@ -80,10 +80,10 @@ class AttentionTraits : public ggml::cpu::tensor_traits {
     }
 
   private:
-    // With few heads, ggml has threads share cells.
+    // With few heads ggml is better: its threads share the cells of a head.
     static bool is_ours(const Attention& op, int64_t n_threads) {
-        return op.is_plain() && op.n_key() <= most_width && op.n_value() <= most_width &&
-               (op.n_tokens() <= most_tokens || has_tiles(op)) &&
+        return op.is_plain() && op.n_key() <= max_width && op.n_value() <= max_width &&
+               (op.n_tokens() <= max_tokens || has_tiles(op)) &&
                op.n_tokens() * op.n_heads() >= 2 * n_threads;
     }
 };

@@ -7,7 +7,7 @@
 
 namespace tea::kernels {
 
-// The operator, as ggml_flash_attn_ext made it.
+// The operator that ggml_flash_attn_ext makes.
 struct Attention {
     static constexpr uint16_t hidden = 0xFC00;  // -infinity in the mask
 
@@ -20,7 +20,7 @@ struct Attention {
         has_bias = max_bias != 0;
     }
 
-    // Of the kinds that are computed here.
+    // Whether our kernels can compute it.
     bool is_plain() const {
         const bool has_mask_only = !has_bias && out->src[4] == nullptr && mask != nullptr;  // [4]: sinks
         return has_mask_only && q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 &&
@@ -32,8 +32,8 @@ struct Attention {
 
     int64_t n_tokens() const { return q->ne[1]; }
     int64_t n_cells() const { return k->ne[1]; }
-    int64_t n_key() const { return k->ne[0]; }    // numbers of a head's key
-    int64_t n_value() const { return v->ne[0]; }  // of its value
+    int64_t n_key() const { return k->ne[0]; }    // width of a head's key
+    int64_t n_value() const { return v->ne[0]; }  // and of its value
     int64_t n_heads() const { return q->ne[2]; }
     int64_t heads_per_key() const { return q->ne[2] / k->ne[2]; }
     const float* query(int64_t token, int64_t head) const {

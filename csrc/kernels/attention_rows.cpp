@@ -1,6 +1,6 @@
-// Attention of one token. Its visible cells are found once for all of its heads, four at a time; heads that
-// share keys and values take them together, so that each is read and widened once; and the softmax is taken
-// of a block of cells.
+// Attention of one token. Its visible cells are found once for all heads, four at a time. Heads that share keys
+// and values are computed together, so that each key and value is read and converted once. The softmax is
+// computed over blocks of cells.
 
 #include "kernels/attention_rows.hpp"
 
@@ -16,10 +16,10 @@ namespace tea::kernels {
 
 namespace {
 
-constexpr int32_t n_block = 256;  // cells of a softmax
-constexpr int32_t n_ahead = 8;    // cells that are fetched meanwhile
+constexpr int32_t n_block = 256;  // cells per softmax
+constexpr int32_t n_ahead = 8;    // cells to prefetch
 
-// Brings a row that is needed soon into the cache.
+// Prefetches a row that is needed soon.
 void fetch(const ggml_fp16_t* row, int64_t n) {
 #ifdef __GNUC__
     for (int64_t i = 0; i < n; i += 32) {  // a cache line
@@ -31,8 +31,7 @@ void fetch(const ggml_fp16_t* row, int64_t n) {
 #endif
 }
 
-// Calls visit(cell) for each that is not hidden, from `first` on, until it returns false; returns the next
-// one.
+// Calls visit(cell) for each visible cell from `first` on, until it returns false; returns the cell after it.
 template <typename Visit>
 int64_t for_each_visible(const uint16_t* mask, int64_t first, int64_t n_cells, Visit visit) {
     constexpr uint64_t four_hidden = Attention::hidden * 0x0001000100010001U;
@@ -56,11 +55,11 @@ int64_t for_each_visible(const uint16_t* mask, int64_t first, int64_t n_cells, V
     return n_cells;
 }
 
-// Heads [first, first + n) of a token, and a block of the cells that it sees.
+// Heads [first, first + n) of a token, and a block of the cells that the token sees.
 struct Rows {
     Rows(const Attention& attention, int64_t first_head, int64_t n_heads)
         : op(attention), first(first_head), n(n_heads) {}
-    // Past the last: that one again.
+    // An index past the last cell gives the last one.
     const ggml_fp16_t* key(int32_t i) const { return op.key(cells[std::min(i, n_cells - 1)], first); }
     const ggml_fp16_t* value(int32_t i) const { return op.value(cells[std::min(i, n_cells - 1)], first); }
 
@@ -69,17 +68,17 @@ struct Rows {
     int64_t n;
     int32_t n_cells = 0;
     int32_t cells[n_block];
-    alignas(64) float weights[most_heads][n_block];
-    alignas(64) float queries[most_heads][most_width];
-    alignas(64) float sums[most_heads][most_width];  // of values, by weight
-    float largest[most_heads];
-    float totals[most_heads];  // of weights
+    alignas(64) float weights[max_heads][n_block];
+    alignas(64) float queries[max_heads][max_width];
+    alignas(64) float sums[max_heads][max_width];  // of weighted values
+    float largest[max_heads];
+    float totals[max_heads];  // sums of the weights
 };
 
 // weights[h][i] = queries[h] * key(i)
 void multiply_keys_by_ggml(Rows& r) {
     const auto n_key = static_cast<int>(r.op.n_key());
-    alignas(64) ggml_fp16_t queries[most_heads][most_width];
+    alignas(64) ggml_fp16_t queries[max_heads][max_width];
     for (int64_t h = 0; h < r.n; ++h) {
         ggml_cpu_fp32_to_fp16(r.queries[h], queries[h], n_key);
     }
@@ -96,7 +95,7 @@ void multiply_keys_by_ggml(Rows& r) {
 // sums[h] += weights[h][i] * value(i)
 void add_values_by_ggml(Rows& r) {
     const auto n_value = static_cast<int>(r.op.n_value());
-    alignas(64) float value[most_width];
+    alignas(64) float value[max_width];
     for (int32_t i = 0; i < r.n_cells; ++i) {
         ggml_cpu_fp16_to_fp32(r.value(i), value, n_value);
         for (int64_t h = 0; h < r.n; ++h) {
@@ -109,7 +108,7 @@ void add_values_by_ggml(Rows& r) {
 
 using namespace lanes;
 
-constexpr int64_t most_together = 4;  // heads whose sums are in registers
+constexpr int64_t max_together = 4;  // heads with sums in registers
 
 // Heads [h, h + n_heads). Two cells at once share the loads of the queries.
 template <int n_heads>
@@ -184,8 +183,8 @@ void add_values(Rows& r, int64_t h) {
 // Calls step(h, n) for groups of n heads, where n is a constant.
 template <typename Step>
 void for_heads(int64_t n, Step step) {
-    for (int64_t h = 0; h < n; h += most_together) {
-        switch (std::min(n - h, most_together)) {
+    for (int64_t h = 0; h < n; h += max_together) {
+        switch (std::min(n - h, max_together)) {
             case 1:
                 step(h, std::integral_constant<int, 1>());
                 break;
@@ -196,7 +195,7 @@ void for_heads(int64_t n, Step step) {
                 step(h, std::integral_constant<int, 3>());
                 break;
             default:
-                step(h, std::integral_constant<int, most_together>());
+                step(h, std::integral_constant<int, max_together>());
         }
     }
 }
@@ -228,7 +227,7 @@ void add_values(Rows& r) {
 
 #endif
 
-// Makes weights of the products, and brings what was summed before to their scale.
+// Turns the products into weights, and rescales the sums so far.
 void take_softmax(Rows& r, const uint16_t* mask) {
     float bias[n_block];
     for (int32_t i = 0; i < r.n_cells; ++i) {
@@ -241,14 +240,14 @@ void take_softmax(Rows& r, const uint16_t* mask) {
             weights[i] =
                 bias[i] + (r.op.softcap == 0 ? product : r.op.softcap * std::tanh(product / r.op.softcap));
         }
-        const float most = std::max(r.largest[h], *std::max_element(weights, weights + r.n_cells));
-        if (r.totals[h] > 0 && most > r.largest[h]) {
-            const float shrink = std::exp(r.largest[h] - most);
+        const float highest = std::max(r.largest[h], *std::max_element(weights, weights + r.n_cells));
+        if (r.totals[h] > 0 && highest > r.largest[h]) {
+            const float shrink = std::exp(r.largest[h] - highest);
             ggml_vec_scale_f32(static_cast<int>(r.op.n_value()), r.sums[h], shrink);
             r.totals[h] *= shrink;
         }
-        r.largest[h] = most;
-        r.totals[h] += static_cast<float>(ggml_vec_soft_max_f32(r.n_cells, weights, weights, most));
+        r.largest[h] = highest;
+        r.totals[h] += static_cast<float>(ggml_vec_soft_max_f32(r.n_cells, weights, weights, highest));
     }
 }
 
@@ -276,7 +275,7 @@ void attend_one(const Attention& op, int64_t token, int64_t first, int64_t n) {
         }
     }
     for (int64_t h = 0; h < n; ++h) {
-        const float share = r.totals[h] > 0 ? 1 / r.totals[h] : 0;  // 0: it sees nothing
+        const float share = r.totals[h] > 0 ? 1 / r.totals[h] : 0;  // 0: the token sees no cell
         ggml_vec_scale_f32(static_cast<int>(op.n_value()), r.sums[h], share);
         std::copy_n(r.sums[h], op.n_value(), op.result(token, first + h));
     }

@@ -4,10 +4,10 @@
 
 namespace tea::kernels {
 
-constexpr int64_t most_heads = 8;    // that attend_one takes together
-constexpr int64_t most_width = 576;  // numbers of a head
+constexpr int64_t max_heads = 8;    // that attend_one computes together
+constexpr int64_t max_width = 576;  // of a head
 
-// Of one token, and its heads [first, first + n), n <= most_heads, which share keys and values.
+// Computes heads [first, first + n) of one token; they share keys and values, n <= max_heads.
 void attend_one(const Attention& op, int64_t token, int64_t first, int64_t n);
 
 }  // namespace tea::kernels

@@ -1,7 +1,7 @@
-// Attention of many tokens. Tokens that follow each other and see nearly the same cells are taken together
-// with all heads that share keys and values: each lane of a register is one of these queries, so that keys
-// and values need not be transposed, and neither the softmax nor a sum goes across lanes. Cells that none of
-// them sees (in a unified cache, those of other sequences) are passed over.
+// Attention of many tokens. Consecutive tokens that see nearly the same cells form a group, together with all
+// heads that share keys and values. Each lane of a register holds one of these queries, so keys and values need
+// no transposition, and neither the softmax nor a sum crosses lanes. Cells that no token of the group sees (in a
+// unified cache, those of other sequences) are skipped.
 
 #include "kernels/attention_tiles.hpp"
 
@@ -22,10 +22,10 @@ namespace {
 
 using namespace lanes;
 
-constexpr int64_t most_queries = 128;  // of a task
-constexpr int64_t n_chunk = 64;        // cells that are taken together
+constexpr int64_t max_queries = 128;  // of a task
+constexpr int64_t n_chunk = 64;        // cells per softmax
 constexpr int64_t n_tile = 8;          // sums in registers
-constexpr int64_t least_queries = 8;   // for fewer, lanes would be idle
+constexpr int64_t min_queries = 8;   // with fewer, lanes would be idle
 
 // Bits of `n_mask` cells, from `first` on.
 struct MaskBits {
@@ -43,7 +43,7 @@ struct MaskBits {
     static constexpr int64_t n_mask = 32;
 
     uint32_t seen;
-    uint32_t plain;  // nothing is added to the products
+    uint32_t plain;  // cells whose mask is 0: nothing to add to the products
 };
 
 int64_t n_bits(uint32_t bits) {
@@ -54,8 +54,8 @@ int64_t n_mask_words(const Attention& op) {
     return (op.n_cells() + MaskBits::n_mask - 1) / MaskBits::n_mask;
 }
 
-// Marks the tokens of [first, end) with which a group begins. Tokens are together as long as none of them has
-// many more cells to pass than it sees. `cells` has a bit for each cell.
+// Marks the first token of each group in [first, end). A group grows while no token in it would have to skip many
+// more cells than it sees. `cells` has a bit for each cell.
 void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cells, uint8_t* begins_group) {
     const int64_t n_words = n_mask_words(op);
     int64_t first_of_group = first;
@@ -67,7 +67,7 @@ void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cell
             n_seen += n_bits(seen);
             n_all += n_bits(seen | cells[i]);
         }
-        const bool is_full = (token - first_of_group + 1) * op.heads_per_key() > most_queries;
+        const bool is_full = (token - first_of_group + 1) * op.heads_per_key() > max_queries;
         begins_group[token] = token == first || is_full || 3 * n_all > 4 * n_seen ? 1 : 0;
         if (begins_group[token] != 0) {
             first_of_group = token;
@@ -79,17 +79,17 @@ void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cell
     }
 }
 
-// What a thread works in.
+// The memory of one thread.
 struct Scratch {
     Scratch(const Attention& op, void* memory) : n_key(op.n_key()), n_value(op.n_value()) {
         queries = static_cast<float*>(memory);
-        sums = queries + most_queries * n_key;
-        keys = sums + most_queries * n_value;
+        sums = queries + max_queries * n_key;
+        keys = sums + max_queries * n_value;
         values = keys + n_chunk * n_key;
         cells = reinterpret_cast<uint32_t*>(values + n_chunk * n_value);
     }
     static size_t n_bytes(const Attention& op) {
-        const int64_t n = (most_queries + n_chunk) * (op.n_key() + op.n_value()) + n_mask_words(op);
+        const int64_t n = (max_queries + n_chunk) * (op.n_key() + op.n_value()) + n_mask_words(op);
         return aligned(static_cast<size_t>(n) * sizeof(float));
     }
 
@@ -99,10 +99,10 @@ struct Scratch {
     float* sums;      // [block of lanes][number of the value][lane]
     float* keys;      // [cell][number]
     float* values;    // [cell][number]
-    uint32_t* cells;  // of a group, while it is made
+    uint32_t* cells;  // while groups are made: the cells that a group sees
     alignas(64) float weights[n_chunk][n_lanes];
-    alignas(64) float largest[most_queries];
-    alignas(64) float totals[most_queries];
+    alignas(64) float largest[max_queries];
+    alignas(64) float totals[max_queries];
 };
 
 struct Chunk {
@@ -121,7 +121,7 @@ inline void multiply_tile(const float* lanes_of_step, const float* numbers, int6
     }
 }
 
-// Tokens [first, first + n) with the heads that share the keys and values of one.
+// Tokens [first, first + n) and the heads that share one head's keys and values.
 class Task {
   public:
     Task(const Attention& op, int64_t first_token, int64_t n_tokens, int64_t key_head, Scratch& scratch)
@@ -132,14 +132,14 @@ class Task {
           first_head_(key_head * op.heads_per_key()),
           s_(scratch) {}
 
-    // False: a value is infinite or no number, and would be in the sums of those that do not see it.
+    // Returns false if a value is infinite or NaN: it would spoil the sums of queries that do not see its cell.
     bool run() {
         load_queries();
         std::fill_n(s_.sums, n_blocks() * n_lanes * s_.n_value, 0.0F);
         std::fill_n(s_.largest, n_blocks() * n_lanes, -FLT_MAX);
         std::fill_n(s_.totals, n_blocks() * n_lanes, 0.0F);
         Chunk plain;   // cells that all queries see
-        Chunk masked;  // that some do not
+        Chunk masked;  // cells that some queries do not see
         for (int64_t first = 0; first < op_.n_cells(); first += MaskBits::n_mask) {
             uint32_t seen = 0;
             uint32_t all_plain = ~uint32_t{0};
@@ -179,7 +179,7 @@ class Task {
         const float scale = op_.softcap == 0 ? op_.scale : op_.scale / op_.softcap;
         for (int64_t block = 0; block < n_blocks(); ++block) {
             const uint8_t* rows[n_lanes];
-            for (int64_t lane = 0; lane < n_lanes; ++lane) {  // those past the last are not stored
+            for (int64_t lane = 0; lane < n_lanes; ++lane) {  // queries past the last one are not stored
                 const int64_t query = std::min(block * n_lanes + lane, n_queries() - 1);
                 rows[lane] = reinterpret_cast<const uint8_t*>(op_.query(token_of(query), head_of(query)));
             }
@@ -205,7 +205,7 @@ class Task {
             alignas(64) float shares[n_lanes];
             for (int64_t lane = 0; lane < n_lanes; ++lane) {
                 const float total = s_.totals[block * n_lanes + lane];
-                shares[lane] = total > 0 ? 1 / total : 0;  // 0: it sees nothing
+                shares[lane] = total > 0 ? 1 / total : 0;  // 0: the query sees no cell
             }
             const float* from = s_.sums + block * n_lanes * s_.n_value;
             for (int64_t i = 0; i < s_.n_value; i += 4) {
@@ -254,7 +254,7 @@ class Task {
 
     void multiply_keys(int64_t block, int64_t n_cells) {
         const float* queries = s_.queries + block * n_lanes * s_.n_key;
-        for (int64_t cell = 0; cell < n_cells; cell += n_tile) {  // past the last: what was there before
+        for (int64_t cell = 0; cell < n_cells; cell += n_tile) {  // cells past the last one: stale numbers, not used
             Floats sums[n_tile];
             std::fill_n(sums, n_tile, zeros());
             multiply_tile(queries, s_.keys + cell * s_.n_key, 1, s_.n_key, s_.n_key, sums);
@@ -280,20 +280,20 @@ class Task {
         }
     }
 
-    // Of this chunk and those before it.
+    // The softmax of this chunk and the chunks before it.
     void take_softmax(int64_t block, int64_t n_cells) {
         float* largest = s_.largest + block * n_lanes;
         float* totals = s_.totals + block * n_lanes;
         const Floats before = load(largest);
-        Floats most = before;
+        Floats highest = before;
         for (int64_t i = 0; i < n_cells; ++i) {
-            most = maximum(most, load(s_.weights[i]));
+            highest = maximum(highest, load(s_.weights[i]));
         }
-        store(largest, most);
-        const Floats shrink = exp(subtract(before, most));
+        store(largest, highest);
+        const Floats shrink = exp(subtract(before, highest));
         Floats total = multiply(load(totals), shrink);
         for (int64_t i = 0; i < n_cells; ++i) {
-            const Floats weight = exp(subtract(load(s_.weights[i]), most));
+            const Floats weight = exp(subtract(load(s_.weights[i]), highest));
             store(s_.weights[i], weight);
             total = add(total, weight);
         }
@@ -329,12 +329,12 @@ class Task {
 void attend_group(const Attention& op, int64_t first_token, int64_t n_tokens, int64_t key_head,
                   Scratch& scratch) {
     const int64_t n_heads = op.heads_per_key();
-    if (n_tokens * n_heads >= least_queries && Task(op, first_token, n_tokens, key_head, scratch).run()) {
+    if (n_tokens * n_heads >= min_queries && Task(op, first_token, n_tokens, key_head, scratch).run()) {
         return;
     }
     for (int64_t token = first_token; token < first_token + n_tokens; ++token) {
-        for (int64_t head = 0; head < n_heads; head += most_heads) {
-            attend_one(op, token, key_head * n_heads + head, std::min(most_heads, n_heads - head));
+        for (int64_t head = 0; head < n_heads; head += max_heads) {
+            attend_one(op, token, key_head * n_heads + head, std::min(max_heads, n_heads - head));
         }
     }
 }
@@ -343,7 +343,7 @@ void attend_group(const Attention& op, int64_t first_token, int64_t n_tokens, in
 
 bool has_tiles(const Attention& op) {
     return op.n_tokens() >= 16 && op.n_key() % n_tile == 0 && op.n_value() % n_tile == 0 &&
-           op.heads_per_key() <= most_queries;
+           op.heads_per_key() <= max_queries;
 }
 
 size_t tiles_work_bytes(const Attention& op, int64_t n_threads) {
@@ -355,8 +355,7 @@ void attend_in_tiles(const Attention& op, const ggml_compute_params* params) {
     auto* begins_group = reinterpret_cast<uint8_t*>(aligned(reinterpret_cast<size_t>(params->wdata)));
     Scratch scratch(op, begins_group + aligned(static_cast<size_t>(op.n_tokens())) +
                             static_cast<size_t>(params->ith) * Scratch::n_bytes(op));
-    // Each thread makes groups of its share of the tokens: with many threads there are many groups, as
-    // needed.
+    // Each thread groups its own share of the tokens, so that there are at least as many groups as threads.
     mark_groups(op, params->ith * op.n_tokens() / params->nth,
                 (params->ith + 1) * op.n_tokens() / params->nth, scratch.cells, begins_group);
     if (params->ith == 0) {
@@ -364,8 +363,8 @@ void attend_in_tiles(const Attention& op, const ggml_compute_params* params) {
     }
     ggml_barrier(params->threadpool);
     int64_t task = 0;
-    int64_t mine = params->ith;  // the first of each thread is fixed, then it takes the next that nobody has
-    for (int64_t end = op.n_tokens(); end > 0;) {  // from the last, which see most
+    int64_t mine = params->ith;  // a thread's first task is fixed; then it takes the next free one
+    for (int64_t end = op.n_tokens(); end > 0;) {  // the last tokens first: they see most cells
         int64_t first = end - 1;
         while (begins_group[first] == 0) {
             --first;

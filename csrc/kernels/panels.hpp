@@ -32,8 +32,8 @@ struct BlockPanel {
     using Activation = ActivationBlock;
     static constexpr bool converts = true;       // activations
     static constexpr int64_t n_activations = 1;  // for a Panel
-    static constexpr int64_t least_columns = 1;
-    static constexpr int most_columns =
+    static constexpr int64_t min_columns = 1;
+    static constexpr int max_columns =
         n_lanes == 16 ? 8 : 4;                         // that are multiplied together: two registers each
     static constexpr int64_t n_inner = 32;             // numbers of a row in a Panel
     static constexpr int64_t n_bytes = Type::n_bytes;  // of them in memory
@@ -161,8 +161,8 @@ struct FloatPanel {
     using Activation = float;
     static constexpr bool converts = false;
     static constexpr int64_t n_activations = Type::n_inner;
-    static constexpr int64_t least_columns = 2;  // for one, ggml's kernels are faster
-    static constexpr int most_columns = 8;
+    static constexpr int64_t min_columns = 2;  // for one, ggml's kernels are faster
+    static constexpr int max_columns = 8;
     static constexpr int64_t n_inner = Type::n_inner;
     static constexpr int64_t n_bytes = 16;
     static constexpr int64_t n_depth = 1024;
@@ -217,8 +217,8 @@ struct PairPanel {
     static constexpr ggml_type type = GGML_TYPE_BF16;
     static constexpr bool converts = true;
     static constexpr int64_t n_activations = 1;
-    static constexpr int64_t least_columns = 2;
-    static constexpr int most_columns = 8;
+    static constexpr int64_t min_columns = 2;
+    static constexpr int max_columns = 8;
     static constexpr int64_t n_inner = 8;
     static constexpr int64_t n_bytes = 16;
     static constexpr int64_t n_depth = 2048;

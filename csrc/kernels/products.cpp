@@ -24,13 +24,13 @@ template <typename Type>
 class Product {
     using Panel = typename Type::Panel;
     using Activation = typename Type::Activation;
-    static constexpr int most_columns = Type::most_columns;
+    static constexpr int max_columns = Type::max_columns;
 
   public:
     explicit Product(const ggml_tensor* op) : out_(op), weights_(op->src[0]), x_(op->src[1]) {}
 
     bool is_ours() const {
-        return weights_->type == Type::type && n_columns() >= Type::least_columns && n_rows() >= n_lanes &&
+        return weights_->type == Type::type && n_columns() >= Type::min_columns && n_rows() >= n_lanes &&
                n_blocks() > 0 && weights_->ne[0] % Type::n_inner == 0 &&
                weights_->nb[0] == ggml_type_size(Type::type);
     }
@@ -52,7 +52,7 @@ class Product {
         const int64_t n_high = std::max<int64_t>(1, n_row_panels / (4 * params->nth));  // panels of a chunk
         const int64_t n_chunks_high = parts(n_row_panels, n_high);
         const int64_t n_chunks_wide =
-            std::min(parts(4 * params->nth, n_chunks_high), parts(n_columns(), 4 * most_columns));
+            std::min(parts(4 * params->nth, n_chunks_high), parts(n_columns(), 4 * max_columns));
         const int64_t n_wide = parts(n_columns(), n_chunks_wide);  // columns of a chunk
         if (params->ith == 0) {
             ggml_threadpool_chunk_set(params->threadpool, params->nth);
@@ -108,12 +108,12 @@ class Product {
         for (int64_t i = 0; i < n_lanes; ++i) {  // what is past the last one is not stored
             rows[i] = at(weights_, std::min(first_row + i, n_rows() - 1));
         }
-        constexpr auto tiles = tiles_of(std::make_integer_sequence<int, most_columns>());
+        constexpr auto tiles = tiles_of(std::make_integer_sequence<int, max_columns>());
         for (int64_t first = 0; first < n_blocks(); first += n_panels) {
             const Part part{first_row, first, std::min(n_panels, n_blocks() - first)};
             pack(rows, is_followed, part, panels);
-            for (int64_t c = first_column; c < end_column; c += most_columns) {
-                const auto n_together = static_cast<size_t>(std::min<int64_t>(most_columns, end_column - c));
+            for (int64_t c = first_column; c < end_column; c += max_columns) {
+                const auto n_together = static_cast<size_t>(std::min<int64_t>(max_columns, end_column - c));
                 (this->*tiles[n_together - 1])(panels, part, c);
             }
         }
@@ -171,7 +171,7 @@ class Product {
 
     using Tile = void (Product::*)(const Panel*, const Part&, int64_t) const;
     template <int... i>
-    static constexpr std::array<Tile, most_columns> tiles_of(std::integer_sequence<int, i...> /*indices*/) {
+    static constexpr std::array<Tile, max_columns> tiles_of(std::integer_sequence<int, i...> /*indices*/) {
         return {&Product::multiply_tile<i + 1>...};
     }
 

@@ -158,10 +158,10 @@ std::vector<std::pair<CpuVariant, fs::path>> scored_variants() {
     return found;
 }
 
-std::string joined_names(const std::vector<std::pair<CpuVariant, fs::path>>& variants, int least_score) {
+std::string joined_names(const std::vector<std::pair<CpuVariant, fs::path>>& variants, int min_score) {
     std::string names;
     for (const auto& [variant, file] : variants) {
-        if (variant.score >= least_score) {
+        if (variant.score >= min_score) {
             names += (names.empty() ? "" : ", ") + variant.name;
         }
     }

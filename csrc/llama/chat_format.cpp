@@ -193,7 +193,7 @@ AnswerParts AnswerFormat::read_beginning(const std::string& text) const {
     };
     // Within some marks it fails, and reads the text again that ends before or behind them.
     size_t bad = text.size();
-    for (const size_t least = bad - std::min(bad, max_mark_bytes / 2); bad > least + 1; --bad) {
+    for (const size_t lowest = bad - std::min(bad, max_mark_bytes / 2); bad > lowest + 1; --bad) {
         if (reads(bad - 1)) {
             return best;
         }

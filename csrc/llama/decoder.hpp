@@ -31,7 +31,7 @@ struct DecoderOptions {
     int32_t n_rows;       // of logits that a step may give
     int64_t cache_bytes;  // of the KV cache with n_cells, and of recurrent states
     int32_t n_threads;
-    bool adapts_threads;  // n_threads are the most
+    bool adapts_threads;  // n_threads is the maximum
     KvType cache_type_k;
     KvType cache_type_v;
     FlashAttention flash_attn;

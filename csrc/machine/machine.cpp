@@ -155,15 +155,15 @@ int64_t left_in_group(const std::string& directory, const char* limit_file, cons
 
 int64_t group_available_memory(const std::string& files) {
     constexpr int64_t no_limit = int64_t{1} << 60;
-    int64_t least = no_limit;
+    int64_t available = no_limit;
     for (const auto& directory : cgroup_directories(files, "")) {
-        least = std::min(least, left_in_group(directory, "/memory.max", "/memory.current", ""));
+        available = std::min(available, left_in_group(directory, "/memory.max", "/memory.current", ""));
     }
     for (const auto& directory : cgroup_directories(files, "memory")) {
-        least = std::min(
-            least, left_in_group(directory, "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_"));
+        available = std::min(
+            available, left_in_group(directory, "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_"));
     }
-    return least == no_limit ? -1 : least;
+    return available == no_limit ? -1 : available;
 }
 
 }  // namespace

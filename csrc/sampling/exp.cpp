@@ -8,14 +8,14 @@ namespace tea {
 namespace {
 
 template <typename Function>
-double sum_of(const float* values, int32_t n, float most, Function function) {
+double sum_of(const float* values, int32_t n, float largest, Function function) {
     constexpr int32_t n_block = 128;
     std::array<float, n_block> block;
     double total = 0;
     for (int32_t first = 0; first < n; first += n_block) {
         const int32_t n_here = std::min(n_block, n - first);
         for (int32_t i = 0; i < n_here; ++i) {
-            block[static_cast<size_t>(i)] = function(values[first + i] - most);
+            block[static_cast<size_t>(i)] = function(values[first + i] - largest);
         }
         std::fill(block.begin() + n_here, block.end(), 0.0F);
         // By halves: sums that do not wait for each other.
@@ -31,12 +31,12 @@ double sum_of(const float* values, int32_t n, float most, Function function) {
 
 }  // namespace
 
-double sum_of_exp(const float* values, int32_t n, float most) {
-    return sum_of(values, n, most, [](float x) { return exp_of_negative(x); });
+double sum_of_exp(const float* values, int32_t n, float largest) {
+    return sum_of(values, n, largest, [](float x) { return exp_of_negative(x); });
 }
 
-double most_sum_of_exp(const float* values, int32_t n, float most) {
-    return sum_of(values, n, most, [](float x) { return most_exp_of_negative(x); });
+double sum_of_exp_bound(const float* values, int32_t n, float largest) {
+    return sum_of(values, n, largest, [](float x) { return exp_of_negative_bound(x); });
 }
 
 }  // namespace tea

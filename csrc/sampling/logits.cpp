@@ -55,18 +55,17 @@ std::vector<TokenLogit> LogitRow::top(int32_t n) const {
     if (n <= 0) {
         return {};
     }
-    // At least n logits are no less than the n-th largest of the blocks' largest: what is less is passed
-    // over.
-    float least = std::numeric_limits<float>::lowest();
+    // At least n logits reach the n-th largest of the blocks' maxima: smaller logits are skipped.
+    float min_logit = std::numeric_limits<float>::lowest();
     if (const auto place = static_cast<size_t>(n) - 1; place < largest_.size()) {
         auto ordered = largest_;
         const auto nth = ordered.begin() + static_cast<std::ptrdiff_t>(place);
         std::nth_element(ordered.begin(), nth, ordered.end(), std::greater<>());
-        least = std::max(least, *nth);
+        min_logit = std::max(min_logit, *nth);
     }
     // A heap with the worst survivor on top.
     std::vector<TokenLogit> best;
-    for_each_from(least, [&](int32_t token, float logit) {
+    for_each_from(min_logit, [&](int32_t token, float logit) {
         if (best.size() < static_cast<size_t>(n)) {
             best.push_back({token, logit});
             std::push_heap(best.begin(), best.end(), is_better);
@@ -84,18 +83,18 @@ double LogitRow::total_weight() const {
     return best_ < 0 ? 0 : sum_of_exp(logits_, n_vocab_, logits_[best_]);
 }
 
-double LogitRow::most_total_weight(float least) const {
+double LogitRow::total_weight_bound(float least) const {
     double total = 0;
     auto others = largest_;
     for (size_t block = 0; block < largest_.size(); ++block) {
-        if (largest_[block] >= least) {
+        if (largest_[block] >= min_logit) {
             const int32_t first = static_cast<int32_t>(block) * n_block;
             total += sum_of_exp(logits_ + first, std::min(n_block, n_vocab_ - first), logits_[best_]);
             others[block] = lowest;
         }
     }
     return total +
-           n_block * most_sum_of_exp(others.data(), static_cast<int32_t>(others.size()), logits_[best_]);
+           n_block * sum_of_exp_bound(others.data(), static_cast<int32_t>(others.size()), logits_[best_]);
 }
 
 double LogitRow::log_total() const {

@@ -30,22 +30,22 @@ class LogitRow {
     std::vector<TokenLogit> top(int32_t n) const;
     // The sum of exp(logit - best logit).
     double total_weight() const;
-    // An upper bound of that sum. Only blocks with a logit of at least `least` are read.
-    double most_total_weight(float least) const;
+    // An upper bound of that sum. Only blocks with a logit of at least `min_logit` are read.
+    double total_weight_bound(float least) const;
     // Subtract it from a logit to get the token's log-probability.
     double log_total() const;
 
-    // Calls visit(token, logit) for each logit that is at least `least`, in the order of tokens.
+    // Calls visit(token, logit) for each logit that is at least `min_logit`, in the order of tokens.
     template <typename Visit>
     void for_each_from(float least, Visit visit) const {
         for (size_t block = 0; block < largest_.size(); ++block) {
-            if (!(largest_[block] >= least)) {
+            if (!(largest_[block] >= min_logit)) {
                 continue;
             }
             const auto first = static_cast<int32_t>(block) * n_block;
             const int32_t end = std::min(first + n_block, n_vocab_);
             for (int32_t token = first; token < end; ++token) {
-                if (logits_[token] >= least) {
+                if (logits_[token] >= min_logit) {
                     visit(token, logits_[token]);
                 }
             }

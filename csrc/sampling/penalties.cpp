@@ -12,7 +12,7 @@ namespace tea {
 
 namespace {
 
-constexpr int32_t most = std::numeric_limits<int32_t>::max();
+constexpr int32_t max_int = std::numeric_limits<int32_t>::max();
 
 // Of a list and each of its suffixes, how many leading elements they have in common (the Z-function).
 std::vector<size_t> self_overlaps(const std::vector<int32_t>& list) {
@@ -44,11 +44,11 @@ Penalties::Penalties(const SamplingOptions& options)
     check_between("repeat_penalty", options.repeat_penalty, 0.01, 100);
     check_between("presence_penalty", options.presence_penalty, -100, 100);
     check_between("frequency_penalty", options.frequency_penalty, -100, 100);
-    check_between("repeat_last_n", options.repeat_last_n, -1, most);
+    check_between("repeat_last_n", options.repeat_last_n, -1, max_int);
     check_between("dry_multiplier", options.dry_multiplier, 0, 1e6);
     check_between("dry_base", options.dry_base, 1, 1e6);
-    check_between("dry_allowed_length", options.dry_allowed_length, 1, most);
-    check_between("dry_penalty_last_n", options.dry_penalty_last_n, -1, most);
+    check_between("dry_allowed_length", options.dry_allowed_length, 1, max_int);
+    check_between("dry_penalty_last_n", options.dry_penalty_last_n, -1, max_int);
 }
 
 void Penalties::accept(int32_t token, std::string_view piece) {
@@ -116,24 +116,24 @@ void Penalties::apply_dry(float* logits) const {
     const std::vector<int32_t> backwards(
         history_.rbegin(),
         history_.rend() - static_cast<std::ptrdiff_t>(begin_of_last(options_.dry_penalty_last_n)));
-    const size_t n_most = std::min(backwards.size(), n_since_breaker_);
-    if (backwards.size() <= allowed || n_most < allowed) {
+    const size_t n_room = std::min(backwards.size(), n_since_breaker_);
+    if (backwards.size() <= allowed || n_room < allowed) {
         return;
     }
     std::map<int32_t, size_t> repeated;  // by the token that would continue it
     const std::vector<size_t> overlaps = self_overlaps(backwards);
     for (size_t i = 1; i < backwards.size(); ++i) {
-        const size_t n = std::min(overlaps[i], n_most);
+        const size_t n = std::min(overlaps[i], n_room);
         if (n >= allowed) {
             size_t& longest = repeated[backwards[i - 1]];
             longest = std::max(longest, n);
         }
     }
     // The largest exponent that a float holds.
-    const double most_exponent = std::log(std::numeric_limits<float>::max()) / std::log(options_.dry_base);
+    const double max_exponent = std::log(std::numeric_limits<float>::max()) / std::log(options_.dry_base);
     for (const auto& [token, n] : repeated) {
         if (!is_breaker(token)) {
-            const double exponent = std::min(static_cast<double>(n - allowed), most_exponent);
+            const double exponent = std::min(static_cast<double>(n - allowed), max_exponent);
             logits[token] -= options_.dry_multiplier *
                              static_cast<float>(std::pow(static_cast<double>(options_.dry_base), exponent));
         }

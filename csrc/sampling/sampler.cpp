@@ -18,7 +18,7 @@ constexpr float lowest = -std::numeric_limits<float>::infinity();
 // A token this far below the best logit weighs nothing: a million of them together change no float's sum.
 constexpr float weightless = 32;
 constexpr float in_sight = 10;  // how far below the best logit top-p looks at first
-constexpr size_t n_sorted_most = 4096;
+constexpr size_t max_sorted = 4096;
 
 double weight_of(float log_weight) {
     return static_cast<double>(exp_of_negative(log_weight));
@@ -217,25 +217,25 @@ void Sampler::gather(const LogitRow& row) {
 
 void Sampler::take_from(const LogitRow& row, float least) {
     candidates_.clear();
-    row.for_each_from(least, [&](int32_t token, float logit) { candidates_.push_back({token, logit, 0}); });
+    row.for_each_from(min_logit, [&](int32_t token, float logit) { candidates_.push_back({token, logit, 0}); });
     weigh(row[row.best()], 1);
 }
 
-// Gathers what top-p keeps, and more. What is far from the best logit weighs something between nothing and
-// what its blocks' largest logits allow: where the model is sure, top-p keeps the same tokens either way, and
-// nobody looks.
+// Gathers the tokens that top-p keeps, and more. The weight of the tokens far below the best logit lies between
+// zero and a bound given by the largest logits of their blocks: if the bound cannot change what top-p keeps, those
+// tokens are not scanned.
 void Sampler::gather_nucleus(const LogitRow& row) {
     const float best = row[row.best()];
     const auto top_p = static_cast<double>(options_.top_p);
     take_from(row, best - in_sight);
     const double weight = total_weight();
-    if (candidates_.size() <= n_sorted_most) {
+    if (candidates_.size() <= max_sorted) {
         sort_candidates();
         double sum = 0;
         for (size_t i = 0; i < candidates_.size() && sum < top_p * weight; ++i) {
             sum += candidates_[i].weight;
         }
-        if (sum >= top_p * row.most_total_weight(best - in_sight)) {
+        if (sum >= top_p * row.total_weight_bound(best - in_sight)) {
             return;
         }
     }
@@ -288,10 +288,10 @@ void Sampler::keep_typical() {
     candidates_.resize(n_kept);
 }
 
-// Keeps the fewest best whose chances reach top_p, at least one. Of many, only those that are about as good
-// as the last one are sorted: the others are told apart by a histogram.
+// Keeps the smallest set of the best tokens whose probabilities sum to top_p, at least one. If there are many
+// candidates, a histogram finds the bin with the last token to keep, and only that bin is sorted.
 void Sampler::keep_top_p() {
-    if (candidates_.size() <= n_sorted_most) {
+    if (candidates_.size() <= max_sorted) {
         const double enough = static_cast<double>(options_.top_p) * total_weight();
         sort_candidates();
         size_t n_kept = 1;
@@ -336,9 +336,9 @@ void Sampler::keep_top_p() {
 // Keeps those at least min_p times as likely as the best one.
 void Sampler::keep_min_p() {
     const float best = std::max_element(candidates_.begin(), candidates_.end(), is_worse)->logit;
-    const float least = best + std::log(options_.min_p);
+    const float min_logit = best + std::log(options_.min_p);
     candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(),
-                                     [&](const Candidate& candidate) { return candidate.logit < least; }),
+                                     [&](const Candidate& candidate) { return candidate.logit < min_logit; }),
                       candidates_.end());
 }
 
@@ -347,11 +347,11 @@ void Sampler::keep_below_threshold() {
     if (options_.xtc_threshold > 0.5F || candidates_.size() < 2) {
         return;
     }
-    const double least = static_cast<double>(options_.xtc_threshold) * total_weight();
+    const double threshold = static_cast<double>(options_.xtc_threshold) * total_weight();
     std::sort(candidates_.begin(), candidates_.end(),
               [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
     const auto end = std::find_if(candidates_.begin(), candidates_.end(),
-                                  [&](const Candidate& candidate) { return candidate.weight < least; });
+                                  [&](const Candidate& candidate) { return candidate.weight < threshold; });
     if (end - candidates_.begin() > 1) {
         candidates_.erase(candidates_.begin(), end - 1);
     }
@@ -360,9 +360,9 @@ void Sampler::keep_below_threshold() {
 // Mirostat 2: keeps those whose surprise is at most mu, which follows from what was drawn before.
 void Sampler::keep_unsurprising(float best) {
     weigh(best, options_.temperature);
-    const double least_weight = total_weight() * std::exp2(-static_cast<double>(mirostat_mu_));
+    const double min_weight = total_weight() * std::exp2(-static_cast<double>(mirostat_mu_));
     const auto is_left_out = [&](const Candidate& candidate) {
-        return candidate.weight < least_weight && candidate.logit != best;
+        return candidate.weight < min_weight && candidate.logit != best;
     };
     candidates_.erase(std::remove_if(candidates_.begin(), candidates_.end(), is_left_out), candidates_.end());
 }

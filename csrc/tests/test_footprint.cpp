@@ -37,16 +37,16 @@ TEST_CASE("where nothing is known of memory, everything fits") {
 }
 
 TEST_CASE("the largest size that fits is found") {
-    for (const int64_t n_most : {100, 256, 1000, 131072}) {
+    for (const int64_t max_cells : {100, 256, 1000, 131072}) {
         for (const int64_t limit : {0, 255, 256, 257, 5000, 1 << 20}) {
             int n_tries = 0;
-            const int64_t found = largest_fitting(256, n_most, [&](int64_t n) {
+            const int64_t found = largest_fitting(256, max_cells, [&](int64_t n) {
                 ++n_tries;
                 return n <= limit;
             });
-            const int64_t least = n_most < 256 ? n_most : 256;
-            const int64_t expected = n_most <= limit ? n_most : limit / 256 * 256;
-            CHECK(found == (expected < least ? least : expected));
+            const int64_t min_cells = max_cells < 256 ? max_cells : 256;
+            const int64_t expected = max_cells <= limit ? max_cells : limit / 256 * 256;
+            CHECK(found == (expected < min_cells ? min_cells : expected));
             CHECK(n_tries <= 11);
         }
     }

@@ -19,7 +19,7 @@ using tea::ThreadTeam;
 namespace {
 
 constexpr int any = std::numeric_limits<int>::max();
-std::atomic<int> n_most_alive{any};
+std::atomic<int> max_alive{any};
 std::atomic<int> n_more{any};  // that may be started, alive or not
 std::atomic<int> n_alive{0};
 std::atomic<int> n_asked{0};
@@ -39,13 +39,13 @@ void* run(void* argument) {
 // While it lives, the system starts only so many threads.
 class Limit {
   public:
-    Limit(int most_alive, int more) {
-        n_most_alive = most_alive == any ? any : n_alive + most_alive;
+    Limit(int max_more, int more) {
+        max_alive = max_more == any ? any : n_alive + max_more;
         n_more = more;
         n_asked = 0;
     }
     ~Limit() {
-        n_most_alive = any;
+        max_alive = any;
         n_more = any;
     }
     Limit(const Limit&) = delete;
@@ -69,7 +69,7 @@ extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* 
     using Create = int (*)(pthread_t*, const pthread_attr_t*, Start, void*);
     static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
     ++n_asked;
-    if (n_alive >= n_most_alive || n_more <= 0) {
+    if (n_alive >= max_alive || n_more <= 0) {
         return EAGAIN;
     }
     --n_more;
