@@ -14,9 +14,20 @@
 #define TEA_LANES 8
 #endif
 
+#if (TEA_LANES == 16 && defined(__AVX512VNNI__)) || (TEA_LANES == 8 && defined(__AVXVNNI__))
+#define TEA_WIDE_SUMS  // products of bytes are summed in 32 bits
+#endif
+
 #ifdef TEA_LANES
 
 #include <immintrin.h>
+
+// With all that it calls inlined: else what is unpacked would go through memory.
+#ifdef __GNUC__
+#define TEA_FLATTEN __attribute__((flatten))
+#else
+#define TEA_FLATTEN
+#endif
 
 namespace tea::kernels::lanes {
 
@@ -63,6 +74,9 @@ inline Floats maximum(Floats a, Floats b) {
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
     return _mm512_fmadd_ps(a, b, sum);
 }
+inline Floats subtract_product(Floats a, Floats b, Floats sum) {
+    return _mm512_fnmadd_ps(a, b, sum);
+}
 
 inline Ints no_ints() {
     return _mm512_setzero_si512();
@@ -78,6 +92,37 @@ inline void store_ints(void* to, Ints x) {
 }
 inline Ints both(Ints a, Ints b) {
     return _mm512_and_si512(a, b);
+}
+inline Ints either(Ints a, Ints b) {
+    return _mm512_or_si512(a, b);
+}
+inline Ints subtract_bytes(Ints a, Ints b) {
+    return _mm512_sub_epi8(a, b);
+}
+inline Ints shuffle_bytes_by(Ints x, __m128i positions) {
+    return _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(positions));
+}
+// table[i] for each byte i below 16.
+inline Ints look_up(const int8_t (&table)[16], Ints indices) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), indices);
+}
+// Numbers of 16 and of 32 bits, shifted to the right with their sign.
+inline Ints high_bytes_of_words(Ints x) {
+    return _mm512_srai_epi16(x, 8);
+}
+inline Ints high_bytes_of_ints(Ints x) {
+    return _mm512_srai_epi32(x, 24);
+}
+inline Ints add_ints(Ints a, Ints b) {
+    return _mm512_add_epi32(a, b);
+}
+inline Ints multiply_ints(Ints a, Ints b) {
+    return _mm512_mullo_epi32(a, b);
+}
+// The products of 16-bit numbers, summed by pairs.
+inline Ints multiply_words(Ints a, Ints b) {
+    return _mm512_madd_epi16(a, b);
 }
 inline Ints differing(Ints a, Ints b) {
     return _mm512_xor_si512(a, b);
@@ -168,6 +213,9 @@ inline Floats maximum(Floats a, Floats b) {
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
     return _mm256_fmadd_ps(a, b, sum);
 }
+inline Floats subtract_product(Floats a, Floats b, Floats sum) {
+    return _mm256_fnmadd_ps(a, b, sum);
+}
 
 inline Ints no_ints() {
     return _mm256_setzero_si256();
@@ -183,6 +231,37 @@ inline void store_ints(void* to, Ints x) {
 }
 inline Ints both(Ints a, Ints b) {
     return _mm256_and_si256(a, b);
+}
+inline Ints either(Ints a, Ints b) {
+    return _mm256_or_si256(a, b);
+}
+inline Ints subtract_bytes(Ints a, Ints b) {
+    return _mm256_sub_epi8(a, b);
+}
+inline Ints shuffle_bytes_by(Ints x, __m128i positions) {
+    return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(positions));
+}
+// table[i] for each byte i below 16.
+inline Ints look_up(const int8_t (&table)[16], Ints indices) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), indices);
+}
+// Numbers of 16 and of 32 bits, shifted to the right with their sign.
+inline Ints high_bytes_of_words(Ints x) {
+    return _mm256_srai_epi16(x, 8);
+}
+inline Ints high_bytes_of_ints(Ints x) {
+    return _mm256_srai_epi32(x, 24);
+}
+inline Ints add_ints(Ints a, Ints b) {
+    return _mm256_add_epi32(a, b);
+}
+inline Ints multiply_ints(Ints a, Ints b) {
+    return _mm256_mullo_epi32(a, b);
+}
+// The products of 16-bit numbers, summed by pairs.
+inline Ints multiply_words(Ints a, Ints b) {
+    return _mm256_madd_epi16(a, b);
 }
 inline Ints differing(Ints a, Ints b) {
     return _mm256_xor_si256(a, b);
@@ -226,6 +305,32 @@ inline Ints high_quads(Ints a, Ints b) {
 
 #endif
 
+inline Ints every_byte(int value) {
+    return every_int(value * 0x01010101);
+}
+// In each lane, its bytes a, b, c and d; -1: 0.
+template <int a, int b, int c, int d>
+Ints shuffle_bytes(Ints x) {
+    constexpr auto position = [](int byte, int lane) { return static_cast<char>(byte < 0 ? -1 : 4 * lane + byte); };
+    return shuffle_bytes_by(
+        x, _mm_setr_epi8(position(a, 0), position(b, 0), position(c, 0), position(d, 0), position(a, 1), position(b, 1),
+                         position(c, 1), position(d, 1), position(a, 2), position(b, 2), position(c, 2), position(d, 2),
+                         position(a, 3), position(b, 3), position(c, 3), position(d, 3)));
+}
+// Two signed bytes of each lane, as numbers of 16 bits.
+template <int a, int b>
+Ints words_of_bytes(Ints x) {
+    return high_bytes_of_words(shuffle_bytes<-1, a, -1, b>(x));
+}
+// `value` in each byte of x that has the bit of the byte of `bits`, else 0.
+inline Ints bytes_with(Ints x, Ints bits, int value) {
+#if TEA_LANES == 16
+    return _mm512_maskz_set1_epi8(_mm512_test_epi8_mask(x, bits), static_cast<char>(value));
+#else
+    return both(_mm256_cmpeq_epi8(both(x, bits), bits), every_byte(value));
+#endif
+}
+
 // Of 32 numbers.
 inline uint32_t equal_bits(const uint16_t* numbers, uint16_t value) {
     const auto wanted = static_cast<int16_t>(value);
@@ -241,37 +346,82 @@ inline uint32_t equal_bits(const uint16_t* numbers, uint16_t value) {
 #endif
 }
 
-// Sums of products of bytes, unsigned by signed, in each lane.
-#if TEA_LANES == 16 && defined(__AVX512VNNI__)
+// Of additions: GCC would compute all that is to be added first, and has no registers for that.
+inline void keep_order(Ints& sum) {
+#ifdef __GNUC__
+    asm("" : "+v"(sum));
+#else
+    (void)sum;
+#endif
+}
+
+// Sums of products of bytes in each lane: quants, unsigned or signed, by signed activations of at most 127. Each sum
+// is one of 32 bits, or two of 16 bits, into which `n_summed` products go.
+#ifdef TEA_WIDE_SUMS
 
 constexpr bool has_wide_sums = true;
-inline Ints add_products(Ints sums, Ints unsigned_bytes, Ints signed_bytes) {
-    return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
+constexpr int n_summed(int /*max_quant*/, int n) {
+    return n;
 }
-inline Ints total(Ints sums) {
+template <bool is_signed>
+Ints add_products(Ints sums, Ints quants, Ints numbers, bool /*is_first*/) {
+    static_assert(!is_signed);
+#if TEA_LANES == 16
+    return _mm512_dpbusd_epi32(sums, quants, numbers);
+#else
+    return _mm256_dpbusd_avx_epi32(sums, quants, numbers);
+#endif
+}
+// The scale of a group, as add_total() multiplies by it: byte i of each lane.
+template <int i>
+Ints scale_of_byte(Ints x) {
+    return high_bytes_of_ints(shuffle_bytes<-1, -1, -1, i>(x));
+}
+template <bool is_scaled>
+Ints add_total(Ints total, Ints sums, Ints scale) {
+    return add_ints(total, is_scaled ? multiply_ints(sums, scale) : sums);
+}
+
+#else
+
+constexpr bool has_wide_sums = false;
+// Of n additions, a power of two.
+constexpr int n_summed(int max_quant, int n) {
+    while (n * 2 * 127 * max_quant > 32767) {
+        n /= 2;
+    }
+    return n;
+}
+template <bool is_signed>
+Ints add_products(Ints sums, Ints quants, Ints numbers, bool is_first) {
+#if TEA_LANES == 16
+    if constexpr (is_signed) {  // the activations take the signs of the quants
+        numbers = _mm512_mask_sub_epi8(numbers, _mm512_movepi8_mask(quants), _mm512_setzero_si512(), numbers);
+        quants = _mm512_abs_epi8(quants);
+    }
+    const Ints products = _mm512_maddubs_epi16(quants, numbers);
+    sums = is_first ? products : _mm512_add_epi16(sums, products);
+#else
+    if constexpr (is_signed) {
+        numbers = _mm256_sign_epi8(numbers, quants);
+        quants = _mm256_abs_epi8(quants);
+    }
+    const Ints products = _mm256_maddubs_epi16(quants, numbers);
+    sums = is_first ? products : _mm256_add_epi16(sums, products);
+#endif
+    keep_order(sums);
     return sums;
 }
-
-#else
-
-// Each sum has two parts of 16 bits, each enough for 16 products of four bits by eight: 16 * 15 * 127 =
-// 30480.
-constexpr bool has_wide_sums = false;
-#if TEA_LANES == 16
-inline Ints add_products(Ints sums, Ints unsigned_bytes, Ints signed_bytes) {
-    return _mm512_add_epi16(sums, _mm512_maddubs_epi16(unsigned_bytes, signed_bytes));
+template <int i>
+Ints scale_of_byte(Ints x) {
+    return words_of_bytes<i, i>(x);
 }
-inline Ints total(Ints sums) {
-    return _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
+template <bool is_scaled>
+Ints add_total(Ints total, Ints sums, Ints scale) {
+    total = add_ints(total, multiply_words(sums, is_scaled ? scale : every_int(0x00010001)));
+    keep_order(total);
+    return total;
 }
-#else
-inline Ints add_products(Ints sums, Ints unsigned_bytes, Ints signed_bytes) {
-    return _mm256_add_epi16(sums, _mm256_maddubs_epi16(unsigned_bytes, signed_bytes));
-}
-inline Ints total(Ints sums) {
-    return _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-}
-#endif
 
 #endif
 
@@ -310,11 +460,43 @@ inline Floats high_halves(Ints x) {
 
 // Four bytes of each row.
 inline Ints column_of(const uint8_t* const* rows, int64_t offset) {
-    alignas(4 * n_lanes) uint32_t column[n_lanes];
-    for (int64_t i = 0; i < n_lanes; ++i) {
-        std::memcpy(&column[i], rows[i] + offset, sizeof column[i]);
-    }
-    return load_ints(column);
+    const auto pair = [&](int64_t row) {
+        return _mm_unpacklo_epi32(_mm_loadu_si32(rows[row] + offset), _mm_loadu_si32(rows[row + 1] + offset));
+    };
+    const auto quarter = [&](int64_t row) { return _mm_unpacklo_epi64(pair(row), pair(row + 2)); };
+#if TEA_LANES == 16
+    return of_quarters(quarter(0), quarter(4), quarter(8), quarter(12));
+#else
+    return _mm256_set_m128i(quarter(4), quarter(0));
+#endif
+}
+
+// A half of each row.
+inline Floats halves_of(const uint8_t* const* rows, int64_t offset) {
+    const auto half = [&](int64_t row) {
+        int16_t bits = 0;
+        std::memcpy(&bits, rows[row] + offset, sizeof bits);
+        return bits;
+    };
+    const auto four = [&](int64_t row) {
+        __m128i x = _mm_cvtsi32_si128(half(row));
+        x = _mm_insert_epi16(x, half(row + 1), 1);
+        x = _mm_insert_epi16(x, half(row + 2), 2);
+        return _mm_insert_epi16(x, half(row + 3), 3);
+    };
+    const auto eight = [&](int64_t row) { return _mm_unpacklo_epi64(four(row), four(row + 4)); };
+#if TEA_LANES == 16
+    return _mm512_cvtph_ps(_mm256_set_m128i(eight(8), eight(0)));
+#else
+    return _mm256_cvtph_ps(eight(0));
+#endif
+}
+
+constexpr int64_t n_line = 64;  // bytes of a cache line
+
+// Brings the line of an address into the cache, which is not read: it may be anywhere.
+inline void fetch(const void* from) {
+    _mm_prefetch(static_cast<const char*>(from), _MM_HINT_T0);
 }
 
 // In each quarter (of 8 lanes: half), four by four numbers; its own inverse.

@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "kernels/panels.hpp"
+#include "kernels/float_products.hpp"
+#include "kernels/quant_products.hpp"
 
 namespace tea::kernels {
 
@@ -108,6 +109,14 @@ class Product {
         for (int64_t i = 0; i < n_lanes; ++i) {  // what is past the last one is not stored
             rows[i] = at(weights_, std::min(first_row + i, n_rows() - 1));
         }
+        if constexpr (Type::max_direct_columns > 0) {
+            if (end_column - first_column <= Type::max_direct_columns) {
+                constexpr auto direct = direct_of(std::make_integer_sequence<int, Type::max_direct_columns>());
+                const auto n_together = static_cast<size_t>(end_column - first_column);
+                (this->*direct[n_together - 1])(rows, first_row, first_column);
+                return;
+            }
+        }
         constexpr auto tiles = tiles_of(std::make_integer_sequence<int, max_columns>());
         for (int64_t first = 0; first < n_blocks(); first += n_panels) {
             const Part part{first_row, first, std::min(n_panels, n_blocks() - first)};
@@ -125,33 +134,30 @@ class Product {
         int64_t n_blocks;
     };
 
-    // Rows are read side by side, which the CPU does not foresee: they are fetched one after the other
-    // before, and meanwhile the rows that follow, if they are this thread's.
+    // Rows are read side by side, which the CPU does not foresee: meanwhile, what is packed next is fetched row by row.
     void pack(const uint8_t* const (&rows)[n_lanes], bool is_followed, const Part& part,
               Panel* panels) const {
-        constexpr int64_t n_line = 64;
         const int64_t begin = part.first_block * Type::n_bytes;
-        const int64_t end = begin + part.n_blocks * Type::n_bytes;
-        for (const uint8_t* row : rows) {
-            for (int64_t offset = begin; offset < end; offset += n_line) {
-                _mm_prefetch(reinterpret_cast<const char*>(row + offset), _MM_HINT_T0);
-            }
-        }
-        constexpr int64_t n_fetched = std::max<int64_t>(1, n_line / Type::n_bytes);  // blocks
-        const size_t ahead = static_cast<size_t>(n_lanes) * weights_->nb[1];
+        const int64_t n = part.n_blocks * Type::n_bytes;
+        const bool is_last = part.first_block + part.n_blocks == n_blocks();
+        const int64_t next = is_last ? n_lanes * static_cast<int64_t>(weights_->nb[1]) : begin + n;
+        int64_t row = is_followed || !is_last ? 0 : n_lanes;
+        int64_t fetched = 0;  // of the row
         for (int64_t i = 0; i < part.n_blocks; ++i) {
-            const int64_t offset = begin + i * Type::n_bytes;
-            if (is_followed && i % n_fetched == 0) {
-                for (const uint8_t* row : rows) {
-                    _mm_prefetch(reinterpret_cast<const char*>(row + offset) + ahead, _MM_HINT_T1);
+            while (row < n_lanes && row * n + fetched < (i + 1) * n_lanes * Type::n_bytes) {
+                fetch(rows[row] + next + fetched);
+                fetched += n_line;
+                if (fetched >= n) {
+                    fetched = 0;
+                    ++row;
                 }
             }
-            Type::pack(rows, offset, panels[i]);
+            Type::pack(rows, begin + i * Type::n_bytes, panels[i]);
         }
     }
 
     template <int n_together>
-    void multiply_tile(const Panel* panels, const Part& part, int64_t first_column) const {
+    TEA_FLATTEN void multiply_tile(const Panel* panels, const Part& part, int64_t first_column) const {
         const Activation* columns[n_together];
         float* results[n_together];
         Floats sums[n_together];
@@ -167,6 +173,29 @@ class Product {
         for (int c = 0; c < n_together; ++c) {
             store_first(results[c], n_stored, sums[c]);
         }
+    }
+
+    // The same for few columns: nothing is kept of the blocks.
+    template <int n_together>
+    void multiply_direct(const uint8_t* const* rows, int64_t first_row, int64_t first_column) const {
+        const Activation* columns[n_together];
+        Floats sums[n_together];
+        for (int c = 0; c < n_together; ++c) {
+            columns[c] = activations(first_column + c);
+            sums[c] = zeros();
+        }
+        const auto n_ahead = n_lanes * static_cast<int64_t>(weights_->nb[1]);
+        Type::template add_direct<n_together>(rows, n_blocks(), columns, rows[0] + n_ahead, n_ahead, sums);
+        for (int c = 0; c < n_together; ++c) {
+            store_first(reinterpret_cast<float*>(at(out_, first_column + c)) + first_row,
+                        std::min(n_lanes, n_rows() - first_row), sums[c]);
+        }
+    }
+
+    using Direct = void (Product::*)(const uint8_t* const*, int64_t, int64_t) const;
+    template <int... i>
+    static constexpr std::array<Direct, sizeof...(i)> direct_of(std::integer_sequence<int, i...> /*indices*/) {
+        return {&Product::multiply_direct<i + 1>...};
     }
 
     using Tile = void (Product::*)(const Panel*, const Part&, int64_t) const;
@@ -196,10 +225,45 @@ bool visit_product(const ggml_tensor* op, Visit visit) {
         return false;
     }
     const auto visit_type = [&](auto product) { return product.is_ours() && (visit(product), true); };
-    return visit_type(Product<BlockPanel<TypeQ4_1>>(op)) ||
-           (has_wide_sums && visit_type(Product<BlockPanel<TypeQ8_0>>(op))) ||
-           visit_type(Product<FloatPanel<TypeF16>>(op)) || visit_type(Product<PairPanel>(op)) ||
-           visit_type(Product<FloatPanel<TypeF32>>(op));
+    const auto visit_quants = [&](auto type) {
+        return visit_type(Product<QuantProduct<decltype(type)>>(op));
+    };
+    switch (op->src[0]->type) {
+        case GGML_TYPE_Q4_0:
+            return visit_quants(TypeQ4_0());
+        case GGML_TYPE_Q4_1:
+            return visit_quants(TypeQ4_1());
+        case GGML_TYPE_Q5_0:
+            return visit_quants(TypeQ5_0());
+        case GGML_TYPE_Q5_1:
+            return visit_quants(TypeQ5_1());
+        case GGML_TYPE_Q8_0:
+            return visit_quants(TypeQ8_0());
+        case GGML_TYPE_IQ4_NL:
+            return visit_quants(TypeIQ4_NL());
+        case GGML_TYPE_MXFP4:
+            return visit_quants(TypeMXFP4());
+        case GGML_TYPE_Q2_K:
+            return visit_quants(TypeQ2_K());
+        case GGML_TYPE_Q3_K:
+            return visit_quants(TypeQ3_K());
+        case GGML_TYPE_Q4_K:
+            return visit_quants(TypeQ4_K());
+        case GGML_TYPE_Q5_K:
+            return visit_quants(TypeQ5_K());
+        case GGML_TYPE_Q6_K:
+            return visit_quants(TypeQ6_K());
+        case GGML_TYPE_IQ4_XS:
+            return visit_quants(TypeIQ4_XS());
+        case GGML_TYPE_F16:
+            return visit_type(Product<FloatPanel<TypeF16>>(op));
+        case GGML_TYPE_BF16:
+            return visit_type(Product<PairPanel>(op));
+        case GGML_TYPE_F32:
+            return visit_type(Product<FloatPanel<TypeF32>>(op));
+        default:
+            return false;
+    }
 }
 
 class ProductTraits : public ggml::cpu::tensor_traits {

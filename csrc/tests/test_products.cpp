@@ -65,19 +65,23 @@ TEST_CASE("a product is its definition, whatever the type, the shape and the thr
     const std::vector<Shape> shapes = {
         {32, 16, 1},  {576, 192, 1}, {576, 1536, 1}, {1536, 576, 8}, {576, 200, 13}, {64, 17, 5},
         {96, 31, 64}, {8192, 33, 9}, {384, 16, 130}, {256, 15, 4},   {320, 1000, 3}, {4128, 48, 2},
+        {512, 40, 1}, {2048, 33, 3}, {768, 50, 7}, {1280, 17, 20}, {256, 64, 2},
     };
     struct Type {
         ggml_type type;
         double tolerance;  // of the largest result
     };
     // Errors from rounding activations to eight bits, by block; float sums.
-    const std::vector<Type> types = {{GGML_TYPE_Q4_1, 0.01},
-                                     {GGML_TYPE_Q8_0, 0.01},
-                                     {GGML_TYPE_F16, 1e-3},
-                                     {GGML_TYPE_BF16, 0.01},
-                                     {GGML_TYPE_F32, 1e-5}};
+    const std::vector<Type> types = {
+        {GGML_TYPE_Q4_0, 0.01}, {GGML_TYPE_Q4_1, 0.01}, {GGML_TYPE_Q5_0, 0.01},   {GGML_TYPE_Q5_1, 0.01},
+        {GGML_TYPE_Q8_0, 0.01}, {GGML_TYPE_Q2_K, 0.01}, {GGML_TYPE_Q3_K, 0.01},   {GGML_TYPE_Q4_K, 0.01},
+        {GGML_TYPE_Q5_K, 0.01}, {GGML_TYPE_Q6_K, 0.01}, {GGML_TYPE_IQ4_NL, 0.01}, {GGML_TYPE_IQ4_XS, 0.01},
+        {GGML_TYPE_MXFP4, 0.01}, {GGML_TYPE_F16, 1e-3}, {GGML_TYPE_BF16, 0.01},   {GGML_TYPE_F32, 1e-5}};
     for (const Type& type : types) {
         for (const Shape& shape : shapes) {
+            if (shape.n_inner % ggml_blck_size(type.type) != 0) {
+                continue;
+            }
             for (const int n_threads : {1, 2, 5}) {
                 const Product product = multiply(type.type, shape, n_threads);
                 double worst = 0;

@@ -1,0 +1,250 @@
+#pragma once
+
+// Products of quantized weights (quants.hpp) with columns of activations, which are rounded to eight bits.
+//
+// Each lane of a register is another row, so no sum is taken across lanes. The numbers of a block are multiplied in
+// integers, which are exact in any order; blocks are summed up in floats, in the order of the row. So a product has the
+// same bits whether its block is unpacked for its column alone (few columns) or once for many (a Panel).
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/quants.hpp"
+
+#ifdef TEA_LANES
+
+namespace tea::kernels {
+
+template <typename Type>
+struct QuantProduct {
+    static constexpr ggml_type type = Type::type;
+    static constexpr int64_t n_inner = Type::n_inner;
+    static constexpr int64_t n_bytes = Type::n_bytes;
+    static constexpr int64_t n_activations = 1;  // of a block
+    static constexpr bool converts = true;
+    static constexpr int64_t min_columns = 1;
+    static constexpr int max_columns = n_lanes == 16 ? 8 : 4;        // two registers of sums each
+    static constexpr int max_direct_columns = 4;                     // without a panel
+    static constexpr int64_t n_depth = n_lanes == 16 ? 1024 : 2048;  // of the panels of a thread
+
+    static constexpr int n_groups = Type::n_inner / Type::n_group;
+    static constexpr bool is_grouped = n_groups > 1;
+    static constexpr int n_fours = Type::n_group / 4;
+    // Where sums have 32 bits, quants can be made unsigned.
+    static constexpr bool becomes_unsigned = Type::is_signed && has_wide_sums;
+    static constexpr bool is_signed = Type::is_signed && !has_wide_sums;
+    static constexpr int offset = becomes_unsigned ? 128 : Type::offset;
+    // After so many products, a sum of 16 bits may be full.
+    static constexpr int n_summed = lanes::n_summed(Type::max_quant, n_fours);
+    static constexpr bool has_factors = is_grouped && (Type::has_minimum || offset != 0);
+
+    // Each is about scale * quants[i].
+    struct alignas(32) Activation {
+        int8_t quants[Type::n_inner];
+        int16_t sums[is_grouped ? n_groups : 2];  // of the quants of each group
+        float scale;
+        std::conditional_t<Type::has_minimum, float, int32_t> correction;  // without groups
+    };
+    static Activation convert(const float* x);
+
+    // What the groups' products and the sums of their activations are multiplied by.
+    struct Factors {
+        Ints scales[is_grouped ? n_groups : 1];
+        Ints of_pairs[has_factors ? n_groups / 2 : 1];  // minima; without any, scales
+    };
+    struct Panel {
+        Ints quants[Type::n_inner / 4];
+        Factors factors;
+        Head head;
+    };
+    static void pack(const uint8_t* const* rows, int64_t row_offset, Panel& panel);
+
+    // sums[c] += the product of a block with block `block` of columns[c].
+    template <int n_columns>
+    static void add_product(const Panel& panel, const Activation* const* columns, int64_t block, Floats* sums);
+    // The same for all blocks of the rows. `next`: n_next bytes that are needed after them.
+    template <int n_columns>
+    static void add_direct(const uint8_t* const* rows, int64_t n_blocks, const Activation* const* columns,
+                           const uint8_t* next, int64_t n_next, Floats* sums);
+
+  private:
+    static Factors factors_of(const Block& block);
+    template <typename Visit>
+    static void for_each_four(const Block& block, Visit visit);
+    template <int n_columns>
+    static void add_block(const Head& head, const Factors& factors, const Ints* products,
+                          const Activation* const* columns, int64_t block, Floats* sums);
+};
+
+template <typename Type>
+typename QuantProduct<Type>::Activation QuantProduct<Type>::convert(const float* x) {
+    // The bits of floats without their sign are in the order of the floats.
+    uint32_t largest_bits = 0;
+    for (int i = 0; i < Type::n_inner; ++i) {
+        uint32_t bits = 0;
+        std::memcpy(&bits, x + i, sizeof bits);
+        largest_bits = std::max(largest_bits, bits & 0x7FFFFFFFU);
+    }
+    float largest = 0;
+    std::memcpy(&largest, &largest_bits, sizeof largest);
+    const float inverse = largest > 0 ? 127 / largest : 0;
+    Activation a;
+    for (int i = 0; i < Type::n_inner; ++i) {
+        // Where floats have no fractions, adding rounds to the nearest, and the low bits are the number.
+        const float shifted = x[i] * inverse + 12582912.0F;  // 1.5 * 2^23
+        int32_t bits = 0;
+        std::memcpy(&bits, &shifted, sizeof bits);
+        a.quants[i] = static_cast<int8_t>(bits & 0xFF);
+    }
+    a.scale = largest / 127;
+    int32_t sum = 0;
+    for (int group = 0; group < n_groups; ++group) {
+        sum = 0;
+        for (int i = 0; i < Type::n_group; ++i) {
+            sum += a.quants[group * Type::n_group + i];
+        }
+        a.sums[group] = static_cast<int16_t>(sum);
+    }
+    if constexpr (Type::has_minimum) {
+        a.correction = a.scale * static_cast<float>(sum);
+    } else {
+        a.correction = -offset * sum;
+    }
+    return a;
+}
+
+template <typename Type>
+template <typename Visit>
+void QuantProduct<Type>::for_each_four(const Block& block, Visit visit) {
+    Type::for_each_four(block, [&](auto i, Ints quants) {
+        visit(i, becomes_unsigned ? differing(quants, every_byte(-128)) : quants);
+    });
+}
+
+template <typename Type>
+typename QuantProduct<Type>::Factors QuantProduct<Type>::factors_of(const Block& block) {
+    Factors factors;
+    if constexpr (is_grouped) {
+        const Groups<n_groups> groups = Type::groups(block);
+        for_each_index<n_groups>([&](auto i) {
+            factors.scales[i] = scale_of_byte<i % 4>(groups.scales[i / 4]);
+        });
+        if constexpr (has_factors) {
+            for_each_index<n_groups / 2>([&](auto i) {
+                const Ints four = Type::has_minimum ? groups.minima[i / 2] : groups.scales[i / 2];
+                factors.of_pairs[i] = words_of_bytes<i % 2 * 2, i % 2 * 2 + 1>(four);
+            });
+        }
+    }
+    return factors;
+}
+
+// Adds to `sums` the product of a block, of which the products of its quants are known.
+template <typename Type>
+template <int n_columns>
+void QuantProduct<Type>::add_block(const Head& head, const Factors& factors, const Ints* products,
+                                   const Activation* const* columns, int64_t block, Floats* sums) {
+    for (int c = 0; c < n_columns; ++c) {
+        const Activation& a = columns[c][block];
+        const Floats scale = every(a.scale);
+        Ints product = products[c];
+        Ints of_sums = no_ints();
+        if constexpr (has_factors) {
+            for (int i = 0; i < n_groups / 2; ++i) {
+                of_sums = add_ints(of_sums, multiply_words(factors.of_pairs[i], every_four_bytes(a.sums + 2 * i)));
+            }
+        }
+        if constexpr (offset != 0) {
+            product = add_ints(product, is_grouped ? multiply_ints(of_sums, every_int(-offset))
+                                                   : every_int(static_cast<int32_t>(a.correction)));
+        }
+        sums[c] = multiply_add(to_floats(product), multiply(head.scale, scale), sums[c]);
+        if constexpr (Type::has_minimum) {
+            sums[c] = is_grouped ? subtract_product(to_floats(of_sums), multiply(head.minimum, scale), sums[c])
+                                 : subtract_product(head.minimum, every(a.correction), sums[c]);
+        }
+    }
+}
+
+template <typename Type>
+TEA_FLATTEN void QuantProduct<Type>::pack(const uint8_t* const* rows, int64_t row_offset, Panel& panel) {
+    const Block block{rows, row_offset};
+    panel.head = Type::head(block);
+    panel.factors = factors_of(block);
+    for_each_four(block, [&](auto i, Ints quants) { panel.quants[i] = quants; });
+}
+
+template <typename Type>
+template <int n_columns>
+void QuantProduct<Type>::add_product(const Panel& panel, const Activation* const* columns, int64_t block,
+                                     Floats* sums) {
+    Ints products[n_columns];
+    for (int c = 0; c < n_columns; ++c) {
+        products[c] = no_ints();
+    }
+    const int8_t* numbers[n_columns];
+    for (int c = 0; c < n_columns; ++c) {
+        numbers[c] = columns[c][block].quants;
+    }
+    for (int first = 0; first < Type::n_inner / 4; first += n_summed) {
+        Ints parts[n_columns];
+        for (int c = 0; c < n_columns; ++c) {
+            parts[c] = no_ints();
+        }
+        for (int i = first; i < first + n_summed; ++i) {
+            for (int c = 0; c < n_columns; ++c) {
+                parts[c] = add_products<is_signed>(parts[c], panel.quants[i], every_four_bytes(numbers[c] + 4 * i),
+                                                   i == first);
+            }
+        }
+        for (int c = 0; c < n_columns; ++c) {
+            products[c] = add_total<is_grouped>(products[c], parts[c], panel.factors.scales[first / n_fours]);
+        }
+    }
+    add_block<n_columns>(panel.head, panel.factors, products, columns, block, sums);
+}
+
+template <typename Type>
+template <int n_columns>
+TEA_FLATTEN void QuantProduct<Type>::add_direct(const uint8_t* const* rows, int64_t n_blocks,
+                                                const Activation* const* columns, const uint8_t* next,
+                                                int64_t n_next, Floats* sums) {
+    const int64_t n_fetched_each = n_next / n_blocks;
+    Floats results[n_columns];
+    for (int c = 0; c < n_columns; ++c) {
+        results[c] = sums[c];
+    }
+    for (int64_t b = 0; b < n_blocks; ++b) {
+        for (int64_t i = 0; i < n_fetched_each; i += n_line) {
+            fetch(next + b * n_fetched_each + i);
+        }
+        const Block block{rows, b * n_bytes};
+        const Factors factors = factors_of(block);
+        Ints products[n_columns];
+        Ints parts[Type::n_inner / 4 / n_summed][n_columns];
+        for (int c = 0; c < n_columns; ++c) {
+            products[c] = no_ints();
+        }
+        for_each_four(block, [&](auto i, Ints quants) {
+            Ints* mine = parts[i / n_summed];
+            for (int c = 0; c < n_columns; ++c) {
+                const Ints numbers = every_four_bytes(columns[c][b].quants + 4 * i);
+                mine[c] = add_products<is_signed>(has_wide_sums && i % n_summed == 0 ? no_ints() : mine[c], quants,
+                                                  numbers, i % n_summed == 0);
+                if (i % n_summed == n_summed - 1) {
+                    products[c] = add_total<is_grouped>(products[c], mine[c], factors.scales[i / n_fours]);
+                }
+            }
+        });
+        add_block<n_columns>(Type::head(block), factors, products, columns, b, results);
+    }
+    for (int c = 0; c < n_columns; ++c) {
+        sums[c] = results[c];
+    }
+}
+
+}  // namespace tea::kernels
+
+#endif
