@@ -364,7 +364,7 @@ def test_what_is_wrong_with_a_call_is_said(llm: LlmBackend, caplog: pytest.LogCa
         chunks = list(stream)
     for call in (*stream.result.tool_calls, *chunks[-1].tool_calls):
         assert call.arguments["n"] in (1, 2)
-        assert call.problems == (f"n: {call.arguments['n']} is what is not allowed",)
+        assert call.problems == (f"n: {call.arguments['n']} is forbidden by 'not'",)
     warnings = [record for record in caplog.records if "does not fit its parameters: n: " in record.getMessage()]
     assert len(warnings) >= len(stream.result.tool_calls) > 0
     number.pop("not")

@@ -22,7 +22,7 @@ def kinds(schema: Any) -> set[str]:
     return {type(value).__name__ for value in drawn(schema)}
 
 
-def test_alternatives_that_allow_nothing_are_left_out() -> None:
+def test_alternatives_without_values_are_omitted() -> None:
     assert kinds({"type": "string", "anyOf": [{"maxLength": 3}, {"type": "null"}]}) == {"str"}
     assert drawn({"type": "array", "items": {"enum": []}}, 5) == [[]] * 5
     assert drawn({"type": "array", "prefixItems": [{"const": 1}, False, {"const": 2}]}, 5) == [[1]] * 5
@@ -30,14 +30,14 @@ def test_alternatives_that_allow_nothing_are_left_out() -> None:
     assert drawn(nothing_else, 5) == [{}] * 5
 
 
-def test_a_reference_to_itself_adds_nothing() -> None:
+def test_a_self_reference_allows_no_value() -> None:
     assert kinds({"$defs": {"n": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}, "$ref": "#/$defs/n"}) == {
         "NoneType"
     }
 
 
-def test_references_that_need_each_other() -> None:
-    """Which of them allow something shows only when all have been read."""
+def test_mutually_recursive_references() -> None:
+    """A reference may be known to be satisfiable only after a further pass."""
     tree = {
         "$ref": "#/$defs/tree",
         "$defs": {
@@ -52,7 +52,7 @@ def test_references_that_need_each_other() -> None:
     assert "[[[" in flat
 
 
-def test_thousands_of_constants_are_told_apart_by_their_beginnings() -> None:
+def test_thousands_of_constants_share_prefix_rules() -> None:
     words = [f"{number * 7919 % 10007:05d}" for number in range(5000)]
     for schema in ({"enum": words}, {"anyOf": [{"const": word} for word in words]}):
         rules = schema_to_gbnf(schema).split("\n")
@@ -75,20 +75,20 @@ def test_each_constant_is_allowed(schema: Any, allowed: list[Any]) -> None:
     assert all(value in values for value in allowed)
 
 
-def test_types_that_exclude_each_other_stay_apart() -> None:
+def test_disjoint_types_allow_no_common_value() -> None:
     assert kinds({"anyOf": [{"type": "null"}, {"type": "object", "allOf": [{"type": ["number", "integer"]}]}]}) == {
         "NoneType"
     }
     assert kinds({"type": ["integer", "null"], "allOf": [{"type": "number"}]}) == {"int"}
 
 
-def test_other_keys_beside_a_name_with_a_quote() -> None:
+def test_additional_properties_beside_a_name_with_a_quote() -> None:
     objects = drawn({"type": "object", "required": ['q"', "b"], "additionalProperties": {"const": 1}}, 200)
     assert all({'q"', "b"} <= one.keys() for one in objects)
     assert any(len(one) > 2 for one in objects)
 
 
-def test_lengths_hold_beside_a_pattern() -> None:
+def test_length_limits_apply_beside_a_pattern() -> None:
     lengths = {
         len(text) for text in drawn({"type": "string", "pattern": "^a[bc]*$", "minLength": 2, "maxLength": 4}, 200)
     }

@@ -69,7 +69,7 @@ def test_problems_have_places() -> None:
     assert problems_of({"list": [1, "x"], "inner": {"y": 1}}, schema) == (
         "the required 'size' is missing",
         "list[1]: 'x' is not of type 'integer'",
-        "inner: there is no 'y'",
+        "inner: the property 'y' is not allowed",
     )
 
 

@@ -128,13 +128,13 @@ def _scalars(nodes: Nodes, kinds: Collection[str]) -> list[int]:
 
 def _number(nodes: Nodes) -> int:
     def maybe(*children: int) -> int:
-        return nodes.some(nodes.add("sequence", children=list(children)), most=1)
+        return nodes.some(nodes.add("sequence", children=list(children)), max_count=1)
 
     def one_of(*literals: str) -> int:
         return nodes.add("choice", children=[nodes.add("literal", literal=literal) for literal in literals])
 
     digit, sign = nodes.chars(_DIGITS), one_of("-")
-    digits = nodes.some(digit, least=1)
+    digits = nodes.some(digit, min_count=1)
     whole = nodes.add("choice", children=[one_of("0"), digits])  # a number does not go on behind 0: the rest fails
     fraction = maybe(one_of("."), digits)
     exponent = maybe(one_of("e", "E"), maybe(one_of("+", "-")), digits)
@@ -161,7 +161,7 @@ def _list(nodes: Nodes, brackets: str, member: list[int]) -> int:
     begin, end, comma = (nodes.add("literal", literal=literal) for literal in (*brackets, ","))
     space = nodes.add("space")
     more = nodes.some(nodes.add("sequence", children=[space, comma, space, *member]))
-    members = nodes.some(nodes.add("sequence", children=[*member, more, space]), most=1)
+    members = nodes.some(nodes.add("sequence", children=[*member, more, space]), max_count=1)
     return nodes.add("sequence", children=[begin, space, members, end])
 
 
@@ -197,8 +197,8 @@ def _element_value(nodes: Nodes, kinds: Collection[str], mark: str) -> int:
     for kind, element in (("array", _item), ("object", _member)):
         if kind in kinds:
             inner = nodes.add("sequence", children=[space, _rule(nodes, f"in-{kind}", partial(element, mark=mark))])
-            least = 1 if is_text or (kind == "array" and "object" in kinds) else 0
-            elements = nodes.some(inner, least=least)
+            min_count = 1 if is_text or (kind == "array" and "object" in kinds) else 0
+            elements = nodes.some(inner, min_count=min_count)
             if kind == "object" and "array" in kinds:  # the first one tells: nothing is read twice
                 is_array = nodes.add("sequence", children=[space, nodes.add("literal", literal=f"{mark}<item>")])
                 elements = nodes.add("sequence", children=[nodes.add("not", child=is_array), elements])

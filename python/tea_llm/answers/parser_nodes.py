@@ -60,9 +60,9 @@ class Nodes:
         counts = {"min_count": count, "max_count": count}
         return self.add("chars", pattern=in_text(characters), ranges=ranges, negated=False, **counts)
 
-    def some(self, child: int, *, least: int = 0, most: int = -1) -> int:
+    def some(self, child: int, *, min_count: int = 0, max_count: int = -1) -> int:
         """Index of a new node that repeats a child; -1: any number of times."""
-        return self.add("repetition", child=child, min_count=least, max_count=most)
+        return self.add("repetition", child=child, min_count=min_count, max_count=max_count)
 
     def wrap(self, index: int, kind: str, **fields: Any) -> None:
         """Replaces a node by a new one whose child it becomes; references follow."""

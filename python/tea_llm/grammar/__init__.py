@@ -1,1 +1,1 @@
-"""What an answer must look like, written as llama.cpp's GBNF: from regular expressions and from JSON schemas."""
+"""Compiles regular expressions and JSON schemas to llama.cpp's GBNF grammars."""

@@ -1,4 +1,4 @@
-"""Sets of characters, and their spelling in GBNF: as they are, or as they stand inside a JSON string."""
+"""Sets of code points and their GBNF, in plain text or inside a JSON string."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = [
 ]
 
 CharSet: TypeAlias = "tuple[tuple[int, int], ...]"
-"""Ranges of code points, first and last: sorted, and with gaps between them."""
+"""Ranges of code points as (first, last), sorted, neither overlapping nor adjacent."""
 
 ANY: CharSet = ((1, 0xD7FF), (0xE000, 0x10FFFF))
-"""Every character that a UTF-8 text can have, but NUL."""
+"""Every code point that UTF-8 can encode, except NUL."""
 
 _SHORT_ESCAPES = {8: "b", 9: "t", 10: "n", 12: "f", 13: "r", 0x22: '"', 0x5C: "\\"}
 _UNESCAPED: CharSet = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF))
-"""What may stand in a JSON string as it is."""
+"""Code points that a JSON string may contain unescaped."""
 _ASCII = {"DIGIT": "0-9", "WORD": "a-zA-Z0-9_", "SPACE": r" \t\n\r\v\f"}
 _UNICODE = {"DIGIT": r"\d+", "WORD": r"\w+", "SPACE": r"\s+"}
-_PLAIN = re.compile(r"[ !#-'*-\[\]-~]")  # needs no escape between quotes; parentheses are escaped to be counted rightly
+_PLAIN = re.compile(r"[ !#-'*-\[\]-~]")  # needs no escape in quotes; escaped parentheses keep counts right
 
 
 def char_set(ranges: Iterable[tuple[int, int]]) -> CharSet:
-    """The union of ranges in any order."""
+    """The union of ranges, given in any order."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1] + 1:
@@ -45,7 +45,7 @@ def char_set(ranges: Iterable[tuple[int, int]]) -> CharSet:
 
 
 def complement(characters: CharSet, of: CharSet = ANY) -> CharSet:
-    """What is in ``of`` but not in ``characters``."""
+    """The code points of ``of`` that are not in ``characters``."""
     left = []
     for first, last in of:
         for excluded_first, excluded_last in characters:
@@ -60,34 +60,34 @@ def complement(characters: CharSet, of: CharSet = ANY) -> CharSet:
 
 
 def ascii_class(name: str) -> CharSet:
-    """The ASCII characters of ``\\d`` ("DIGIT"), ``\\w`` ("WORD") or ``\\s`` ("SPACE")."""
+    """The ASCII characters that match ``\\d`` ("DIGIT"), ``\\w`` ("WORD") or ``\\s`` ("SPACE")."""
     member = re.compile(f"[{_ASCII[name]}]")
     return char_set((code, code) for code in range(128) if member.match(chr(code)))
 
 
 @cache
 def unicode_class(name: str) -> CharSet:
-    """All characters that Python's ``\\d``, ``\\w`` or ``\\s`` matches."""
+    """All characters that match ``\\d``, ``\\w`` or ``\\s`` in Python."""
     everything = "".join(map(chr, range(0x110000)))
     return tuple((match.start(), match.end() - 1) for match in re.finditer(_UNICODE[name], everything))
 
 
 def quoted(text: str) -> str:
-    """A literal."""
+    """GBNF for a literal."""
     return '"' + "".join(one if _PLAIN.match(one) else _escaped(ord(one)) for one in text) + '"'
 
 
 def in_text(characters: CharSet) -> str:
-    """One character of the set."""
+    """GBNF for one character of the set."""
     if len(characters) == 1 and characters[0][0] == characters[0][1]:
         return quoted(chr(characters[0][0]))
     return f"[{''.join(map(_spelled_range, characters))}]"
 
 
 def in_json(characters: CharSet) -> str:
-    """One character of the set as it is written in a JSON string: the shortest way only.
+    """GBNF for one character of the set in a JSON string, in its shortest spelling.
 
-    Control characters without a short escape are left out, unless the set has nothing else.
+    Control characters without a short escape are omitted unless the set contains nothing else.
     """
     unescaped = complement(complement(characters), _UNESCAPED)
     escapes = [ord(escape) for code, escape in _SHORT_ESCAPES.items() if _has(characters, code)]

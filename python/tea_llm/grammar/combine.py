@@ -1,4 +1,4 @@
-"""What JSON schemas mean together: as one that allows what both allow, or as alternatives."""
+"""Combines JSON schemas: merges two into one, or checks that alternatives are disjoint."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SMALLER = ("maxLength", "maxItems", "maximum", "maxProperties")
 
 
 def merged(one: Schema, other: Schema) -> dict[str, Any]:
-    """A schema of what both allow.
+    """A schema that allows the values that both allow.
 
     Raises:
-        GrammarError: that cannot be told from their keywords alone.
+        GrammarError: their keywords cannot be merged.
     """
     if "type" in one and "type" in other and not _common_types(types_of(one), types_of(other)):
         return {"type": []}
@@ -47,17 +47,19 @@ def merged(one: Schema, other: Schema) -> dict[str, Any]:
         elif key in ("items", "additionalProperties") and isinstance(value, Mapping | bool):
             result[key] = _merged_or_bool(result[key], value)
         else:
-            raise GrammarError(f"two different {key} that must both hold")
+            raise GrammarError(f"two different values of {key!r} must both hold: combine them into one")
     if _is_closed(one, other) or _is_closed(other, one):
-        raise GrammarError("additionalProperties of one schema and properties of another that must both hold")
+        raise GrammarError(
+            "'additionalProperties' of one schema applies to 'properties' of another: put both into one schema"
+        )
     return result
 
 
 def with_target(schema: Any, document: Any) -> Schema:
-    """A schema with its own reference replaced by what it refers to.
+    """A schema whose top-level reference is replaced by its target.
 
     Raises:
-        GrammarError: it leads to itself, or nowhere.
+        GrammarError: the reference refers to itself or to nothing.
     """
     for _ in range(_MAX_REFERENCES):
         plain = _as_mapping(schema)
@@ -65,17 +67,17 @@ def with_target(schema: Any, document: Any) -> Schema:
             return plain
         others = {key: item for key, item in plain.items() if key != "$ref"}
         schema = merged(_as_mapping(resolved(document, plain["$ref"])), others)
-    raise GrammarError("a $ref that leads to itself")
+    raise GrammarError(f"the $ref {plain['$ref']!r} refers to itself: break the cycle")
 
 
 def types_of(schema: Schema) -> list[str]:
-    """The types that ``type`` allows; those that are not ruled out if there is none."""
+    """The types that ``type`` allows; all types if the schema has no ``type``."""
     types = schema.get("type", TYPES)
     return [types] if isinstance(types, str) else list(types)
 
 
 def same_json(one: object, other: object) -> bool:
-    """Equality as JSON Schema has it: 1 is 1.0, but true is not 1."""
+    """Equality as JSON Schema defines it: 1 equals 1.0, but true does not equal 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -86,7 +88,7 @@ def same_json(one: object, other: object) -> bool:
 
 
 def is_of(value: object, kind: str) -> bool:
-    """Whether a JSON value is of a type."""
+    """Whether a JSON value has a type."""
     if isinstance(value, bool):
         return kind == "boolean"
     if kind == "integer":
@@ -102,7 +104,7 @@ def is_of(value: object, kind: str) -> bool:
 
 
 def exclude_each_other(schemas: Sequence[Schema]) -> bool:
-    """Whether no value is valid under two of them, as far as types and constants tell."""
+    """Whether types and constants show that no value is valid under two of the schemas."""
     return all(_are_disjoint(one, other) for i, one in enumerate(schemas) for other in schemas[:i])
 
 
@@ -126,7 +128,7 @@ def _merged_or_bool(one: Any, other: Any) -> Any:
 
 
 def _is_closed(one: Schema, other: Schema) -> bool:
-    """Whether ``one`` has something to say of properties that only ``other`` names."""
+    """Whether ``additionalProperties`` of ``one`` constrains properties that only ``other`` names."""
     return one.get("additionalProperties", True) is not True and not (
         other.get("properties", {}).keys() <= one.get("properties", {}).keys()
     )
@@ -152,5 +154,5 @@ def _as_mapping(schema: Any) -> Schema:
     if isinstance(schema, bool):
         return {} if schema else {"type": []}
     if not isinstance(schema, Mapping):
-        raise GrammarError(f"{schema!r} is not a schema")
+        raise GrammarError(f"{schema!r} is not a schema: use an object, true or false")
     return schema

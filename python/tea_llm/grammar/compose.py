@@ -1,4 +1,4 @@
-"""Grammars put together from others."""
+"""Builds grammars from other grammars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|#[^\n]*|(?P<rule>[A
 
 
 def prefixed(gbnf: str, prefix: str) -> str:
-    """The same grammar with ``prefix`` before the name of each rule.
+    """The same grammar with ``prefix`` before each rule name.
 
     Example:
         >>> prefixed('root ::= "a" b\\nb ::= [b]', "x-")
@@ -23,7 +23,7 @@ def prefixed(gbnf: str, prefix: str) -> str:
 
 
 def through(name: str, word: str) -> str:
-    """Rules for any text up to the first ``word``, and that; ``name`` is the first one.
+    """Rules for any text that ends with the first ``word``; the first rule is ``name``.
 
     Example:
         >>> print(through("x", "ab"))
@@ -34,7 +34,7 @@ def through(name: str, word: str) -> str:
 
 
 def needed(gbnf: str) -> str:
-    """The same grammar, one rule a line, without those that its root does not need.
+    """The same grammar without the rules that its root does not reach, one rule per line.
 
     Example:
         >>> needed("root ::= [a] | root [b]\\nc ::= root")
@@ -42,19 +42,19 @@ def needed(gbnf: str) -> str:
     """
     rules = dict(line.split(" ::= ", 1) for line in gbnf.splitlines() if line)
     found = ["root"]
-    for name in found:  # it grows
+    for name in found:  # the list grows during the loop
         used = {match["rule"] for match in _TOKEN.finditer(rules[name])}
         found += sorted(one for one in used if one is not None and one not in found)
     return "".join(f"{name} ::= {rules[name]}\n" for name in found)
 
 
 def excluding(name: str, words: Iterable[str], unbegun: Iterable[str] = ()) -> str:
-    """Rules for any text that holds none of the words; ``name`` is the first one.
+    """Rules for any text that contains none of the words; the first rule is ``name``.
 
     Args:
-        name: of the first rule; the others' begin with it.
-        words: texts of at least one character.
-        unbegun: those of them that no text may end with the beginning of, either.
+        name: name of the first rule and prefix of the other names.
+        words: non-empty texts.
+        unbegun: words whose beginnings may not end a text either.
 
     Example:
         >>> print(excluding("x", ["ab"], ["ab"]))
@@ -83,7 +83,7 @@ def excluding(name: str, words: Iterable[str], unbegun: Iterable[str] = ()) -> s
 
 
 def _ends(text: str) -> list[str]:
-    """What a text ends with, the longest first."""
+    """All suffixes of a text, longest first."""
     return [text[begin:] for begin in range(len(text) + 1)]
 
 
@@ -92,7 +92,7 @@ def _joined(characters: Iterable[str]) -> str:
 
 
 def _state(name: str, word: str, length: int) -> str:
-    """The rule for when the text ends with the first ``length`` characters of ``word`` (Knuth, Morris, Pratt)."""
+    """The rule for a text that ends with the first ``length`` characters of ``word`` (Knuth, Morris, Pratt)."""
     alternatives: list[str] = []
     leading = [word[length]]
     for character in [word[length], *dict.fromkeys(word)]:

@@ -1,4 +1,4 @@
-"""Values written as elements, one for each property and item, as MiniMax M3 writes a function's arguments."""
+"""Grammars of arguments that MiniMax M3 writes as elements, one per property and item."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tea_llm.grammar.texts import alternatives, kinds_of, text_to_gbnf, without
 __all__ = ["Elements", "shape_of"]
 
 _MAX_DEPTH = 6
-"""What is nested deeper is JSON: a reference may lead to itself."""
+"""Deeper values are JSON, since a reference may be recursive."""
 
 
 class Elements:
-    """Rules of such values.
+    """Builds the rules of arguments that are written as elements.
 
     Args:
-        mark: what each tag begins with.
-        attempt: runs a function, and gives None where it raises GrammarError.
+        mark: beginning of each tag.
+        attempt: calls a function and returns None if it raises GrammarError.
     """
 
     def __init__(self, mark: str, attempt: Callable[[Callable[[], str | None]], str | None]) -> None:
@@ -70,7 +70,7 @@ class Elements:
 
 
 def shape_of(schema: Any, document: Schema, depth: int) -> tuple[str, Schema]:
-    """How a value is written: ``"string"``, ``"object"`` or ``"array"``, ``""`` for JSON; and its schema."""
+    """The form of a value and its schema; the form is "string", "object", "array" or "" (JSON)."""
     try:
         found = alternatives(schema, document)
         kinds = {kind for one in found for kind in kinds_of(one)}

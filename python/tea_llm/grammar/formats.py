@@ -1,4 +1,4 @@
-"""JSON Schema's string formats as regular expressions: texts that match are valid, though not every valid one does."""
+"""JSON Schema's string formats as regular expressions, which match only valid texts but not all of them."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ FORMATS = {
     }.items()
 }
 UNCHECKED_FORMATS = frozenset(("binary", "password", "path", "file-path", "directory-path"))
-"""OpenAPI's and pydantic's, which allow any string."""
+"""Formats of OpenAPI and pydantic that allow any string."""

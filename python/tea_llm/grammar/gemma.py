@@ -1,4 +1,4 @@
-"""JSON values as Gemma 4 writes them in calls: strings between marks, without escapes, and keys without any."""
+"""JSON values in Gemma 4's call format: strings between marks, keys without marks, no escapes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _base() -> dict[str, str]:
 
 
 class GemmaRules(Rules):
-    """Rules of such values."""
+    """Rules of values in Gemma 4's call format."""
 
     base: ClassVar[Mapping[str, str]] = {}
     any_key: ClassVar[str] = "key"
@@ -52,7 +52,7 @@ class GemmaRules(Rules):
     def constant(self, value: Any) -> str:
         if isinstance(value, str):
             if _MARK in value:
-                raise GrammarError(f"{value!r} cannot be written in this form")
+                raise GrammarError(f"Gemma 4 cannot write {value!r} in a call: remove {_MARK!r} from it")
             return f"{_MARK}{value}{_MARK}"
         if isinstance(value, Mapping):
             return f"{{{','.join(f'{self.key(name)}:{self.constant(one)}' for name, one in value.items())}}}"
@@ -62,7 +62,7 @@ class GemmaRules(Rules):
 
     def key(self, name: str) -> str:
         if not name or set(name) & set(':}{,"') or name != name.strip():
-            raise GrammarError(f"the key {name!r} cannot be written in this form")
+            raise GrammarError(f"Gemma 4 cannot write the key {name!r} in a call: use letters, digits and _")
         return name
 
     def other_key(self, inside: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON Schema's keywords, sorted by what a grammar can do with them."""
+"""JSON Schema's keywords, grouped by whether a grammar can enforce them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ OF_TYPE = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""Those that say something of values of one type."""
+"""Keywords that constrain the values of one type."""
 _NOT = ("contains", "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains", "minContains")
 _NEITHER = ("$dynamicRef", "$recursiveRef", "not", "patternProperties", "then", "unevaluatedItems")
 NOT_ENFORCED = frozenset((*_NOT, *_NEITHER, "unevaluatedProperties"))
 KNOWN = frozenset(("$ref", "allOf", "anyOf", "oneOf", "const", "enum", "type")).union(NOT_ENFORCED, *OF_TYPE.values())
-"""All that allow less than everything. Others are annotations."""
+"""All keywords that constrain values. Others are annotations."""

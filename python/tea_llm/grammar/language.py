@@ -1,7 +1,7 @@
-"""Regular languages with "and" and "not", which GBNF lacks, written as grammars of one rule a state.
+"""Regular languages with "and" and "not", which GBNF lacks, as grammars with one rule per automaton state.
 
-The states of the automaton are derivatives of an expression (Brzozowski 1964; Owens, Reppy and Turon 2009): the
-derivative by a character is the language of the texts that may follow it.
+Each state is a derivative of the expression (Brzozowski 1964; Owens, Reppy and Turon 2009): the derivative by a
+character is the language of the texts that may follow that character.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ __all__ = [
 ]
 
 MAX_STATES = 4000
-"""Beyond it the texts are refused: llama.cpp would take seconds to read such a grammar."""
+"""Larger automata are refused: llama.cpp would need seconds to parse the grammar."""
 
 
 class Language:
-    """An immutable expression; made by the functions below, which simplify it.
+    """An immutable expression. The functions below create and simplify it.
 
     Attributes:
         kind: "characters", "sequence", "either", "both", "except" or "repeated".
-        parts: other expressions, a set of characters, or the bounds of a repetition.
-        has_empty: whether the empty text is in it.
-        shortest: a lower bound of its texts' lengths, in characters.
-        longest: an upper bound of them; infinite where there is none.
+        parts: sub-expressions, a set of characters, or the limits of a repetition.
+        has_empty: whether the language contains the empty text.
+        shortest: lower bound on the length of its texts, in characters.
+        longest: upper bound on their length; may be infinite.
     """
 
     __slots__ = ("_hash", "has_empty", "kind", "longest", "parts", "shortest")
@@ -67,19 +67,19 @@ class Language:
 
 
 def characters(allowed: CharSet) -> Language:
-    """One character of a set."""
+    """The texts of one character from a set."""
     if not allowed:
         return NOTHING
     return Language("characters", (allowed,), False, 1, 1)
 
 
 NOTHING = Language("characters", ((),), False, math.inf, 0)
-"""No text at all."""
+"""The language without texts."""
 EMPTY_TEXT = Language("sequence", (), True, 0, 0)
 
 
 def sequence(*parts: Language) -> Language:
-    """Texts of each part, joined."""
+    """Texts that consist of one text of each part, in order."""
     flat: list[Language] = []
     for part in parts:
         flat += part.parts if part.kind == "sequence" else (part,)
@@ -92,7 +92,7 @@ def sequence(*parts: Language) -> Language:
 
 
 def either(parts: Iterable[Language]) -> Language:
-    """Texts of any part."""
+    """Texts that are in at least one part."""
     found = _flat("either", parts) - {NOTHING}
     if len(found) < 2:
         return found.pop() if found else NOTHING
@@ -108,19 +108,19 @@ def both(parts: Iterable[Language]) -> Language:
     shortest, longest = max(part.shortest for part in found), min(part.longest for part in found)
     if shortest > longest:
         return NOTHING
-    # A bound of the length says nothing where the others keep it anyway.
+    # Drop length limits that the other parts already imply.
     limits = {part for part in found if _is_any_text(part)}
     others = found - limits
     if others:
-        least, most = max(part.shortest for part in others), min(part.longest for part in others)
-        found -= {part for part in limits if part.shortest <= least and part.longest >= most}
+        low, high = max(part.shortest for part in others), min(part.longest for part in others)
+        found -= {part for part in limits if part.shortest <= low and part.longest >= high}
     if len(found) == 1:
         return found.pop()
     return Language("both", (frozenset(found),), all(part.has_empty for part in found), shortest, longest)
 
 
 def except_for(part: Language) -> Language:
-    """Every text that is not in a part."""
+    """All texts that are not in a part."""
     if part.kind == "except":
         inner: Language = part.parts[0]
         return inner
@@ -128,7 +128,7 @@ def except_for(part: Language) -> Language:
 
 
 def repeated(part: Language, low: int = 0, high: int | None = None) -> Language:
-    """``low`` to ``high`` texts of a part, joined; None: any number of them."""
+    """``low`` to ``high`` texts of a part in a row; ``high`` None: no upper limit."""
     if high == 0 or part == EMPTY_TEXT:
         return EMPTY_TEXT
     if part == NOTHING:
@@ -151,15 +151,15 @@ def _is_any_text(part: Language) -> bool:
 
 
 def automaton_rules(language: Language, spell: Callable[[CharSet], str], prefix: str) -> dict[str, str]:
-    """The rules of a grammar: one for each state, named ``prefix`` and a number; the first one is where texts begin.
+    """Grammar rules for a language, one per state, named ``prefix`` plus a number; the start state is 0.
 
     Args:
         language: an expression.
-        spell: how one character of a set is written.
-        prefix: of the rules' names.
+        spell: returns the GBNF for one character of a set.
+        prefix: prefix of the rule names.
 
     Returns:
-        GBNF bodies by name; nothing where the language holds no text.
+        GBNF bodies by rule name; empty if the language contains no text.
 
     Raises:
         GrammarError: the automaton has more than ``MAX_STATES`` states.
@@ -175,12 +175,12 @@ def automaton_rules(language: Language, spell: Callable[[CharSet], str], prefix:
 
 
 def _automaton(language: Language) -> tuple[list[dict[int, CharSet]], set[int]]:
-    """For each state its successors by the characters that lead there, and the states in which a text may end."""
+    """The successors of each state with the characters that lead to them, and the accepting states."""
     derivatives = _Derivatives(language)
     numbers = {language: 0}
     states = [language]
     edges: list[dict[int, CharSet]] = []
-    for state in states:  # it grows
+    for state in states:  # the list grows during the loop
         targets: dict[int, list[tuple[int, int]]] = {}
         for kind, ranges in enumerate(derivatives.kinds):
             following = derivatives.of(state, kind)
@@ -190,21 +190,21 @@ def _automaton(language: Language) -> tuple[list[dict[int, CharSet]], set[int]]:
                 numbers[following] = len(states)
                 states.append(following)
                 if len(states) > MAX_STATES:
-                    raise GrammarError(f"a grammar of it would have more than {MAX_STATES} states")
+                    raise GrammarError(f"the grammar needs more than {MAX_STATES} states: simplify the pattern")
             targets.setdefault(numbers[following], []).extend(ranges)
         edges.append({target: char_set(ranges) for target, ranges in targets.items()})
     return edges, {number for number, state in enumerate(states) if state.has_empty}
 
 
 def _alive(edges: list[dict[int, CharSet]], ends: set[int]) -> set[int]:
-    """The states from which a text can come to an end."""
+    """The states from which an accepting state can be reached."""
     sources: dict[int, list[int]] = {}
     for source, targets in enumerate(edges):
         for target in targets:
             sources.setdefault(target, []).append(source)
     found = list(ends)
     seen = set(ends)
-    for state in found:  # it grows
+    for state in found:  # the list grows during the loop
         new = [source for source in sources.get(state, ()) if source not in seen]
         seen.update(new)
         found += new
@@ -212,10 +212,10 @@ def _alive(edges: list[dict[int, CharSet]], ends: set[int]) -> set[int]:
 
 
 class _Derivatives:
-    """Derivatives of one expression and of those that follow from it.
+    """Derivatives of an expression and of its derivatives.
 
     Attributes:
-        kinds: characters that no set of the expression tells apart, as ranges; a derivative is by one of these kinds.
+        kinds: classes of characters that every set of the expression contains fully or not at all, as ranges.
     """
 
     def __init__(self, language: Language) -> None:
@@ -233,7 +233,7 @@ class _Derivatives:
         self._known: dict[tuple[Language, int], Language] = {}
 
     def of(self, language: Language, kind: int) -> Language:
-        """What may follow a character of a kind."""
+        """The derivative by a character of a kind."""
         key = (language, kind)
         if key not in self._known:
             self._known[key] = self._computed(language, kind)

@@ -1,7 +1,7 @@
 """JSON numbers between bounds, as GBNF.
 
-A number is written digit by digit, so that its value is compared with a bound digit by digit, too. What is left open
-has so few digits that rounding to a float cannot carry it over a bound.
+The grammar compares a number with its bounds digit by digit. The remaining digits are limited, so that rounding to a
+float cannot move the number past a bound.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ __all__ = ["INTEGER", "NUMBER", "integers_between", "numbers_between"]
 INTEGER = '("0" | "-"? [1-9] [0-9]{0,17})'
 NUMBER = '"-"? ("0" | [1-9] [0-9]{0,14}) ("." [0-9]{1,15})? ([eE] [-+]? [0-9]{1,2})?'
 
-_MAX_DIGITS = 18  # of an integer without an upper bound
-_MORE = "[0-9]{0,6}"  # digits of a fraction that decide nothing
+_MAX_DIGITS = 18  # digits of an integer without an upper bound
+_MORE = "[0-9]{0,6}"  # fraction digits after the comparison is decided
 _FRACTION = '("." [0-9]{1,6})?'
 
 
 def integers_between(low: int | None, high: int | None) -> list[str]:
-    """The alternatives of an integer from ``low`` to ``high``, both included; None: no bound. Empty: there is none."""
+    """GBNF alternatives for integers from ``low`` to ``high`` inclusive; None: no bound. Empty if there are none."""
     found = []
     if low is None or low < 0:
-        least, most = max(1, -high) if high is not None else 1, None if low is None else -low
-        found += [f'"-" {digits}' for digits in _magnitudes(least, most)]
+        min_size, max_size = max(1, -high) if high is not None else 1, None if low is None else -low
+        found += [f'"-" {digits}' for digits in _magnitudes(min_size, max_size)]
     if high is None or high >= 0:
         found += _magnitudes(max(0, low or 0), high)
     return found
@@ -33,7 +33,7 @@ def integers_between(low: int | None, high: int | None) -> list[str]:
 def numbers_between(
     low: Decimal | None, high: Decimal | None, *, excludes_low: bool = False, excludes_high: bool = False
 ) -> list[str]:
-    """The same for numbers, without an exponent."""
+    """As ``integers_between``, for numbers without an exponent."""
     if low is not None and excludes_low and _is_long(low):
         low, excludes_low = _next_float(low, math.inf), False
     if high is not None and excludes_high and _is_long(high):
@@ -41,17 +41,17 @@ def numbers_between(
     found = []
     zero = Decimal(0)
     if low is None or low < 0:
-        least, excludes_least = (-high, excludes_high) if high is not None and high < 0 else (zero, True)
-        most = None if low is None else -low
-        found += [f'"-" {digits}' for digits in _decimals(least, most, excludes_least, excludes_low)]
+        min_size, excludes_min = (-high, excludes_high) if high is not None and high < 0 else (zero, True)
+        max_size = None if low is None else -low
+        found += [f'"-" {digits}' for digits in _decimals(min_size, max_size, excludes_min, excludes_low)]
     if high is None or high >= 0:
-        least, excludes_least = (low, excludes_low) if low is not None and low >= 0 else (zero, False)
-        found += _decimals(least, high, excludes_least, excludes_high)
+        min_size, excludes_min = (low, excludes_low) if low is not None and low >= 0 else (zero, False)
+        found += _decimals(min_size, high, excludes_min, excludes_high)
     return found
 
 
 def _is_long(bound: Decimal) -> bool:
-    """Whether digits after the bound's own might be lost in a float, so that it equals the bound."""
+    """Whether a float may drop the digits that follow the bound's own, and so equal the bound."""
     return len(bound.as_tuple().digits) > 8
 
 
@@ -60,20 +60,20 @@ def _next_float(bound: Decimal, towards: float) -> Decimal:
 
 
 def _magnitudes(low: int, high: int | None) -> list[str]:
-    """Digits of an integer, neither bound being negative."""
+    """GBNF alternatives for an unsigned integer; neither bound is negative."""
     if high is None:
         n = max(_MAX_DIGITS, len(str(low)) + 1)
         return [*_magnitudes(low, 10 ** len(str(low)) - 1), f"[1-9] [0-9]{{{len(str(low))},{n - 1}}}"]
     found = []
     for n in range(len(str(low)), len(str(high)) + 1):
-        least, most = max(low, 10 ** (n - 1) if n > 1 else 0), min(high, 10**n - 1)
-        if least <= most:
-            found += _same_length(str(least), str(most))
+        low_n, high_n = max(low, 10 ** (n - 1) if n > 1 else 0), min(high, 10**n - 1)
+        if low_n <= high_n:
+            found += _same_length(str(low_n), str(high_n))
     return found
 
 
 def _same_length(low: str, high: str) -> list[str]:
-    """Digit strings from ``low`` to ``high``, which are as long as each other."""
+    """GBNF alternatives from ``low`` to ``high``, which have the same length."""
     n_after = len(low) - 1
     if low[1:] == "0" * n_after and high[1:] == "9" * n_after:
         return [_digits(low[0], high[0]) + (f" [0-9]{{{n_after}}}" if n_after else "")]
@@ -86,7 +86,7 @@ def _same_length(low: str, high: str) -> list[str]:
 
 
 def _decimals(low: Decimal, high: Decimal | None, excludes_low: bool, excludes_high: bool) -> list[str]:
-    """Digits of a number, neither bound being negative."""
+    """GBNF alternatives for an unsigned number; neither bound is negative."""
     if high is not None and (low > high or (low == high and (excludes_low or excludes_high))):
         return []
     whole_low, low_digits = int(low), _fraction(low)
@@ -95,25 +95,25 @@ def _decimals(low: Decimal, high: Decimal | None, excludes_low: bool, excludes_h
         return _fractions(whole_low, _between(low_digits, high_digits, excludes_low, excludes_high))
     found = _fractions(whole_low, _at_least(low_digits, excludes_low))
     if whole_high is None or whole_low + 1 < whole_high:
-        most = None if whole_high is None else whole_high - 1
-        found += [f"{digits} {_FRACTION}" for digits in _magnitudes(whole_low + 1, most)]
+        max_whole = None if whole_high is None else whole_high - 1
+        found += [f"{digits} {_FRACTION}" for digits in _magnitudes(whole_low + 1, max_whole)]
     if whole_high is not None:
         found += _fractions(whole_high, _at_most(high_digits, excludes_high))
     return found
 
 
 def _fraction(number: Decimal) -> str:
-    """The digits behind the point, without zeros at the end."""
+    """The digits after the decimal point, without trailing zeros."""
     return f"{number:f}".partition(".")[2].rstrip("0")
 
 
 def _fractions(whole: int, tails: list[str]) -> list[str]:
-    """Numbers from their whole part and what may follow its point; "" stands for nothing, not even a point."""
+    """Numbers from a whole part and alternatives for the fraction digits; "" omits the decimal point."""
     return [f'"{whole}" "." {tail}' if tail else f'"{whole}"' for tail in tails]
 
 
-# Below, digits behind the point are compared with a bound's. Each returns the digit strings that keep it, as
-# alternatives; "" among them is the empty string.
+# The functions below compare digits after the decimal point with those of a bound. Each returns alternatives for the
+# digit strings that satisfy the bound; "" is the empty string.
 
 
 def _at_least(bound: str, excludes: bool) -> list[str]:
@@ -131,7 +131,7 @@ def _at_most(bound: str, excludes: bool) -> list[str]:
 
 def _between(low: str, high: str, excludes_low: bool, excludes_high: bool) -> list[str]:
     if not low and not high:
-        return ["", '"0"{1,6}']  # the caller has seen to it that the bounds may be reached
+        return ["", '"0"{1,6}']  # the caller has checked that the bounds are included
     if not low:
         return ([""] if not excludes_low else []) + [one for one in _positive(high, excludes_low, excludes_high) if one]
     first, last = low[0], high[0]
@@ -146,7 +146,7 @@ def _between(low: str, high: str, excludes_low: bool, excludes_high: bool) -> li
 
 
 def _positive(high: str, excludes_zero: bool, excludes_high: bool) -> list[str]:
-    """At most ``high``, and with ``excludes_zero`` more than 0."""
+    """At most ``high``, and above 0 if ``excludes_zero``."""
     if not excludes_zero:
         return _at_most(high, excludes_high)
     if high[0] == "0":

@@ -1,4 +1,4 @@
-"""The parameters of a function, as its JSON schema has them."""
+"""The parameters of a function, read from its JSON schema."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HELD = ("type", "properties", "required", "additionalProperties")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One of them.
+    """A parameter of a function.
 
     Attributes:
-        name: of the parameter.
-        schema: of its values.
-        is_required: each call must have it.
+        name: the parameter's name.
+        schema: schema of its values.
+        is_required: whether each call must contain it.
         kinds: types of its values.
     """
 
@@ -36,10 +36,10 @@ class Parameter:
     kinds: frozenset[str]
 
     def wire_type(self, *, is_exact: bool) -> str | list[str]:
-        """What a description says: whether texts are possible, and whether others are.
+        """The type in the function's description: ``"string"`` if texts are possible, else ``"object"``.
 
         Args:
-            is_exact: say it where both are; else that texts are.
+            is_exact: list the other possible types beside ``"string"``.
         """
         if "string" not in self.kinds:
             return "object"
@@ -48,17 +48,17 @@ class Parameter:
 
 
 class Parameters:
-    """All of them.
+    """All parameters of a function.
 
     Args:
-        schema: of a function's arguments; None: there are no parameters.
-        document: where its references are resolved; None: in itself.
+        schema: schema of the arguments; None: the function has no parameters.
+        document: schema in which references are resolved; None: ``schema``.
 
     Attributes:
         schema: as given.
         document: as given.
-        all: the parameters, in their order.
-        more: what the schema says beyond its parameters.
+        all: the parameters, in the schema's order.
+        more: constraints of the schema that the parameters do not express, as messages.
     """
 
     def __init__(self, schema: Any, document: Mapping[str, Any] | None = None) -> None:
@@ -71,19 +71,19 @@ class Parameters:
         """A grammar of all arguments as one object.
 
         Args:
-            spelling: how it is written; as JSON by default.
+            spelling: how values are written; JSON by default.
 
         Raises:
-            GrammarError: it cannot enforce the schema.
+            GrammarError: a grammar cannot enforce the schema.
         """
         return schema_to_gbnf({"type": "object", **self.schema}, self.document, spelling=spelling)
 
     def loose_gbnf(self, spelling: type[Rules] = Rules) -> str:
-        """As ``object_gbnf``, of a schema that says less: what a grammar can enforce."""
+        """As ``object_gbnf``, without the constraints that a grammar cannot enforce."""
         properties = {}
         for parameter in self.all:
             for schema in (parameter.schema, _less(parameter.schema), True):
-                with suppress(GrammarError):  # a name may be what cannot be written
+                with suppress(GrammarError):  # the name itself may be impossible to write
                     schema_to_gbnf({"properties": {parameter.name: schema}}, self.document, spelling=spelling)
                     properties[parameter.name] = schema
                     break
@@ -95,13 +95,13 @@ class Parameters:
         try:
             return self._parameters()
         except (AttributeError, GrammarError, KeyError, RecursionError, TypeError, ValueError) as error:
-            self.more.append(f"not a schema of an object: {error}")
+            self.more.append(f"the parameters are not a valid object schema: {error}")
             return []
 
     def _parameters(self) -> list[Parameter]:
         objects = [one for one in alternatives(self.schema, self.document) if "object" in kinds_of(one) or not one]
         if len(objects) > 1:
-            self.more.append("its alternatives are not told apart")
+            self.more.append("alternatives at the top of the schema are not distinguished")
         properties: dict[str, Any] = {}
         required = set(objects[0].get("required", ())) if objects else set()
         for one in objects:
@@ -110,7 +110,7 @@ class Parameters:
             named.update({name: others for name in one.get("required", ()) if name not in named})
             properties = {**named, **properties}
             required &= {*one.get("required", ())}
-            self.more += [f"{key!r} is not supported here" for key in sorted(one.keys() & KNOWN - {*_HELD})]
+            self.more += [f"{key!r} is not supported for parameters" for key in sorted(one.keys() & KNOWN - {*_HELD})]
         return [
             Parameter(name, one, name in required, kinds_in(one, self.document))
             for name, one in properties.items()
@@ -119,7 +119,7 @@ class Parameters:
 
 
 def kinds_in(schema: Any, document: Schema) -> frozenset[str]:
-    """The types of a schema's values; all where they cannot be told."""
+    """The types of a schema's values; all types if the schema cannot be analysed."""
     try:
         return frozenset(kind for one in alternatives(schema, document) for kind in kinds_of(one))
     except GrammarError:
@@ -127,7 +127,7 @@ def kinds_in(schema: Any, document: Schema) -> frozenset[str]:
 
 
 def _less(schema: Any) -> Any:
-    """The same without keywords that no grammar enforces."""
+    """The schema without keywords that a grammar cannot enforce."""
     if not isinstance(schema, Mapping):
         return schema
     return {key: value for key, value in schema.items() if key not in NOT_ENFORCED}

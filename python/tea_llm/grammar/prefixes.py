@@ -1,4 +1,4 @@
-"""Many texts as one body: thousands of alternatives at one place would take long for each token."""
+"""Merges texts by common prefix: thousands of alternatives in one rule would slow down each token."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ __all__ = ["one_of"]
 
 
 def one_of(texts: Iterable[str], spell: Callable[[str], str], either: Callable[[list[str]], str]) -> str:
-    """A GBNF body of some texts, at least one, which are told apart character by character.
+    """A GBNF body that matches one of the texts and branches character by character.
 
     Args:
-        texts: the texts; a text may begin with another one.
-        spell: how a text is written.
-        either: makes one body of several alternatives.
+        texts: at least one text; a text may be a prefix of another.
+        spell: returns the GBNF of a text.
+        either: combines alternatives into one body.
 
     Example:
         >>> one_of(["no", "none", "yes"], '"{}"'.format, lambda bodies: "(" + " | ".join(bodies) + ")")
         '("no" ("ne" | "") | "yes")'
     """
-    nodes: list[dict[str, int]] = [{}]  # the next nodes by character
+    nodes: list[dict[str, int]] = [{}]  # child nodes by character
     ends = set()
     for text in texts:
         node = 0
@@ -29,8 +29,8 @@ def one_of(texts: Iterable[str], spell: Callable[[str], str], either: Callable[[
                 nodes.append({})
             node = nodes[node][character]
         ends.add(node)
-    written: list[tuple[str, str]] = [("", "")] * len(nodes)  # of each node: a text, and a body after it
-    for number in range(len(nodes) - 1, -1, -1):  # the next nodes have higher numbers
+    written: list[tuple[str, str]] = [("", "")] * len(nodes)  # for each node a text and the body after it
+    for number in range(len(nodes) - 1, -1, -1):  # children have higher numbers
         following = [(character + written[node][0], written[node][1]) for character, node in nodes[number].items()]
         if number in ends:
             following.append(("", ""))

@@ -1,4 +1,4 @@
-"""JSON schemas of pydantic classes, in words that a grammar can enforce."""
+"""JSON schemas of pydantic classes that a grammar can enforce."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["schema_of_class"]
 def schema_of_class(model: Any) -> dict[str, Any]:
     """The schema of a pydantic class.
 
-    pydantic describes a ``Decimal`` as a number or any string, and then refuses most strings. Here it is a number, or a
-    string of digits where the number of digits is limited and the value is not.
+    pydantic describes a ``Decimal`` as a number or any string, but then refuses most strings. Here it is a number, or a
+    string of digits if the number of digits is limited and the value is not.
 
     Args:
         model: a class with ``model_json_schema``.

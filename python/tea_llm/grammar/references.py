@@ -1,4 +1,4 @@
-"""References inside of a JSON schema."""
+"""References within a JSON schema."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ _INDEX = re.compile("0|[1-9][0-9]*", re.ASCII)
 
 
 def resolved(document: Any, reference: object) -> Any:
-    """The schema that a ``$ref`` refers to: by a JSON pointer (RFC 6901) or by an ``$anchor``.
+    """The target of a ``$ref`` that is a JSON pointer (RFC 6901) or an ``$anchor``.
 
     Args:
         document: the whole schema.
         reference: the value of ``$ref``.
 
     Raises:
-        GrammarError: it refers to another document, or to nothing.
+        GrammarError: it refers to another document, to nothing, or to several schemas.
     """
     if not isinstance(reference, str) or not reference.startswith("#"):
-        raise GrammarError(f"the $ref {reference!r} leads out of the schema")
+        raise GrammarError(
+            f"the $ref {reference!r} is not a reference within the schema: use a string that begins with '#'"
+        )
     fragment = unquote(reference[1:])
     if fragment and not fragment.startswith("/"):
         found = [schema for _, schema in _subschemas(document, "#") if _has_anchor(schema, fragment)]
         if len(found) != 1:
-            raise GrammarError(f"the $ref {reference!r} leads {'nowhere' if not found else 'to several schemas'}")
+            raise GrammarError(f"the $ref {reference!r} matches {len(found)} anchors: define $anchor {fragment!r} once")
         return found[0]
     target = document
     try:
@@ -44,12 +46,12 @@ def resolved(document: Any, reference: object) -> Any:
                 raise KeyError(key)
             target = target[int(key) if isinstance(target, list) else key]
     except (KeyError, IndexError, TypeError):
-        raise GrammarError(f"the $ref {reference!r} leads nowhere") from None
+        raise GrammarError(f"the $ref {reference!r} refers to nothing: correct its path") from None
     return target
 
 
 def resources_with_references(document: Any) -> Iterator[str]:
-    """Where a part of the schema has an ``$id`` of its own, and so gives its references another meaning."""
+    """Places of subschemas with an ``$id``, which changes how their references are resolved."""
     for where, schema in _subschemas(document, "#", within_resources=True):
         parts = _subschemas(schema, where, within_resources=True)
         if where != "#" and _is_resource(schema) and any("$ref" in part for _, part in parts):
@@ -57,9 +59,9 @@ def resources_with_references(document: Any) -> Iterator[str]:
 
 
 def _subschemas(schema: Any, where: str, *, within_resources: bool = False) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A schema and all those in it, each with its place; those with an ``$id`` of their own only if asked for."""
+    """A schema and its subschemas with their places; ``within_resources`` includes those with an ``$id``."""
     found = [(where, schema)]
-    for place, part in found:  # it grows
+    for place, part in found:  # the list grows during the loop
         if not isinstance(part, Mapping):
             continue
         if _is_resource(part) and place != where and not within_resources:

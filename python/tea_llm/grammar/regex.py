@@ -1,4 +1,4 @@
-"""Regular expressions as GBNF: Python's own parser reads them, and its tree is written out again."""
+"""Translates regular expressions to GBNF, from the syntax tree of Python's own parser."""
 
 from __future__ import annotations
 
@@ -25,29 +25,35 @@ from tea_llm.grammar.prefixes import one_of
 if sys.version_info >= (3, 11):
     from re import _constants as sre
     from re import _parser as sre_parser
-else:  # pragma: no cover - the same modules by their older names
+else:  # pragma: no cover - older names of the same modules
     import sre_constants as sre
     import sre_parse as sre_parser
 
 __all__ = ["MAX_REPEATS", "NeedsAutomatonError", "regex_in_json", "regex_language", "regex_to_gbnf"]
 
-MAX_REPEATS = 2000  # llama.cpp's
+MAX_REPEATS = 2000  # llama.cpp's limit
 _EMPTY = quoted("")
 _NOT_A_LINE_END = complement(((10, 10),))
 _ANY_TEXT = language.repeated(language.characters(ANY))
 _BEGINNINGS = ((sre.AT, sre.AT_BEGINNING), (sre.AT, sre.AT_BEGINNING_STRING))
 _ENDS = ((sre.AT, sre.AT_END), (sre.AT, sre.AT_END_STRING))
+_UNSUPPORTED: dict[Any, str] = {
+    sre.AT: "this anchor",
+    sre.ASSERT: "this look-around",
+    sre.ASSERT_NOT: "this look-around",
+    sre.GROUPREF: "a back-reference",
+}
 
 
 class NeedsAutomatonError(GrammarError):
-    """A pattern whose structure no grammar has: ``regex_language`` may know its texts all the same."""
+    """The pattern needs an automaton, which ``regex_language`` may provide."""
 
 
 def regex_to_gbnf(pattern: str) -> str:
-    """A grammar of the texts that the whole pattern matches.
+    """A grammar of the texts that fully match a pattern.
 
     Raises:
-        GrammarError: not a regular expression, one that a grammar cannot express, or one that no text matches.
+        GrammarError: the pattern is invalid, cannot be expressed by a grammar, or matches no text.
     """
     try:
         return f"root ::= {_Writer(in_text, is_search=False).whole(_parsed(pattern))}\n"
@@ -59,17 +65,17 @@ def regex_to_gbnf(pattern: str) -> str:
 
 
 def regex_in_json(pattern: str) -> str:
-    """The inside of JSON strings that hold a match, as JSON Schema's ``pattern`` wants it.
+    """GBNF for the inside of JSON strings that contain a match, as JSON Schema's ``pattern`` requires.
 
     Raises:
-        NeedsAutomatonError: it has look-ahead, or anchors within.
+        NeedsAutomatonError: the pattern has look-ahead, or anchors that are not at its ends.
         GrammarError: as ``regex_to_gbnf``.
     """
     return _Writer(in_json, is_search=True).whole(_parsed(pattern))
 
 
 def regex_language(pattern: str, *, is_search: bool) -> language.Language:
-    """The texts that a pattern matches; with ``is_search`` those that hold a match.
+    """The texts that fully match a pattern; with ``is_search`` those that contain a match.
 
     Raises:
         GrammarError: as ``regex_to_gbnf``.
@@ -86,18 +92,18 @@ def _parsed(pattern: str) -> list[Any]:
     try:
         tree = sre_parser.parse(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise GrammarError(f"not a regular expression: {error}") from None
+        raise GrammarError(f"{pattern!r} is not a valid regular expression: {error}") from None
     if tree.state.flags & ~re.UNICODE:
-        raise GrammarError("flags in regular expressions are not supported")
+        raise GrammarError("flags such as (?i) are not supported in regular expressions: remove them")
     return list(tree.data)
 
 
 class _Writer:
-    """Writes a parsed pattern.
+    """Writes a parsed pattern as GBNF.
 
     Args:
-        spell: how one character of a set is written.
-        is_search: the text may have more before and after, where no anchor forbids it.
+        spell: returns the GBNF for one character of a set.
+        is_search: allow text before and after the match, unless an anchor forbids it.
     """
 
     def __init__(self, spell: Callable[[CharSet], str], *, is_search: bool) -> None:
@@ -105,7 +111,7 @@ class _Writer:
         self._filler = f"{spell(ANY)}*" if is_search else ""
 
     def whole(self, items: list[Any]) -> str:
-        """A pattern with its anchors: they may stand at its ends, and at those of alternatives that are all of it."""
+        """A whole pattern; anchors may be at its ends, or at the ends of its top-level alternatives."""
         if not self._filler and _words(items):
             return self._sequence(items)
         if len(items) == 1 and items[0][0] is sre.BRANCH:
@@ -155,14 +161,14 @@ class _Reader:
     """Finds the language of a parsed pattern.
 
     Args:
-        is_negated: it is for texts that must not match: where a text may or may not match, it does.
+        is_negated: the pattern must not match; where regex dialects differ, take the wider meaning.
     """
 
     def __init__(self, *, is_negated: bool = False) -> None:
         self._is_negated = is_negated
 
     def following(self, items: list[Any], rest: language.Language, *, is_start: bool | None) -> language.Language:
-        """Texts of a pattern and then of ``rest``; ``is_start``: nothing is before them. None: perhaps."""
+        """Texts of a pattern followed by ``rest``; ``is_start``: they begin the text, None: unknown."""
         before: list[language.Language] = []
         for index, item in enumerate(items):
             if _has_zero_width(item):
@@ -188,7 +194,7 @@ class _Reader:
         if (operator, argument) in _BEGINNINGS and is_start is not None:
             return following if is_start else language.NOTHING
         if (operator, argument) in _ENDS:
-            line_end = language.characters(((10, 10),))  # Python's $ stands before one, others' does not
+            line_end = language.characters(((10, 10),))  # only Python's $ matches before a final newline
             ends = [language.EMPTY_TEXT, *([line_end] if self._is_negated and argument is sre.AT_END else [])]
             return language.both([following, language.either(ends)])
         if operator in (sre.ASSERT, sre.ASSERT_NOT) and argument[0] > 0:
@@ -225,7 +231,7 @@ def _grouped(alternatives: Iterable[str]) -> str:
 
 
 def _words(items: list[Any]) -> list[str]:
-    """The alternatives of a pattern that is nothing but a choice of certain texts; otherwise nothing."""
+    """The alternatives of a pattern that consists only of literal alternatives; otherwise empty."""
     if len(items) != 1 or items[0][0] is not sre.BRANCH:
         return []
     branches = items[0][1][1]
@@ -235,7 +241,7 @@ def _words(items: list[Any]) -> list[str]:
 
 
 def _has_zero_width(item: Any) -> bool:
-    """Whether a part of a pattern looks at what is around it; a repetition that does is not supported."""
+    """Whether a part of a pattern has anchors or look-around, which are not supported in repetitions."""
     operator, argument = item
     if operator is sre.BRANCH:
         return any(_has_zero_width(inner) for branch in argument[1] for inner in branch)
@@ -247,26 +253,27 @@ def _has_zero_width(item: Any) -> bool:
 def _group(argument: Any) -> list[Any]:
     _, added, removed, items = argument
     if added or removed:
-        raise GrammarError("flags in regular expressions are not supported")
+        raise GrammarError("flags such as (?i) are not supported in regular expressions: remove them")
     return list(items)
 
 
 def _unsupported(operator: Any) -> GrammarError:
-    return GrammarError(f"a grammar cannot express {str(operator).lower()} of a regular expression")
+    name = _UNSUPPORTED.get(operator, str(operator).lower())
+    return GrammarError(f"a grammar cannot express {name} in a regular expression: rewrite the pattern")
 
 
 def _repeats(low: int, high: Any) -> str:
     if low > MAX_REPEATS or (high is not sre.MAXREPEAT and high > MAX_REPEATS):
         upper = "" if high is sre.MAXREPEAT else high
         given = f"{{{low}}}" if low == high else f"{{{low},{upper}}}"
-        raise GrammarError(f"{given} in a regular expression: a grammar repeats at most {MAX_REPEATS} times")
+        raise GrammarError(f"{given} in a regular expression is too large: repeat at most {MAX_REPEATS} times")
     if high is sre.MAXREPEAT:
         return {0: "*", 1: "+"}.get(low, f"{{{low},}}")
     return "?" if (low, high) == (0, 1) else f"{{{low},{high}}}"
 
 
 def _class(items: list[Any], *, is_wide: bool = False) -> CharSet:
-    """Characters of a class; ``is_wide``: those that may be in it, where Python and others differ."""
+    """Characters of a class; ``is_wide``: the larger set where Python and other dialects differ."""
     is_negated = bool(items) and items[0][0] is sre.NEGATE
     ranges: list[tuple[int, int]] = []
     for operator, argument in items[is_negated:]:
@@ -280,12 +287,12 @@ def _class(items: list[Any], *, is_wide: bool = False) -> CharSet:
             raise _unsupported(operator)
     characters = complement(char_set(ranges)) if is_negated else char_set(ranges)
     if not characters:
-        raise GrammarError("a character class that no character is in")
+        raise GrammarError("a character class of the regular expression contains no character: remove it")
     return characters
 
 
 def _category(name: str, *, is_wide: bool) -> CharSet:
-    """``\\d`` and the like: ASCII only, or with ``is_wide`` all that Python takes; ``\\D`` is the other way round."""
+    """A class such as ``\\d``: ASCII only, or all of Python's if ``is_wide``; ``\\D`` is the reverse."""
     is_complement = name.startswith("NOT_")
     name = name.removeprefix("NOT_")
     characters = ascii_class(name) if is_complement == is_wide else unicode_class(name)

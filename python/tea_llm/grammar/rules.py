@@ -1,4 +1,4 @@
-"""The rules of a grammar of JSON texts, named as they are needed, and how values are spelled in them."""
+"""Grammar rules for JSON texts, named on demand, and the spelling of values in them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _RULES = {
     "array": '"[" space (value ("," space value)*)? space "]"',
     "value": "object | array | string | number | boolean | null",
 }
-"""Rules of the same name in every grammar."""
+"""Rules that every grammar contains under the same names."""
 
 
 class NothingError(Exception):
     """No value is valid under a schema.
 
     Args:
-        reason: why not.
+        reason: why no value is valid.
         where: the schema's place in the document; empty until it is known.
     """
 
@@ -48,13 +48,13 @@ class NothingError(Exception):
 
 
 class Rules:
-    """Rules by their names. Methods that return text return a rule's name, or a body for one.
+    """Grammar rules by name. Methods that return text return a rule name or a rule body.
 
     Attributes:
-        base: rules that every grammar has.
-        any_key: the one of them for a property's name.
-        key_characters: what names are made of that a schema does not list.
-        has_escapes: strings are written as JSON writes them.
+        base: rules that every grammar contains.
+        any_key: the base rule for a property name.
+        key_characters: characters of property names that a schema does not list.
+        has_escapes: whether strings are written with JSON's escapes.
     """
 
     base: ClassVar[Mapping[str, str]] = _RULES
@@ -65,30 +65,30 @@ class Rules:
     def __init__(self) -> None:
         self._rules = dict(self.base)
         self._names: dict[str, str] = {}  # by body
-        self._strings: dict[Language, str] = {}  # names of the first rules
+        self._strings: dict[Language, str] = {}  # names of the start rules
 
     def gbnf(self, root: str) -> str:
-        """The grammar whose texts are those of a body."""
+        """The grammar whose root has a body."""
         return "".join(f"{name} ::= {body}\n" for name, body in ({"root": root} | self._rules).items())
 
     def define(self, name: str, body: str) -> None:
-        """Gives a name that is referred to its body."""
+        """Sets the body of a rule."""
         self._rules[name] = body
 
     def named(self, body: str) -> str:
-        """The name of a rule with this body."""
+        """The name of the rule with a body; creates it if necessary."""
         if body not in self._names:
             self._names[body] = f"r{len(self._names)}"
             self._rules[self._names[body]] = body
         return self._names[body]
 
     def either(self, alternatives: Iterable[str]) -> str:
-        """One of some bodies, at least one."""
+        """One of several bodies; there must be at least one."""
         found = list(dict.fromkeys(alternatives))
         return found[0] if len(found) == 1 else self.named(" | ".join(found))
 
     def string(self, language: Language) -> str | None:
-        """A string of a language; None where the language has no text."""
+        """A string whose text is in a language; None if the language is empty."""
         if language not in self._strings:
             prefix = f"s{len(self._strings)}-"
             rules = self.automaton(language, prefix)
@@ -98,31 +98,31 @@ class Rules:
         return self.named(self.in_quotes(first)) if first else None
 
     def one_of(self, values: Iterable[object]) -> str:
-        """One of some constants."""
+        """One of several constants."""
         return one_of(map(self.constant, values), quoted, self.either)
 
     # --- spelling
 
     def automaton(self, language: Language, prefix: str) -> dict[str, str]:
-        """The rules of a string's inside."""
+        """The rules for the inside of a string."""
         return automaton_rules(language, in_json, prefix)
 
     def in_quotes(self, inside: str) -> str:
-        """A string."""
+        """A string with the given inside."""
         return rf'"\"" {inside} "\""'
 
     def characters(self, repeats: str) -> str:
-        """Any characters of a string."""
+        """Any characters of a string, with a quantifier."""
         return f"char{repeats}"
 
     def constant(self, value: object) -> str:
-        """The text of a value."""
+        """The text of a constant."""
         return json.dumps(value, ensure_ascii=False)
 
     def key(self, name: str) -> str:
-        """The text of a property's name."""
+        """The text of a property name."""
         return self.constant(name)
 
     def other_key(self, inside: str) -> str:
-        """A property's name that the schema does not list."""
+        """A property name that the schema does not list."""
         return self.in_quotes(inside)

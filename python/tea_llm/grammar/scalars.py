@@ -1,4 +1,4 @@
-"""Strings and numbers of JSON schemas as rules."""
+"""Grammar rules for strings and numbers of JSON schemas."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ __all__ = ["SCALARS", "limits", "repeats"]
 
 
 def limits(schema: Schema, what: str) -> tuple[int, int | None]:
-    """The values of ``min...`` and ``max...``; None: no limit.
+    """The values of ``min...`` and ``max...``, such as ``minLength``; None: no upper limit.
 
     Raises:
-        NothingError: there is no number between them.
-        TypeError: one is not a number of things.
+        NothingError: the minimum is greater than the maximum.
+        TypeError: a limit is not a non-negative integer.
     """
     low, high = (schema.get(f"{bound}{what}") for bound in ("min", "max"))
     for name, limit in (("min", low), ("max", high)):
         if limit is not None and (isinstance(limit, bool) or limit != int(limit) or limit < 0):
-            raise TypeError(f"{name}{what} must be a whole number, not {limit!r}")
+            raise TypeError(f"{name}{what} must be a non-negative integer, not {limit!r}")
     if high is not None and (low or 0) > high:
-        raise NothingError(f"min{what} is more than max{what}")
+        raise NothingError(f"min{what} {low} is greater than max{what} {high}")
     return int(low or 0), None if high is None else int(high)
 
 
 def repeats(low: int, high: int | None) -> str:
-    """GBNF's form of a number of repetitions.
+    """The GBNF quantifier for ``low`` to ``high`` repetitions.
 
     Raises:
-        GrammarError: there are more than llama.cpp takes.
+        GrammarError: a limit exceeds ``MAX_REPEATS``.
     """
     if max(low, high or 0) > MAX_REPEATS:
-        raise GrammarError(f"more than {MAX_REPEATS} repetitions")
+        raise GrammarError(f"a grammar repeats at most {MAX_REPEATS} times: lower the limits")
     return f"{{{low},{'' if high is None else high}}}"
 
 
@@ -50,19 +50,19 @@ def _string(schema: Schema, rules: Rules) -> str:
     patterns = [schema["pattern"]] if "pattern" in schema else []
     if "format" in schema and schema["format"] not in UNCHECKED_FORMATS:
         if schema["format"] not in FORMATS:
-            raise GrammarError(f"the format {schema['format']!r} is not supported")
+            raise GrammarError(f"the format {schema['format']!r} is not supported: use 'pattern' instead")
         patterns.append(FORMATS[schema["format"]])
     if not patterns:
         is_open = low == 0 and high is None
         return "string" if is_open else rules.named(rules.in_quotes(rules.characters(repeats(low, high))))
     languages = [regex_language(pattern, is_search=True) for pattern in patterns]
     whole = both([*languages, repeated(characters(ANY), low, high)])
-    if [whole] == languages and rules.has_escapes:  # the lengths say nothing that the pattern does not say
+    if [whole] == languages and rules.has_escapes:  # the pattern implies the length limits
         with suppress(NeedsAutomatonError):
             return rules.named(rf'"\"" {regex_in_json(patterns[0])} "\""')
     found = rules.string(whole)
     if found is None:
-        raise NothingError("no string has the pattern, the format and the length")
+        raise NothingError("no string matches the pattern, the format and the length limits together")
     return found
 
 
@@ -70,15 +70,15 @@ def _integer(schema: Schema, rules: Rules) -> str:
     low, high, excludes_low, excludes_high = _bounds(schema)
     if low is None and high is None:
         return "integer"
-    least = None if low is None else int(low.to_integral_value("ROUND_CEILING"))
-    most = None if high is None else int(high.to_integral_value("ROUND_FLOOR"))
-    if least is not None and excludes_low and least == low:
-        least += 1
-    if most is not None and excludes_high and most == high:
-        most -= 1
-    if least is not None and most is not None and least > most:
-        raise NothingError("there is no integer between its bounds")
-    return rules.either(map(rules.named, integers_between(least, most)))
+    whole_low = None if low is None else int(low.to_integral_value("ROUND_CEILING"))
+    whole_high = None if high is None else int(high.to_integral_value("ROUND_FLOOR"))
+    if whole_low is not None and excludes_low and whole_low == low:
+        whole_low += 1
+    if whole_high is not None and excludes_high and whole_high == high:
+        whole_high -= 1
+    if whole_low is not None and whole_high is not None and whole_low > whole_high:
+        raise NothingError(f"no integer is between the bounds {low} and {high}")
+    return rules.either(map(rules.named, integers_between(whole_low, whole_high)))
 
 
 def _number(schema: Schema, rules: Rules) -> str:
@@ -87,13 +87,13 @@ def _number(schema: Schema, rules: Rules) -> str:
         return "number"
     found = numbers_between(low, high, excludes_low=excludes_low, excludes_high=excludes_high)
     if not found:
-        raise NothingError("there is no number between its bounds")
+        raise NothingError(f"no number is between the bounds {low} and {high}")
     return rules.either(map(rules.named, found))
 
 
 def _bounds(schema: Schema) -> tuple[Decimal | None, Decimal | None, bool, bool]:
     if "multipleOf" in schema and (schema["multipleOf"] != 1 or "number" in types_of(schema)):
-        raise GrammarError("'multipleOf' is not supported")
+        raise GrammarError(f"'multipleOf' {schema['multipleOf']!r} is not supported: only 1 for integers is")
     low, high = (_decimal(schema.get(name)) for name in ("minimum", "maximum"))
     above, below = (_decimal(schema.get(name)) for name in ("exclusiveMinimum", "exclusiveMaximum"))
     excludes_low = above is not None and (low is None or above >= low)
@@ -116,4 +116,4 @@ SCALARS: dict[str, Callable[[Schema, Rules], str]] = {
     "boolean": lambda *_: "boolean",
     "null": lambda *_: "null",
 }
-"""Writers of rules by type."""
+"""Functions that write the rule of a scalar, by type."""

@@ -1,7 +1,7 @@
-"""JSON schemas as GBNF: what a grammar allows, the schema allows, too; what it cannot enforce is refused.
+"""Compiles JSON schemas to GBNF grammars that allow only valid values; unenforceable schemas are refused.
 
-The other way round a grammar may be narrower: keys come in the schema's order, properties that are not named come only
-where ``additionalProperties`` asks for them, numbers have at most 18 digits, and white space is little.
+A grammar may be narrower than its schema: keys follow the schema's order, unnamed properties appear only if
+``additionalProperties`` says so, numbers have at most 18 digits, and white space is limited.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from tea_llm.errors import GrammarError
 from tea_llm.grammar.characters import char_set, complement, in_text, quoted
 from tea_llm.grammar.combine import Schema, exclude_each_other, is_of, merged, same_json, types_of, with_target
-from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, OF_TYPE
+from tea_llm.grammar.keywords import KNOWN, NOT_ENFORCED, OF_TYPE, TYPES
 from tea_llm.grammar.references import resolved, resources_with_references
 from tea_llm.grammar.rules import NothingError, Rules
 from tea_llm.grammar.scalars import SCALARS, limits, repeats
@@ -27,39 +27,39 @@ _CONSTRAINTS = frozenset(name for names in OF_TYPE.values() for name in names)
 def schema_to_gbnf(
     schema: Schema | bool, document: Schema | bool | None = None, *, spelling: type[Rules] = Rules
 ) -> str:
-    """A grammar of JSON texts that are valid under the schema (draft 2020-12, and older drafts' tuples).
+    """A grammar of JSON texts that are valid under a schema (draft 2020-12, and older drafts' tuples).
 
     Unknown keywords are annotations, as the standard says.
 
     Args:
-        schema: of the texts.
-        document: the schema that its references are resolved in; None: itself.
-        spelling: how the values are written; as JSON by default.
+        schema: the schema to compile.
+        document: the schema in which references are resolved; None: ``schema``.
+        spelling: how values are written; JSON by default.
 
     Raises:
-        GrammarError: not a schema, or it says what a grammar cannot enforce; the message lists all of that.
-        TypeError: a schema that is not made of JSON's types.
+        GrammarError: the schema is invalid, or a grammar cannot enforce it; the message lists all problems.
+        TypeError: the schema contains values that JSON does not have.
     """
     try:
         plain = json.loads(json.dumps(schema, allow_nan=False))
         whole = plain if document is None else json.loads(json.dumps(document, allow_nan=False))
         compiler, rules, root = _compiled(plain, whole, spelling)
-    except ValueError as error:  # json's
-        raise GrammarError(f"not a JSON schema: {error}") from None
+    except ValueError as error:  # from json
+        raise GrammarError(f"invalid JSON schema: {error}") from None
     except RecursionError:
-        raise GrammarError("the schema is nested too deep, or a $ref of it leads to itself") from None
+        raise GrammarError("the schema is nested too deeply, or one of its $refs refers to itself") from None
     except NothingError as reason:
-        raise GrammarError(f"the schema allows nothing: {reason}") from None
+        raise GrammarError(f"the schema allows no value: {reason}") from None
     if compiler.problems:
         raise GrammarError("a grammar cannot enforce this schema: " + "; ".join(compiler.problems))
     return rules.gbnf(root)
 
 
 def _compiled(schema: Any, document: Any, spelling: type[Rules]) -> tuple[_Compiler, Rules, str]:
-    """A compiler that has read the schema, its rules, and the body of the one for the schema.
+    """A compiler that has read the schema, its rules, and the body of the schema's own rule.
 
-    A reference allows something if its target does where references to the target itself do not count. Those that were
-    found to are known the next time, until no more are found.
+    A reference is satisfiable if its target allows a value without referring to itself. Each pass starts from the
+    satisfiable references of the passes before it, until a pass finds no more.
     """
     known: set[str] = set()
     while True:
@@ -77,36 +77,36 @@ def _compiled(schema: Any, document: Any, spelling: type[Rules]) -> tuple[_Compi
 
 
 class _Compiler:
-    """Turns schemas into rules. Each method that returns text returns the name of a rule, or a body for one.
+    """Compiles schemas to rules. Methods that return text return a rule name or a rule body.
 
-    They raise ``NothingError`` where nothing is allowed: an alternative is then left out.
+    They raise ``NothingError`` if no value is allowed; that alternative is then omitted.
 
     Args:
         document: the whole schema.
-        rules: where rules are put.
-        known: references that allow something.
+        rules: receives the rules.
+        known: references known to be satisfiable.
 
     Attributes:
-        problems: what cannot be enforced, and where.
-        satisfiable: references that turned out to allow something.
+        problems: constraints that cannot be enforced, with their places.
+        satisfiable: references found to be satisfiable.
     """
 
     def __init__(self, document: Any, rules: Rules, known: Set[str]) -> None:
         self.problems = [
-            f"{where}: $refs in a schema with an '$id' of its own are not supported"
+            f"{where}: $refs in a subschema that has an '$id' are not supported: remove the '$id'"
             for where in resources_with_references(document)
         ]
         self.satisfiable: set[str] = set()
         self._document = document
         self._known = known
-        self._doubted: set[str] = set()  # references that were taken to allow nothing
-        self._entered: frozenset[str] = frozenset()  # references that lead here without anything written between
+        self._doubted: set[str] = set()  # references assumed to be unsatisfiable
+        self._entered: frozenset[str] = frozenset()  # references followed to here without any text between
         self._rules = rules
         self._references: dict[str, str] = {}  # rule names by pointer
 
     @property
     def was_wrong_about_a_reference(self) -> bool:
-        """Whether one was taken to allow nothing before it turned out to allow something."""
+        """Whether a reference assumed to be unsatisfiable turned out to be satisfiable."""
         return bool(self._doubted & self.satisfiable)
 
     def value(self, schema: Any, where: str) -> str:
@@ -114,9 +114,9 @@ class _Compiler:
         if schema is True:
             return "value"
         if schema is False:
-            raise NothingError("False allows nothing", where)
+            raise NothingError("false allows no value", where)
         if not isinstance(schema, Mapping):
-            return self._problem(where, f"{schema!r} is not a schema")
+            return self._problem(where, f"{schema!r} is not a schema: use an object, true or false")
         try:
             return self._value(schema, where)
         except NothingError as error:
@@ -125,7 +125,7 @@ class _Compiler:
         except GrammarError as error:
             return self._problem(where, str(error))
         except (TypeError, AttributeError, KeyError) as error:
-            return self._problem(where, f"not valid: {error}")
+            return self._problem(where, f"invalid schema: {error}")
 
     def _value(self, schema: Schema, where: str) -> str:
         schema = {key: item for key, item in schema.items() if key in KNOWN}
@@ -144,7 +144,7 @@ class _Compiler:
         if "const" in schema or "enum" in schema:
             return self._literals(self._constants(schema, where))
         types = types_of(schema)
-        if "type" not in schema:  # those that it says something of
+        if "type" not in schema:  # the types that its keywords constrain
             types = [kind for kind in types if schema.keys() & set(OF_TYPE.get(kind, ()))]
         if "number" in types and "integer" in types:
             types.remove("integer")
@@ -157,7 +157,7 @@ class _Compiler:
             return SCALARS[kind](schema, self._rules)
         writers = {"object": self._object, "array": self._array}
         if kind not in writers:
-            return self._problem(where, f"there is no type {kind!r}")
+            return self._problem(where, f"unknown type {kind!r}: use one of {', '.join(TYPES)}")
         entered, self._entered = self._entered, frozenset()
         try:
             return writers[kind](schema, where)
@@ -165,17 +165,17 @@ class _Compiler:
             self._entered = entered
 
     def _satisfiable(self, makers: Iterable[Callable[[], str]]) -> list[str]:
-        """The alternatives that allow something, of which there is at least one."""
+        """The alternatives that allow a value; raises ``NothingError`` if there are none."""
         outcomes = [_attempt(make) for make in makers]
         found = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if not found:
             reasons = "; ".join(dict.fromkeys(map(str, outcomes)))
-            raise NothingError(f"no alternative is left ({reasons})" if len(outcomes) > 1 else reasons)
+            raise NothingError(f"no alternative allows a value ({reasons})" if len(outcomes) > 1 else reasons)
         return found
 
     def _combination(self, key: str, schemas: Sequence[Any], rest: Schema, where: str) -> str:
         if not schemas:
-            return self._problem(where, f"{key!r} is empty")
+            return self._problem(where, f"{key!r} is empty: give at least one schema")
         if key == "allOf":
             whole: dict[str, Any] = dict(rest)
             for schema in schemas:
@@ -188,11 +188,13 @@ class _Compiler:
             if key == "anyOf" or len({json.dumps(value) for value in constants}) == len(constants):
                 return self._literals(constants)
         if key == "oneOf" and not exclude_each_other(list(targets.values())):
-            return self._problem(where, "'oneOf' whose schemas do not exclude each other by type or by a constant")
+            return self._problem(
+                where, "the schemas of 'oneOf' do not exclude each other by type or by a constant: use 'anyOf'"
+            )
         if rest:
             places = {place: merged(target, rest) for place, target in targets.items()}
         if not places:
-            raise NothingError("False allows nothing")
+            raise NothingError(f"all schemas of {key!r} are false")
         return self._rules.either(
             self._satisfiable(partial(self.value, schema, place) for place, schema in places.items())
         )
@@ -202,7 +204,8 @@ class _Compiler:
         if "const" in schema:
             values = [value for value in values if same_json(value, schema["const"])]
         if _CONSTRAINTS & schema.keys():
-            self._problem(where, f"{', '.join(sorted(_CONSTRAINTS & schema.keys()))} beside constants")
+            names = ", ".join(sorted(_CONSTRAINTS & schema.keys()))
+            self._problem(where, f"{names} cannot be combined with 'const' or 'enum': remove one of them")
         return [value for value in values if any(is_of(value, kind) for kind in types_of(schema))]
 
     def _literals(self, values: Sequence[Any]) -> str:
@@ -228,8 +231,8 @@ class _Compiler:
                 high = index
                 break
             items.append(found)
-        low = low if "minItems" in schema else len(items)  # all of a tuple
-        others = schema.get(key, low > len(first) or not first)  # of a tuple no more than it lists
+        low = low if "minItems" in schema else len(items)  # a tuple is complete by default
+        others = schema.get(key, low > len(first) or not first)  # a tuple has no further items by default
         other = "" if high == len(items) else self._or_nothing(others, f"{where}/items")
         if not other:
             return self._items(items, low, "")
@@ -237,23 +240,23 @@ class _Compiler:
         if items and low >= len(items):
             return self._items(items, low, f'("," space {other}){repeats(*rest)}')
         if items:
-            return self._problem(where, "fewer items than 'prefixItems' has, and more, too")
+            return self._problem(where, f"'minItems' {low} is less than the {len(items)} items of the tuple: raise it")
         return self._rules.named(f'"[" space {self._list_of(other, low, high)} space "]"')
 
-    def _items(self, items: list[str], n_least: int, tail: str) -> str:
-        """An array of certain items, the last of which may be left out, and then ``tail``."""
-        if n_least > len(items) and not tail:
-            raise NothingError("fewer items are allowed than are asked for")
+    def _items(self, items: list[str], min_items: int, tail: str) -> str:
+        """An array of given items, optional from ``min_items`` on, followed by ``tail``."""
+        if min_items > len(items) and not tail:
+            raise NothingError(f"'minItems' {min_items} is greater than the {len(items)} items allowed")
         body = tail
         for index in range(len(items) - 1, -1, -1):
             comma = '"," space ' if index > 0 else ""
             body = self._rules.named(f"{comma}{items[index]} {body}".rstrip())
-            if index >= n_least:
+            if index >= min_items:
                 body += "?"
         return self._rules.named(f'"[" space {body} space "]"')
 
     def _list_of(self, item: str, low: int, high: int | None) -> str:
-        """Items with commas between."""
+        """Items separated by commas."""
         if high == 0:
             return '""'
         rest = max(0, low - 1), None if high is None else high - 1
@@ -270,7 +273,7 @@ class _Compiler:
             return self._map(schema, others, where)
         for key in ("propertyNames", "minProperties", "maxProperties"):
             if key in schema and not (key == "minProperties" and schema[key] <= len(required)):
-                self._problem(where, f"{key!r} beside named properties")
+                self._problem(where, f"{key!r} cannot be combined with named properties: remove it")
         members = []
         for name, item in properties.items():
             place = f"{where}/properties/{name}"
@@ -286,29 +289,29 @@ class _Compiler:
         return self._rules.named(f'"{{" space {self._members(members)} space "}}"')
 
     def _map(self, schema: Schema, others: Any, where: str) -> str:
-        """An object of any keys."""
+        """An object without named properties."""
         low, high = limits(schema, "Properties")
-        if low > 1:  # a key may come twice
-            self._problem(where, "'minProperties' without named properties")
+        if low > 1:  # a key may be repeated
+            self._problem(where, f"'minProperties' {low} is not supported without named properties: use 0 or 1")
         if others is True and low == 0 and high is None and "propertyNames" not in schema:
             return "object"
         key = self._rules.any_key
         if "propertyNames" in schema:
             if not self._rules.has_escapes:
-                return self._problem(where, "'propertyNames' is not supported in this form")
+                return self._problem(where, "'propertyNames' is not supported in this call format")
             names = merged({"type": "string"}, with_target(schema["propertyNames"], self._document))
             key = self._or_nothing(names, f"{where}/propertyNames")
         value = self._or_nothing(others, f"{where}/additionalProperties")
         if not key or not value:
             if low > 0:
-                raise NothingError("no property is allowed, and one is asked for")
+                raise NothingError("'minProperties' requires a property, but none is allowed")
             return self._rules.named('"{" space "}"')
         member = self._rules.named(f'{key} ":" space {value}')
         return self._rules.named(f'"{{" space {self._list_of(member, low, high)} space "}}"')
 
     def _members(self, members: list[tuple[str, bool]]) -> str:
-        """Members in their order with commas between, of which those that are not required may be left out."""
-        rest, alone = "", ['""']  # what may come from here on: after other members, and as the first
+        """Members in order, separated by commas; those that are not required are optional."""
+        rest, alone = "", ['""']  # the rest after another member, and as the first
         for member, is_required in reversed(members):
             begun = f"{member} {rest}".rstrip()
             alone = [begun] if is_required else [begun, *alone]
@@ -316,8 +319,8 @@ class _Compiler:
         return self._rules.either(alone)
 
     def _other_key(self, names: list[str]) -> str:
-        """A key that is none of these, written without escapes."""
-        # Other keys have no escapes: a name that needs one is none of them.
+        """A key without escapes that is not one of the names."""
+        # Such keys have no escapes, so names that need them cannot match.
         plain = [name for name in names if json.dumps(name, ensure_ascii=False) == f'"{name}"']
         return self._rules.named(self._rules.other_key(self._other_than(plain)))
 
@@ -344,20 +347,20 @@ class _Compiler:
                 self._rules.define(name, body)
                 self.satisfiable.add(pointer)
         elif pointer in self._entered:
-            raise NothingError(f"the $ref {pointer!r} leads to itself")
+            raise NothingError(f"the $ref {pointer!r} refers to itself")
         if pointer not in self.satisfiable and pointer not in self._known:
             self._doubted.add(pointer)
-            raise NothingError(f"the $ref {pointer!r} allows nothing, or nothing that comes to an end by itself")
+            raise NothingError(f"the $ref {pointer!r} allows no finite value")
         return self._references[pointer]
 
     def _or_nothing(self, schema: Any, where: str) -> str:
-        """As ``value``; empty where nothing is allowed."""
+        """As ``value``; empty if no value is allowed."""
         outcome = _attempt(partial(self.value, schema, where))
         return outcome if isinstance(outcome, str) else ""
 
     def _problem(self, where: str, what: str) -> str:
         self.problems.append(f"{where}: {what}")
-        return "null"  # something to go on with
+        return "null"  # a placeholder, to find further problems
 
 
 def _attempt(make: Callable[[], str]) -> str | NothingError:

@@ -1,4 +1,4 @@
-"""Values of a JSON schema written without quotes, as some models write a function's arguments."""
+"""Grammars of values whose strings have no quotes, as in some models' call formats."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ __all__ = ["alternatives", "any_text", "kinds_of", "text_to_gbnf", "without", "w
 _MAX_REFERENCES = 50
 _MAX_ALTERNATIVES = 1000
 _MAX_COUNTED = 300
-"""Characters: each is two states of an automaton."""
+"""In characters; each adds two states to the automaton."""
 
 
 def text_to_gbnf(schema: Any, document: Schema, *, end: str, takes_json: bool) -> str | None:
-    """A grammar of the texts that stand for a value: strings as they are, others as JSON.
+    """A grammar of a value's texts: strings without quotes, other types as JSON.
 
     Args:
-        schema: of the value.
-        document: what its references are resolved in.
-        end: the text behind the value, which no string may hold.
-        takes_json: values that are not strings are possible, too.
+        schema: schema of the value.
+        document: schema in which references are resolved.
+        end: the text after the value, which no string may contain.
+        takes_json: allow values that are not strings.
 
     Returns:
-        GBNF; None: any text that does not hold ``end``. Where white space is around ``end``, no text holds it without.
+        GBNF; None: any text without ``end``. No text contains ``end`` even without its surrounding white space.
 
     Raises:
-        GrammarError: a grammar cannot enforce the schema, or it allows nothing.
+        GrammarError: a grammar cannot enforce the schema, or it allows no value.
     """
     try:
         written = _text_to_gbnf(schema, document, end.strip() or end, takes_json=takes_json)
     except NothingError as reason:
-        raise GrammarError(f"the schema allows nothing: {reason}") from None
+        raise GrammarError(f"the schema allows no value: {reason}") from None
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
-        raise GrammarError(f"not a valid schema: {error}") from None
+        raise GrammarError(f"invalid schema: {error}") from None
     if written is not None or end.strip() in ("", end):
         return written
-    rules = Rules()  # a model that forgets a line would write the next arguments into this one
+    rules = Rules()  # a model that forgets a line break would write the next arguments into this one
     for name, body in automaton_rules(without(end.strip()), in_text, "text-").items():
         rules.define(name, body)
     return rules.gbnf("text-0")
@@ -91,39 +91,39 @@ def _text_to_gbnf(schema: Any, document: Schema, end: str, *, takes_json: bool) 
         json_rules = prefixed(schema_to_gbnf({"anyOf": others}, document), "json-")
         bodies.append("json-root")
     if not bodies:
-        raise NothingError("no value can be written as a text")
+        raise NothingError("no allowed value can be written without quotes")
     return rules.gbnf(rules.either(bodies)) + json_rules
 
 
 def alternatives(schema: Any, document: Schema) -> list[Schema]:
-    """Schemas without references and combinations, under one of which a value must be valid.
+    """Schemas without references or combinations; a value must be valid under one of them.
 
     Raises:
-        GrammarError: there are none without them.
+        GrammarError: references or combinations cannot be expanded.
     """
     found = list(_alternatives(schema, document, 0))
     if len(found) > _MAX_ALTERNATIVES:
-        raise GrammarError(f"more than {_MAX_ALTERNATIVES} alternatives")
+        raise GrammarError(f"the schema has {len(found)} alternatives: at most {_MAX_ALTERNATIVES} are supported")
     return found
 
 
 def kinds_of(schema: Schema) -> list[str]:
-    """The types of values that one of the ``alternatives`` allows."""
+    """The types that one of the ``alternatives`` allows."""
     if schema.keys() & {"const", "enum"}:
         return [kind for kind in types_of(schema) if any(is_of(value, kind) for value in _constants(schema))]
     kinds = types_of(schema)
-    if "type" not in schema and schema.keys() & KNOWN:  # those that it says something of, as in ``schema_to_gbnf``
+    if "type" not in schema and schema.keys() & KNOWN:  # the types that its keywords constrain, as for JSON
         kinds = [kind for kind in kinds if schema.keys() & set(OF_TYPE.get(kind, ()))]
     return kinds
 
 
 def without(*words: str) -> Language:
-    """Texts that hold none of the words."""
+    """Texts that contain none of the words."""
     return except_for(either(sequence(any_text(), word(one), any_text()) for one in words))
 
 
 def word(text: str) -> Language:
-    """This text alone."""
+    """The language of a single text."""
     return sequence(*(characters(((ord(character), ord(character)),)) for character in text))
 
 
@@ -137,10 +137,10 @@ def _alternatives(schema: Any, document: Schema, n_references: int) -> Iterator[
     if schema is True:
         schema = {}
     if not isinstance(schema, Mapping):
-        raise GrammarError(f"{schema!r} is not a schema")
+        raise GrammarError(f"{schema!r} is not a schema: use an object, true or false")
     schema = {key: value for key, value in schema.items() if key in KNOWN}
     if n_references > _MAX_REFERENCES:
-        raise GrammarError("a $ref that leads to itself")
+        raise GrammarError("a $ref of the schema refers to itself: break the cycle")
     if "$ref" in schema:
         yield from _alternatives(with_target(schema, document), document, n_references + 1)
     elif "allOf" in schema:
@@ -165,14 +165,14 @@ def _constants(schema: Schema) -> list[Any]:
 
 
 def _of_kinds(schema: Schema, kinds: list[str]) -> dict[str, Any]:
-    """The same for values of some types only."""
+    """The schema restricted to some types."""
     if schema.keys() & {"const", "enum"}:
         return {"enum": [value for value in _constants(schema) if any(is_of(value, kind) for kind in kinds)]}
     return {**schema, "type": kinds}
 
 
 def _automaton(language: Language, end: str) -> dict[str, str]:
-    """Rules of texts without the first two characters of ``end`` together, or, if there are none, without all of it."""
+    """Rules of texts without the first two characters of ``end``, or without all of it if there are no such texts."""
     for mark in dict.fromkeys((end[:2], end)):
         rules = automaton_rules(both([language, without(mark)]), in_text, "text-")
         if rules:
@@ -181,17 +181,18 @@ def _automaton(language: Language, end: str) -> dict[str, str]:
 
 
 def _strings(schema: Schema) -> Language:
-    """The strings that one of the ``alternatives`` without constants allows."""
+    """The strings that one of the ``alternatives`` allows, which has no constants."""
     unknown = sorted(NOT_ENFORCED & schema.keys())
     if unknown:
         raise GrammarError(f"{', '.join(map(repr, unknown))} is not supported")
     patterns = [schema["pattern"]] if "pattern" in schema else []
     if schema.get("format") is not None and schema["format"] not in UNCHECKED_FORMATS:
         if schema["format"] not in FORMATS:
-            raise GrammarError(f"the format {schema['format']!r} is not supported")
+            raise GrammarError(f"the format {schema['format']!r} is not supported: use 'pattern' instead")
         patterns.append(FORMATS[schema["format"]])
     low, high = limits(schema, "Length")
-    if max(low, high or 0) > _MAX_COUNTED:
-        raise GrammarError(f"lengths above {_MAX_COUNTED} are not supported where strings stand without quotes")
+    longest = max(low, high or 0)
+    if longest > _MAX_COUNTED:
+        raise GrammarError(f"a length of {longest} is not supported without quotes: use at most {_MAX_COUNTED}")
     languages = [regex_language(pattern, is_search=True) for pattern in patterns]
     return both([*languages, repeated(characters(ANY), low, high)])

@@ -1,4 +1,4 @@
-"""Values held against a JSON schema (draft 2020-12, and what older drafts wrote in another way)."""
+"""Validates values against a JSON schema (draft 2020-12, and older spellings of its keywords)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from tea_llm.grammar.references import resolved
 __all__ = ["problems_of"]
 
 _MAX_SHOWN = 60
+_UNITS = {
+    "Contains": "items that match 'contains'",
+    "Items": "items",
+    "Length": "characters",
+    "Properties": "properties",
+}
 
 
 def problems_of(value: Any, schema: Any) -> tuple[str, ...]:
-    """What is wrong with a value: each problem with its place. Empty: the schema allows it.
+    """The problems of a value, each with its place; empty if the schema allows the value.
 
     Args:
-        value: made of JSON's types.
-        schema: what a schema says that cannot be checked is a problem, too.
+        value: a value of JSON types.
+        schema: the schema; constraints that cannot be checked are reported as problems.
 
     Example:
         >>> problems_of({"color": "green"}, {"properties": {"color": {"enum": ["red", "blue"]}}, "required": ["size"]})
@@ -33,17 +39,17 @@ def problems_of(value: Any, schema: Any) -> tuple[str, ...]:
     try:
         return tuple(_Checker(schema).check(value, schema, "").problems)
     except RecursionError:
-        return ("it is nested too deep to be checked, or a $ref of the schema leads to itself",)
+        return ("the value cannot be checked: it is nested too deeply, or a $ref of the schema refers to itself",)
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What a schema says of a value.
+    """The result of checking a value against a schema.
 
     Attributes:
-        problems: why it is not valid.
-        names: properties that a keyword has spoken of.
-        items: indices of items that one has spoken of.
+        problems: why the value is not valid.
+        names: properties that a keyword has evaluated.
+        items: indices of items that a keyword has evaluated.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -56,7 +62,7 @@ class _Outcome:
             self.learn(other)
 
     def learn(self, other: _Outcome) -> None:
-        """Takes over what was spoken of."""
+        """Adds the evaluated properties and items of another outcome."""
         self.names |= other.names
         self.items |= other.items
 
@@ -68,7 +74,7 @@ class _Checker:
     def check(self, value: Any, schema: Any, where: str) -> _Outcome:
         outcome = _Outcome()
         if isinstance(schema, bool):
-            return outcome if schema else _Outcome([_placed(where, "nothing is allowed here")])
+            return outcome if schema else _Outcome([_placed(where, "no value is allowed here")])
         try:
             self._check(value, schema, where, outcome)
         except (AttributeError, GrammarError, KeyError, TypeError, ValueError, re.error) as error:
@@ -113,13 +119,13 @@ class _Checker:
             valid = [one for one in found if not one.problems]
             if not valid:
                 reasons = [one.problems[0] for one in found]
-                wrong(f"{_shown(value)} is none of the alternatives ({'; '.join(dict.fromkeys(reasons))})")
+                wrong(f"{_shown(value)} matches no alternative of {key!r} ({'; '.join(dict.fromkeys(reasons))})")
             elif key == "oneOf" and len(valid) > 1:
-                wrong(f"{_shown(value)} is more than one of the alternatives")
+                wrong(f"{_shown(value)} matches {len(valid)} alternatives of 'oneOf': only one may match")
             for one in valid:
                 outcome.learn(one)
         if "not" in schema and not self.check(value, schema["not"], where).problems:
-            wrong(f"{_shown(value)} is what is not allowed")
+            wrong(f"{_shown(value)} is forbidden by 'not'")
         if "if" in schema:
             condition = self.check(value, schema["if"], where)
             if not condition.problems:
@@ -139,13 +145,11 @@ class _Checker:
                 outcome.problems += self.check(item, rule, f"{where}[{index}]").problems
                 outcome.items.add(index)
         if schema.get("uniqueItems") and any(same_json(a, b) for i, a in enumerate(value) for b in value[:i]):
-            wrong("items are alike")
+            wrong("the items are not unique")
         if "contains" in schema:
             found = {i for i, item in enumerate(value) if not self.check(item, schema["contains"], where).problems}
             outcome.items |= found
-            low, high = schema.get("minContains", 1), schema.get("maxContains", math.inf)
-            if not low <= len(found) <= high:
-                wrong(f"{len(found)} items are what it must contain {low} to {high} of")
+            _check_count(len(found), {"minContains": 1, **schema}, "Contains", wrong)
 
     def _check_properties(
         self,
@@ -156,14 +160,14 @@ class _Checker:
         wrong: Callable[[str], None],
     ) -> None:
         _check_count(len(value), schema, "Properties", wrong)
-        asked = [(name, "the required") for name in schema.get("required", ())]
+        asked = [(name, f"the required {name!r}") for name in schema.get("required", ())]
         needs: Mapping[str, Any] = {**schema.get("dependencies", {}), **schema.get("dependentRequired", {})}
         for key, names in needs.items():
             if key in value and isinstance(names, list):
-                asked += [(name, f"what {key!r} requires,") for name in names]
-        for name, reason in asked:
+                asked += [(name, f"{name!r}, which {key!r} requires,") for name in names]
+        for name, subject in asked:
             if name not in value:
-                wrong(f"{reason} {name!r} is missing")
+                wrong(f"{subject} is missing")
         for key, one in {**schema.get("dependencies", {}), **schema.get("dependentSchemas", {})}.items():
             if key in value and not isinstance(one, list):
                 outcome.add(self.check(value, one, where))
@@ -175,7 +179,7 @@ class _Checker:
             if not rules and "additionalProperties" in schema:
                 rules = [schema["additionalProperties"]]
                 if rules == [False]:
-                    wrong(f"there is no {name!r}")
+                    wrong(f"the property {name!r} is not allowed")
                     continue
             for rule in rules:
                 outcome.problems += self.check(item, rule, f"{where}.{name}" if where else name).problems
@@ -184,7 +188,7 @@ class _Checker:
                 outcome.problems += self.check(name, schema["propertyNames"], where).problems
 
     def _check_rest(self, value: Any, schema: Mapping[str, Any], where: str, outcome: _Outcome) -> None:
-        """Holds what no keyword has spoken of to what is left for it."""
+        """Checks the items and properties that no other keyword has evaluated."""
         if "unevaluatedItems" in schema and isinstance(value, list):
             for index, item in enumerate(value):
                 if index not in outcome.items:
@@ -209,7 +213,7 @@ def _check_text(value: str, schema: Mapping[str, Any], wrong: Callable[[str], No
         except ValueError:
             is_right = False
         if not is_right:
-            wrong(f"{_shown(value)} is not a {schema['format']}")
+            wrong(f"{_shown(value)} does not match the format {schema['format']!r}")
 
 
 def _check_number(value: float, schema: Mapping[str, Any], wrong: Callable[[str], None]) -> None:
@@ -236,9 +240,9 @@ def _is_multiple(value: float, step: float) -> bool:
 def _check_count(n: int, schema: Mapping[str, Any], what: str, wrong: Callable[[str], None]) -> None:
     low, high = schema.get(f"min{what}", 0), schema.get(f"max{what}", math.inf)
     if n < low:
-        wrong(f"a {what.lower()} of {n} is less than {low}")
+        wrong(f"the number of {_UNITS[what]} is {n}, but min{what} is {low}")
     if n > high:
-        wrong(f"a {what.lower()} of {n} is more than {high}")
+        wrong(f"the number of {_UNITS[what]} is {n}, but max{what} is {high}")
 
 
 def _placed(where: str, what: str) -> str:
@@ -260,4 +264,4 @@ _FORMATS: dict[str, Callable[[str], object]] = {
     "uri": lambda text: re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text),
     "uuid": lambda text: re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text),
 }
-"""Values that a format does not take at all; what is left may still be wrong in a detail."""
+"""Coarse checks of formats: a value that passes may still be wrong in a detail."""

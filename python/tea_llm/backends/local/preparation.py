@@ -73,12 +73,12 @@ def check_fits(text: str, n_ctx: int, longest_token_bytes: int) -> None:
     n_bytes = 0
     for begin in range(0, len(text), _SLICE_CHARACTERS):
         n_bytes += len("".join(text[begin : begin + _SLICE_CHARACTERS].split()).encode())  # white space may be dropped
-        n_least = n_bytes // longest_token_bytes
-        if n_least >= n_ctx:
+        min_tokens = n_bytes // longest_token_bytes
+        if min_tokens >= n_ctx:
             raise ContextOverflowError(
-                f"the prompt has {len(text)} characters, which are more than {n_least} tokens, and a context of "
+                f"the prompt has {len(text)} characters, which are more than {min_tokens} tokens, and a context of "
                 f"{n_ctx} must hold it and the answer: shorten it or raise n_ctx",
-                n_least,
+                min_tokens,
                 n_ctx,
             )
 
