@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import nox
@@ -14,7 +16,7 @@ BUILD_TOOLS = ("scikit-build-core>=1.1", "pybind11>=3.0", "cmake", "ninja", "pip
 @nox.session
 def asan(session: nox.Session) -> None:
     """C++ and native tests under AddressSanitizer and UBSan."""
-    _sanitize(session, "address,undefined", "libasan.so", {"ASAN_OPTIONS": "detect_leaks=0"})
+    _sanitize(session, "address,undefined", "libasan.so", {"ASAN_OPTIONS": "detect_leaks=0 handle_segv=0"})
 
 
 @nox.session
@@ -59,6 +61,17 @@ def soak(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Random input of every kind for TEA_LLM_FUZZ_MINUTES (default 20); posargs go to pytest."""
     _run_files(session, "fuzz")
+
+
+@nox.session
+def kernel_fuzz(session: nox.Session) -> None:
+    """Random operators through our kernels against plain loops, for TEA_LLM_FUZZ_MINUTES (default 20)."""
+    build = _install_build(session, {})
+    end = time.monotonic() + 60 * float(os.environ.get("TEA_LLM_FUZZ_MINUTES", "20"))
+    seed = 1
+    while time.monotonic() < end:
+        session.run(f"{build}/csrc/tests/fuzz_kernels", str(seed), "2000", external=True)
+        seed += 1
 
 
 @nox.session
@@ -150,6 +163,8 @@ def _sanitize(session: nox.Session, sanitizer: str, library: str, options: dict[
             "-p",
             "no:cacheprovider",
             "--timeout=1500",
+            # Sanitizers reserve terabytes: a limit of the address space has no meaning.
+            "--deselect=tests/native/test_parked.py::test_a_past_that_has_no_memory_outside_is_forgotten",
             *files,
             env={name: f"{given} log_path={reports.absolute()}"} | preload,
         )

@@ -71,11 +71,11 @@ foreach(backend ggml-cpu ${GGML_AVAILABLE_BACKENDS})
   if(TARGET ${backend} AND backend MATCHES "^ggml-cpu")
     target_sources(${backend} PRIVATE ${kernel_sources})
     target_include_directories(${backend} PRIVATE ${PROJECT_SOURCE_DIR}/csrc)
-    if(NOT MSVC) # -Wno-maybe-uninitialized: GCC finds it in its own AVX-512 intrinsics
+    if(NOT MSVC) # GCC finds its own AVX-512 intrinsics uninitialized
       set_source_files_properties(
         ${kernel_sources} TARGET_DIRECTORY ${backend}
         PROPERTIES COMPILE_OPTIONS
-                   "-Wall;-Wextra;-Wconversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
+                   "-Wall;-Wextra;-Wconversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;$<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")
     endif()
   endif()
 endforeach()

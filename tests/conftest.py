@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # `support`, whatever directory 
 
 from support.tiny_gguf import write_tiny_model
 from support.vocab_fixtures import LLAMA_CPP
+from tea_llm._environment import Variable
 
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -26,11 +28,10 @@ settings.load_profile("tea")
 
 
 @pytest.fixture(autouse=True)
-def _no_model_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds a model that only this machine's environment names."""
-    monkeypatch.delenv("TEA_MODEL_PATH", raising=False)
-    monkeypatch.delenv("APPDIR", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds a model or an API that only this machine's environment names."""
+    for name in set(get_args(Variable)) - {"HOME"}:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

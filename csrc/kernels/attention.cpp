@@ -1,8 +1,8 @@
 // Attention over a KV cache that many sequences share: docs/adr/0011-own-attention.md
 //
 // ggml's kernel tests the mask of every cell for every head in every layer. In a unified cache most cells are
-// masked: they belong to other sequences. Few tokens are computed row by row (attention_rows.cpp), many in tiles
-// (attention_tiles.cpp).
+// masked: they belong to other sequences. Few tokens are computed row by row (attention_rows.cpp), many in
+// tiles (attention_tiles.cpp).
 
 #include "kernels/attention.hpp"
 
@@ -69,7 +69,8 @@ class AttentionTraits : public ggml::cpu::tensor_traits {
             return false;
         }
         if (has_tiles(attention)) {
-            if (params->wsize < tiles_work_bytes(attention, params->nth)) {  // planned for another number of threads
+            if (params->wsize <
+                tiles_work_bytes(attention, params->nth)) {  // planned for another number of threads
                 return false;
             }
             attend_in_tiles(attention, params);

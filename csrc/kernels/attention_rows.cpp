@@ -1,6 +1,6 @@
-// Attention of one token. Its visible cells are found once for all heads, four at a time. Heads that share keys
-// and values are computed together, so that each key and value is read and converted once. The softmax is
-// computed over blocks of cells.
+// Attention of one token. Its visible cells are found once for all heads, four at a time. Heads that share
+// keys and values are computed together, so that each key and value is read and converted once. The softmax
+// is computed over blocks of cells.
 
 #include "kernels/attention_rows.hpp"
 

@@ -1,7 +1,7 @@
 // Attention of many tokens. Consecutive tokens that see nearly the same cells form a group, together with all
-// heads that share keys and values. Each lane of a register holds one of these queries, so keys and values need
-// no transposition, and neither the softmax nor a sum crosses lanes. Cells that no token of the group sees (in a
-// unified cache, those of other sequences) are skipped.
+// heads that share keys and values. Each lane of a register holds one of these queries, so keys and values
+// need no transposition, and neither the softmax nor a sum crosses lanes. Cells that no token of the group
+// sees (in a unified cache, those of other sequences) are skipped.
 
 #include "kernels/attention_tiles.hpp"
 
@@ -23,9 +23,9 @@ namespace {
 using namespace lanes;
 
 constexpr int64_t max_queries = 128;  // of a task
-constexpr int64_t n_chunk = 64;        // cells per softmax
-constexpr int64_t n_tile = 8;          // sums in registers
-constexpr int64_t min_queries = 8;   // with fewer, lanes would be idle
+constexpr int64_t n_chunk = 64;       // cells per softmax
+constexpr int64_t n_tile = 8;         // sums in registers
+constexpr int64_t min_queries = 8;    // with fewer, lanes would be idle
 
 // Bits of `n_mask` cells, from `first` on.
 struct MaskBits {
@@ -54,8 +54,8 @@ int64_t n_mask_words(const Attention& op) {
     return (op.n_cells() + MaskBits::n_mask - 1) / MaskBits::n_mask;
 }
 
-// Marks the first token of each group in [first, end). A group grows while no token in it would have to skip many
-// more cells than it sees. `cells` has a bit for each cell.
+// Marks the first token of each group in [first, end). A group grows while no token in it would have to skip
+// many more cells than it sees. `cells` has a bit for each cell.
 void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cells, uint8_t* begins_group) {
     const int64_t n_words = n_mask_words(op);
     int64_t first_of_group = first;
@@ -132,7 +132,8 @@ class Task {
           first_head_(key_head * op.heads_per_key()),
           s_(scratch) {}
 
-    // Returns false if a value is infinite or NaN: it would spoil the sums of queries that do not see its cell.
+    // Returns false if a value is infinite or NaN: it would spoil the sums of queries that do not see its
+    // cell.
     bool run() {
         load_queries();
         std::fill_n(s_.sums, n_blocks() * n_lanes * s_.n_value, 0.0F);
@@ -254,7 +255,8 @@ class Task {
 
     void multiply_keys(int64_t block, int64_t n_cells) {
         const float* queries = s_.queries + block * n_lanes * s_.n_key;
-        for (int64_t cell = 0; cell < n_cells; cell += n_tile) {  // cells past the last one: stale numbers, not used
+        for (int64_t cell = 0; cell < n_cells;
+             cell += n_tile) {  // cells past the last one: stale numbers, not used
             Floats sums[n_tile];
             std::fill_n(sums, n_tile, zeros());
             multiply_tile(queries, s_.keys + cell * s_.n_key, 1, s_.n_key, s_.n_key, sums);

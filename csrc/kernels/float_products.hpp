@@ -1,8 +1,8 @@
 #pragma once
 
-// Products of weights that are floats with columns of activations: as many rows as registers have lanes are laid out
-// column by column (a panel), and multiplied with up to eight columns at a time, so that unpacking is paid once for
-// all, and no sum has to be taken across lanes.
+// Products of weights that are floats with columns of activations: as many rows as registers have lanes are
+// laid out column by column (a panel), and multiplied with up to eight columns at a time, so that unpacking
+// is paid once for all, and no sum has to be taken across lanes.
 
 #include <cstdint>
 #include <cstring>
@@ -16,14 +16,17 @@ namespace tea::kernels {
 
 using namespace lanes;
 
-// Weights that are floats, 16 bytes of a row at a time.
+constexpr int64_t never = INT64_MAX;
+
+// Weights that are floats, 16 bytes of a row at a time. For fewer columns than min_columns, ggml's kernels
+// are faster; with 8 lanes, for any number of F16 and F32.
 template <typename Type>
 struct FloatPanel {
     static constexpr ggml_type type = Type::type;
     using Activation = float;
     static constexpr bool converts = false;
     static constexpr int64_t n_activations = Type::n_inner;
-    static constexpr int64_t min_columns = 2;  // for one, ggml's kernels are faster
+    static constexpr int64_t min_columns = n_lanes == 16 ? 2 : Type::min_columns;
     static constexpr int max_columns = 8;
     static constexpr int max_direct_columns = 0;
     static constexpr int64_t n_inner = Type::n_inner;
@@ -56,6 +59,7 @@ struct FloatPanel {
 struct TypeF16 {
     static constexpr ggml_type type = GGML_TYPE_F16;
     static constexpr int64_t n_inner = 8;
+    static constexpr int64_t min_columns = never;
     static Floats number(const Ints* columns, int64_t i) {
         return i % 2 == 0 ? low_halves(columns[i / 2]) : high_halves(columns[i / 2]);
     }
@@ -64,6 +68,7 @@ struct TypeF16 {
 struct TypeBF16 {
     static constexpr ggml_type type = GGML_TYPE_BF16;
     static constexpr int64_t n_inner = 8;
+    static constexpr int64_t min_columns = 32;
     static Floats number(const Ints* columns, int64_t i) {
         return as_floats(i % 2 == 0 ? shift_left<16>(columns[i / 2])
                                     : both(columns[i / 2], every_int(-0x10000)));
@@ -131,6 +136,7 @@ using PairPanel = FloatPanel<TypeBF16>;
 struct TypeF32 {
     static constexpr ggml_type type = GGML_TYPE_F32;
     static constexpr int64_t n_inner = 4;
+    static constexpr int64_t min_columns = never;
     static Floats number(const Ints* columns, int64_t i) { return as_floats(columns[i]); }
 };
 

@@ -17,8 +17,9 @@ using namespace lanes;
 
 // x / 2 * (1 + tanh(y)) is x / (1 + exp(-2 y))
 Floats gelu(Floats number) {
-    const Floats x = maximum(every(-100), number);  // below -100 GELU is 0; maximum() of NaN gives the second argument
-    constexpr float factor = -2 * 0.79788456F;      // -2 * sqrt(2 / pi)
+    const Floats x =
+        maximum(every(-100), number);  // below -100 GELU is 0; maximum() of NaN gives the second argument
+    constexpr float factor = -2 * 0.79788456F;  // -2 * sqrt(2 / pi)
     const Floats cubic = multiply_add(multiply(x, x), every(factor * 0.044715F), every(factor));
     return divide(x, add(every(1), exp(multiply(x, cubic))));
 }

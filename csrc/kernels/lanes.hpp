@@ -306,16 +306,18 @@ inline Ints high_quads(Ints a, Ints b) {
 #endif
 
 inline Ints every_byte(int value) {
-    return every_int(value * 0x01010101);
+    return every_int(static_cast<int32_t>(0x01010101U * static_cast<uint8_t>(value)));
 }
 // In each lane, its bytes a, b, c and d; -1: 0.
 template <int a, int b, int c, int d>
 Ints shuffle_bytes(Ints x) {
-    constexpr auto position = [](int byte, int lane) { return static_cast<char>(byte < 0 ? -1 : 4 * lane + byte); };
-    return shuffle_bytes_by(
-        x, _mm_setr_epi8(position(a, 0), position(b, 0), position(c, 0), position(d, 0), position(a, 1), position(b, 1),
-                         position(c, 1), position(d, 1), position(a, 2), position(b, 2), position(c, 2), position(d, 2),
-                         position(a, 3), position(b, 3), position(c, 3), position(d, 3)));
+    constexpr auto position = [](int byte, int lane) {
+        return static_cast<char>(byte < 0 ? -1 : 4 * lane + byte);
+    };
+    return shuffle_bytes_by(x, _mm_setr_epi8(position(a, 0), position(b, 0), position(c, 0), position(d, 0),
+                                             position(a, 1), position(b, 1), position(c, 1), position(d, 1),
+                                             position(a, 2), position(b, 2), position(c, 2), position(d, 2),
+                                             position(a, 3), position(b, 3), position(c, 3), position(d, 3)));
 }
 // Two signed bytes of each lane, as numbers of 16 bits.
 template <int a, int b>
@@ -355,8 +357,8 @@ inline void keep_order(Ints& sum) {
 #endif
 }
 
-// Sums of products of bytes in each lane: quants, unsigned or signed, by signed activations of at most 127. Each sum
-// is one of 32 bits, or two of 16 bits, into which `n_summed` products go.
+// Sums of products of bytes in each lane: quants, unsigned or signed, by signed activations of at most 127.
+// Each sum is one of 32 bits, or two of 16 bits, into which `n_summed` products go.
 #ifdef TEA_WIDE_SUMS
 
 constexpr bool has_wide_sums = true;

@@ -1,4 +1,4 @@
-// Products of a matrix of weights with columns of activations, where it lies: docs/adr/0012-own-products.md
+// Products of weights with columns of activations, where the weights lie: docs/adr/0012-own-products.md
 
 #include "kernels/products.hpp"
 
@@ -20,7 +20,21 @@ constexpr int64_t parts(int64_t n, int64_t size) {
     return (n + size - 1) / size;
 }
 
-// The operator, for one type of weights.
+// Column `index` of the activations, and where its product goes.
+struct Column {
+    int64_t index;
+    float* result;
+};
+
+// The columns that are multiplied with one matrix.
+struct Batch {
+    const uint8_t* weights;
+    const Column* columns;
+    int64_t n_columns;
+};
+
+// GGML_OP_MUL_MAT of a matrix, or GGML_OP_MUL_MAT_ID: a matrix for each expert, and experts for each column.
+// `Type` says how weights of a type are multiplied.
 template <typename Type>
 class Product {
     using Panel = typename Type::Panel;
@@ -31,44 +45,53 @@ class Product {
     explicit Product(const ggml_tensor* op) : out_(op), weights_(op->src[0]), x_(op->src[1]) {}
 
     bool is_ours() const {
-        return weights_->type == Type::type && n_columns() >= Type::min_columns && n_rows() >= n_lanes &&
-               n_blocks() > 0 && weights_->ne[0] % Type::n_inner == 0 &&
-               weights_->nb[0] == ggml_type_size(Type::type);
+        return n_columns() >= Type::min_columns && n_rows() >= n_lanes && n_blocks() > 0 &&
+               weights_->ne[0] % Type::n_inner == 0 && weights_->nb[0] == ggml_type_size(Type::type);
     }
 
     size_t work_bytes(int64_t n_threads) const {
-        return n_align + activation_bytes() + static_cast<size_t>(n_threads) * panel_bytes;
+        return n_align + column_bytes() + batch_bytes() + activation_bytes() +
+               static_cast<size_t>(n_threads) * panel_bytes;
     }
 
     void compute(const ggml_compute_params* params) {
         auto* work = reinterpret_cast<uint8_t*>(aligned(reinterpret_cast<size_t>(params->wdata)));
+        auto* columns = reinterpret_cast<Column*>(work);
+        auto* batches = reinterpret_cast<Batch*>(work += column_bytes());
+        activations_ = reinterpret_cast<Activation*>(work += batch_bytes());
         auto* panels = reinterpret_cast<Panel*>(work + activation_bytes() +
                                                 static_cast<size_t>(params->ith) * panel_bytes);
         if constexpr (Type::converts) {
-            activations_ = reinterpret_cast<Activation*>(work);
             convert_share(params->ith, params->nth);
         }
-        // The result in chunks. Each thread's first is fixed, then it takes the next that nobody has.
-        const int64_t n_row_panels = parts(n_rows(), n_lanes);
-        const int64_t n_high = std::max<int64_t>(1, n_row_panels / (4 * params->nth));  // panels of a chunk
-        const int64_t n_chunks_high = parts(n_row_panels, n_high);
-        const int64_t n_chunks_wide =
-            std::min(parts(4 * params->nth, n_chunks_high), parts(n_columns(), 4 * max_columns));
-        const int64_t n_wide = parts(n_columns(), n_chunks_wide);  // columns of a chunk
         if (params->ith == 0) {
+            make_batches(columns, batches);
             ggml_threadpool_chunk_set(params->threadpool, params->nth);
         }
         ggml_barrier(params->threadpool);
+        // The results in chunks. Each thread's first is fixed, then it takes the next that nobody has.
+        const int64_t n_row_panels = parts(n_rows(), n_lanes);
+        const int64_t n_high = std::max<int64_t>(1, n_row_panels / (4 * params->nth));  // panels of a chunk
+        const int64_t n_chunks_high = parts(n_row_panels, n_high);
         int64_t chunk = params->ith;
-        while (chunk < n_chunks_high * n_chunks_wide) {
-            const int64_t first_panel = chunk % n_chunks_high * n_high;
-            const int64_t end_panel = std::min(first_panel + n_high, n_row_panels);
-            const int64_t first_column = chunk / n_chunks_high * n_wide;
-            const int64_t end_column = std::min(first_column + n_wide, n_columns());
-            for (int64_t i = first_panel; i < end_panel; ++i) {
-                multiply_rows(i * n_lanes, i + 1 < end_panel, first_column, end_column, panels);
+        int64_t first_chunk = 0;  // of the batch
+        for (const Batch* batch = batches; batch < batches + n_matrices(); ++batch) {
+            const int64_t n_chunks_wide =
+                std::min(parts(4 * params->nth, n_chunks_high), parts(batch->n_columns, 4 * max_columns));
+            const int64_t n_wide = n_chunks_wide == 0 ? 0 : parts(batch->n_columns, n_chunks_wide);
+            const int64_t end_chunk = first_chunk + n_chunks_high * n_chunks_wide;
+            while (chunk < end_chunk) {
+                const int64_t first_panel = (chunk - first_chunk) % n_chunks_high * n_high;
+                const int64_t end_panel = std::min(first_panel + n_high, n_row_panels);
+                const int64_t first_column = (chunk - first_chunk) / n_chunks_high * n_wide;
+                const Batch columns_of_chunk{batch->weights, batch->columns + first_column,
+                                             std::min(n_wide, batch->n_columns - first_column)};
+                for (int64_t i = first_panel; i < end_panel; ++i) {
+                    multiply_rows(columns_of_chunk, i * n_lanes, i + 1 < end_panel, panels);
+                }
+                chunk = ggml_threadpool_chunk_add(params->threadpool, 1);
             }
-            chunk = ggml_threadpool_chunk_add(params->threadpool, 1);
+            first_chunk = end_chunk;
         }
     }
 
@@ -76,15 +99,29 @@ class Product {
     static constexpr int64_t n_panels = Type::n_depth / Type::n_inner;  // of a thread
     static constexpr size_t panel_bytes = aligned(sizeof(Panel) * n_panels);
 
+    const ggml_tensor* experts() const { return out_->src[2]; }  // of each column; null: one matrix
+    int64_t n_matrices() const { return weights_->ne[2]; }
     int64_t n_rows() const { return weights_->ne[1]; }
-    int64_t n_columns() const { return x_->ne[1]; }
     int64_t n_blocks() const { return weights_->ne[0] / Type::n_inner; }
+    int64_t n_activations() const { return x_->ne[1] * x_->ne[2]; }  // columns
+    int64_t n_columns() const { return out_->ne[1] * out_->ne[2]; }  // of results
 
-    size_t activation_bytes() const {  // in the work buffer
-        return Type::converts ? aligned(static_cast<size_t>(n_blocks() * n_columns()) * sizeof(Activation))
-                              : 0;
+    // In the work buffer
+    size_t column_bytes() const { return aligned(static_cast<size_t>(n_columns()) * sizeof(Column)); }
+    size_t batch_bytes() const { return aligned(static_cast<size_t>(n_matrices()) * sizeof(Batch)); }
+    size_t activation_bytes() const {
+        return Type::converts
+                   ? aligned(static_cast<size_t>(n_blocks() * n_activations()) * sizeof(Activation))
+                   : 0;
     }
-    const float* column(int64_t i) const { return reinterpret_cast<const float*>(at(x_, i)); }
+
+    static uint8_t* at(const ggml_tensor* tensor, int64_t i, int64_t j) {
+        return static_cast<uint8_t*>(tensor->data) + static_cast<size_t>(i) * tensor->nb[1] +
+               static_cast<size_t>(j) * tensor->nb[2];
+    }
+    const float* column(int64_t i) const {
+        return reinterpret_cast<const float*>(at(x_, i % x_->ne[1], i / x_->ne[1]));
+    }
     const Activation* activations(int64_t column_index) const {
         if constexpr (Type::converts) {
             return activations_ + column_index * n_blocks();
@@ -92,28 +129,55 @@ class Product {
             return column(column_index);
         }
     }
-    static uint8_t* at(const ggml_tensor* tensor, int64_t i) {
-        return static_cast<uint8_t*>(tensor->data) + static_cast<size_t>(i) * tensor->nb[1];
-    }
 
     void convert_share(int64_t thread, int64_t n_threads) {
-        const int64_t n = n_blocks() * n_columns();
+        const int64_t n = n_blocks() * n_activations();
         for (int64_t i = thread * n / n_threads; i < (thread + 1) * n / n_threads; ++i) {
             activations_[i] = Type::convert(column(i / n_blocks()) + i % n_blocks() * Type::n_inner);
         }
     }
 
-    void multiply_rows(int64_t first_row, bool is_followed, int64_t first_column, int64_t end_column,
-                       Panel* panels) const {
+    // A batch for each matrix, by which the columns are sorted.
+    void make_batches(Column* columns, Batch* batches) const {
+        const auto expert_of = [&](int64_t i) {
+            if (experts() == nullptr) {
+                return int32_t{0};
+            }
+            const auto* of_token = at(experts(), i / out_->ne[1], 0);
+            return *reinterpret_cast<const int32_t*>(of_token +
+                                                     static_cast<size_t>(i % out_->ne[1]) * experts()->nb[0]);
+        };
+        for (int64_t m = 0; m < n_matrices(); ++m) {
+            batches[m] = {at(weights_, 0, m), nullptr, 0};
+        }
+        for (int64_t i = 0; i < n_columns(); ++i) {
+            ++batches[expert_of(i)].n_columns;
+        }
+        for (int64_t m = 0; m < n_matrices(); ++m) {
+            batches[m].columns = columns;
+            columns += batches[m].n_columns;
+            batches[m].n_columns = 0;
+        }
+        for (int64_t i = 0; i < n_columns(); ++i) {
+            const int64_t slot = i % out_->ne[1];
+            const int64_t token = i / out_->ne[1];
+            Batch& batch = batches[expert_of(i)];
+            const_cast<Column*>(batch.columns)[batch.n_columns++] = {
+                token * x_->ne[1] + slot % x_->ne[1], reinterpret_cast<float*>(at(out_, slot, token))};
+        }
+    }
+
+    void multiply_rows(const Batch& batch, int64_t first_row, bool is_followed, Panel* panels) const {
         const uint8_t* rows[n_lanes];
         for (int64_t i = 0; i < n_lanes; ++i) {  // what is past the last one is not stored
-            rows[i] = at(weights_, std::min(first_row + i, n_rows() - 1));
+            rows[i] =
+                batch.weights + static_cast<size_t>(std::min(first_row + i, n_rows() - 1)) * weights_->nb[1];
         }
         if constexpr (Type::max_direct_columns > 0) {
-            if (end_column - first_column <= Type::max_direct_columns) {
-                constexpr auto direct = direct_of(std::make_integer_sequence<int, Type::max_direct_columns>());
-                const auto n_together = static_cast<size_t>(end_column - first_column);
-                (this->*direct[n_together - 1])(rows, first_row, first_column);
+            if (batch.n_columns <= Type::max_direct_columns) {
+                constexpr auto direct =
+                    direct_of(std::make_integer_sequence<int, Type::max_direct_columns>());
+                (this->*direct[static_cast<size_t>(batch.n_columns) - 1])(rows, first_row, batch.columns);
                 return;
             }
         }
@@ -121,9 +185,10 @@ class Product {
         for (int64_t first = 0; first < n_blocks(); first += n_panels) {
             const Part part{first_row, first, std::min(n_panels, n_blocks() - first)};
             pack(rows, is_followed, part, panels);
-            for (int64_t c = first_column; c < end_column; c += max_columns) {
-                const auto n_together = static_cast<size_t>(std::min<int64_t>(max_columns, end_column - c));
-                (this->*tiles[n_together - 1])(panels, part, c);
+            for (int64_t c = 0; c < batch.n_columns; c += max_columns) {
+                const auto n_together =
+                    static_cast<size_t>(std::min<int64_t>(max_columns, batch.n_columns - c));
+                (this->*tiles[n_together - 1])(panels, part, batch.columns + c);
             }
         }
     }
@@ -134,13 +199,14 @@ class Product {
         int64_t n_blocks;
     };
 
-    // Rows are read side by side, which the CPU does not foresee: meanwhile, what is packed next is fetched row by row.
+    // Rows are read side by side, which the CPU does not foresee: meanwhile, what is packed next is fetched
+    // row by row.
     void pack(const uint8_t* const (&rows)[n_lanes], bool is_followed, const Part& part,
               Panel* panels) const {
         const int64_t begin = part.first_block * Type::n_bytes;
         const int64_t n = part.n_blocks * Type::n_bytes;
         const bool is_last = part.first_block + part.n_blocks == n_blocks();
-        const int64_t next = is_last ? n_lanes * static_cast<int64_t>(weights_->nb[1]) : begin + n;
+        const int64_t next = is_last ? n_lanes * static_cast<int64_t>(weights_->nb[1]) + begin : begin + n;
         int64_t row = is_followed || !is_last ? 0 : n_lanes;
         int64_t fetched = 0;  // of the row
         for (int64_t i = 0; i < part.n_blocks; ++i) {
@@ -157,48 +223,47 @@ class Product {
     }
 
     template <int n_together>
-    TEA_FLATTEN void multiply_tile(const Panel* panels, const Part& part, int64_t first_column) const {
-        const Activation* columns[n_together];
-        float* results[n_together];
+    TEA_FLATTEN void multiply_tile(const Panel* panels, const Part& part, const Column* columns) const {
+        const Activation* activations_of[n_together];
         Floats sums[n_together];
         const int64_t n_stored = std::min(n_lanes, n_rows() - part.first_row);
         for (int c = 0; c < n_together; ++c) {
-            columns[c] = activations(first_column + c) + part.first_block * Type::n_activations;
-            results[c] = reinterpret_cast<float*>(at(out_, first_column + c)) + part.first_row;
-            sums[c] = part.first_block == 0 ? zeros() : load_first(results[c], n_stored);
+            activations_of[c] = activations(columns[c].index) + part.first_block * Type::n_activations;
+            sums[c] =
+                part.first_block == 0 ? zeros() : load_first(columns[c].result + part.first_row, n_stored);
         }
         for (int64_t i = 0; i < part.n_blocks; ++i) {
-            Type::template add_product<n_together>(panels[i], columns, i, sums);
+            Type::template add_product<n_together>(panels[i], activations_of, i, sums);
         }
         for (int c = 0; c < n_together; ++c) {
-            store_first(results[c], n_stored, sums[c]);
+            store_first(columns[c].result + part.first_row, n_stored, sums[c]);
         }
     }
 
     // The same for few columns: nothing is kept of the blocks.
     template <int n_together>
-    void multiply_direct(const uint8_t* const* rows, int64_t first_row, int64_t first_column) const {
-        const Activation* columns[n_together];
+    void multiply_direct(const uint8_t* const* rows, int64_t first_row, const Column* columns) const {
+        const Activation* activations_of[n_together];
         Floats sums[n_together];
         for (int c = 0; c < n_together; ++c) {
-            columns[c] = activations(first_column + c);
+            activations_of[c] = activations(columns[c].index);
             sums[c] = zeros();
         }
         const auto n_ahead = n_lanes * static_cast<int64_t>(weights_->nb[1]);
-        Type::template add_direct<n_together>(rows, n_blocks(), columns, rows[0] + n_ahead, n_ahead, sums);
+        Type::template add_direct<n_together>(rows, n_blocks(), activations_of, rows[0] + n_ahead, n_ahead,
+                                              sums);
         for (int c = 0; c < n_together; ++c) {
-            store_first(reinterpret_cast<float*>(at(out_, first_column + c)) + first_row,
-                        std::min(n_lanes, n_rows() - first_row), sums[c]);
+            store_first(columns[c].result + first_row, std::min(n_lanes, n_rows() - first_row), sums[c]);
         }
     }
 
-    using Direct = void (Product::*)(const uint8_t* const*, int64_t, int64_t) const;
+    using Direct = void (Product::*)(const uint8_t* const*, int64_t, const Column*) const;
     template <int... i>
-    static constexpr std::array<Direct, sizeof...(i)> direct_of(std::integer_sequence<int, i...> /*indices*/) {
+    static constexpr std::array<Direct, sizeof...(i)> direct_of(
+        std::integer_sequence<int, i...> /*indices*/) {
         return {&Product::multiply_direct<i + 1>...};
     }
-
-    using Tile = void (Product::*)(const Panel*, const Part&, int64_t) const;
+    using Tile = void (Product::*)(const Panel*, const Part&, const Column*) const;
     template <int... i>
     static constexpr std::array<Tile, max_columns> tiles_of(std::integer_sequence<int, i...> /*indices*/) {
         return {&Product::multiply_tile<i + 1>...};
@@ -210,23 +275,12 @@ class Product {
     Activation* activations_ = nullptr;  // converted, in the work buffer
 };
 
-// Calls visit(product), if the operator is one that is computed here.
+// Calls visit(product) with the product for the type of the weights, if it is one that is computed here.
 template <typename Visit>
-bool visit_product(const ggml_tensor* op, Visit visit) {
-    const auto is_matrix = [](const ggml_tensor* x) { return x->ne[2] == 1 && x->ne[3] == 1; };
-    // In other buffers (AMX, repacked) weights are not what their type says.
-    const auto is_plain = [](const ggml_tensor* x) {
-        return x->buffer == nullptr || ggml_backend_buffer_is_host(x->buffer);
-    };
-    const ggml_tensor* x = op->src[1];
-    const bool has_hint = ggml_get_op_params_i32(op, 1) != 0;
-    if (has_hint || !is_matrix(op->src[0]) || !is_plain(op->src[0]) || !is_matrix(x) ||
-        x->type != GGML_TYPE_F32 || x->nb[0] != sizeof(float)) {
-        return false;
-    }
-    const auto visit_type = [&](auto product) { return product.is_ours() && (visit(product), true); };
+bool visit_type(const ggml_tensor* op, Visit visit) {
+    const auto visit_product = [&](auto product) { return product.is_ours() && (visit(product), true); };
     const auto visit_quants = [&](auto type) {
-        return visit_type(Product<QuantProduct<decltype(type)>>(op));
+        return visit_product(Product<QuantProduct<decltype(type)>>(op));
     };
     switch (op->src[0]->type) {
         case GGML_TYPE_Q4_0:
@@ -256,24 +310,39 @@ bool visit_product(const ggml_tensor* op, Visit visit) {
         case GGML_TYPE_IQ4_XS:
             return visit_quants(TypeIQ4_XS());
         case GGML_TYPE_F16:
-            return visit_type(Product<FloatPanel<TypeF16>>(op));
+            return visit_product(Product<FloatPanel<TypeF16>>(op));
         case GGML_TYPE_BF16:
-            return visit_type(Product<PairPanel>(op));
+            return visit_product(Product<PairPanel>(op));
         case GGML_TYPE_F32:
-            return visit_type(Product<FloatPanel<TypeF32>>(op));
+            return visit_product(Product<FloatPanel<TypeF32>>(op));
         default:
             return false;
     }
 }
 
+// Whether operands are where, and of the shapes, that are computed here.
+bool has_our_shape(const ggml_tensor* op) {
+    const ggml_tensor* weights = op->src[0];
+    const ggml_tensor* x = op->src[1];
+    // In other buffers (AMX, repacked) weights are not what their type says.
+    const bool is_plain = weights->buffer == nullptr || ggml_backend_buffer_is_host(weights->buffer);
+    const bool has_hint = ggml_get_op_params_i32(op, 1) != 0;
+    if (has_hint || !is_plain || weights->ne[3] != 1 || x->ne[3] != 1 || x->type != GGML_TYPE_F32 ||
+        x->nb[0] != sizeof(float)) {
+        return false;
+    }
+    return op->op == GGML_OP_MUL_MAT_ID || (weights->ne[2] == 1 && x->ne[2] == 1);
+}
+
 class ProductTraits : public ggml::cpu::tensor_traits {
   public:
     bool work_size(int n_threads, const ggml_tensor* op, size_t& size) override {
-        return visit_product(op, [&](const auto& product) { size = product.work_bytes(n_threads); });
+        return has_our_shape(op) &&
+               visit_type(op, [&](const auto& product) { size = product.work_bytes(n_threads); });
     }
 
     bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
-        return visit_product(op, [&](auto& product) { product.compute(params); });
+        return has_our_shape(op) && visit_type(op, [&](auto& product) { product.compute(params); });
     }
 };
 

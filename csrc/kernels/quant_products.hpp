@@ -2,9 +2,10 @@
 
 // Products of quantized weights (quants.hpp) with columns of activations, which are rounded to eight bits.
 //
-// Each lane of a register is another row, so no sum is taken across lanes. The numbers of a block are multiplied in
-// integers, which are exact in any order; blocks are summed up in floats, in the order of the row. So a product has the
-// same bits whether its block is unpacked for its column alone (few columns) or once for many (a Panel).
+// Each lane of a register is another row, so no sum is taken across lanes. The numbers of a block are
+// multiplied in integers, which are exact in any order; blocks are summed up in floats, in the order of the
+// row. So a product has the same bits whether its block is unpacked for its column alone (few columns) or
+// once for many (a Panel).
 
 #include <algorithm>
 #include <cstdint>
@@ -63,7 +64,8 @@ struct QuantProduct {
 
     // sums[c] += the product of a block with block `block` of columns[c].
     template <int n_columns>
-    static void add_product(const Panel& panel, const Activation* const* columns, int64_t block, Floats* sums);
+    static void add_product(const Panel& panel, const Activation* const* columns, int64_t block,
+                            Floats* sums);
     // The same for all blocks of the rows. `next`: n_next bytes that are needed after them.
     template <int n_columns>
     static void add_direct(const uint8_t* const* rows, int64_t n_blocks, const Activation* const* columns,
@@ -128,9 +130,8 @@ typename QuantProduct<Type>::Factors QuantProduct<Type>::factors_of(const Block&
     Factors factors;
     if constexpr (is_grouped) {
         const Groups<n_groups> groups = Type::groups(block);
-        for_each_index<n_groups>([&](auto i) {
-            factors.scales[i] = scale_of_byte<i % 4>(groups.scales[i / 4]);
-        });
+        for_each_index<n_groups>(
+            [&](auto i) { factors.scales[i] = scale_of_byte<i % 4>(groups.scales[i / 4]); });
         if constexpr (has_factors) {
             for_each_index<n_groups / 2>([&](auto i) {
                 const Ints four = Type::has_minimum ? groups.minima[i / 2] : groups.scales[i / 2];
@@ -153,7 +154,8 @@ void QuantProduct<Type>::add_block(const Head& head, const Factors& factors, con
         Ints of_sums = no_ints();
         if constexpr (has_factors) {
             for (int i = 0; i < n_groups / 2; ++i) {
-                of_sums = add_ints(of_sums, multiply_words(factors.of_pairs[i], every_four_bytes(a.sums + 2 * i)));
+                of_sums =
+                    add_ints(of_sums, multiply_words(factors.of_pairs[i], every_four_bytes(a.sums + 2 * i)));
             }
         }
         if constexpr (offset != 0) {
@@ -162,8 +164,9 @@ void QuantProduct<Type>::add_block(const Head& head, const Factors& factors, con
         }
         sums[c] = multiply_add(to_floats(product), multiply(head.scale, scale), sums[c]);
         if constexpr (Type::has_minimum) {
-            sums[c] = is_grouped ? subtract_product(to_floats(of_sums), multiply(head.minimum, scale), sums[c])
-                                 : subtract_product(head.minimum, every(a.correction), sums[c]);
+            sums[c] = is_grouped
+                          ? subtract_product(to_floats(of_sums), multiply(head.minimum, scale), sums[c])
+                          : subtract_product(head.minimum, every(a.correction), sums[c]);
         }
     }
 }
@@ -195,8 +198,8 @@ void QuantProduct<Type>::add_product(const Panel& panel, const Activation* const
         }
         for (int i = first; i < first + n_summed; ++i) {
             for (int c = 0; c < n_columns; ++c) {
-                parts[c] = add_products<is_signed>(parts[c], panel.quants[i], every_four_bytes(numbers[c] + 4 * i),
-                                                   i == first);
+                parts[c] = add_products<is_signed>(parts[c], panel.quants[i],
+                                                   every_four_bytes(numbers[c] + 4 * i), i == first);
             }
         }
         for (int c = 0; c < n_columns; ++c) {
@@ -231,8 +234,8 @@ TEA_FLATTEN void QuantProduct<Type>::add_direct(const uint8_t* const* rows, int6
             Ints* mine = parts[i / n_summed];
             for (int c = 0; c < n_columns; ++c) {
                 const Ints numbers = every_four_bytes(columns[c][b].quants + 4 * i);
-                mine[c] = add_products<is_signed>(has_wide_sums && i % n_summed == 0 ? no_ints() : mine[c], quants,
-                                                  numbers, i % n_summed == 0);
+                mine[c] = add_products<is_signed>(has_wide_sums && i % n_summed == 0 ? no_ints() : mine[c],
+                                                  quants, numbers, i % n_summed == 0);
                 if (i % n_summed == n_summed - 1) {
                     products[c] = add_total<is_grouped>(products[c], mine[c], factors.scales[i / n_fours]);
                 }

@@ -1,17 +1,19 @@
 #pragma once
 
-// The quantized types of weights, and how blocks of rows are unpacked into registers in which each lane is another
-// row. The layouts are those of ggml-common.h. A number is
+// The quantized types of weights, and how blocks of rows are unpacked into registers in which each lane is
+// another row. The layouts are those of ggml-common.h. A number is
 //
 //   scale * group's scale * (quant - offset) - minimum * group's minimum
 //
-// where the groups' scales and minima are integers. Types without groups have blocks of 32, others of 256 numbers.
+// where the groups' scales and minima are integers. Types without groups have blocks of 32, others of 256
+// numbers.
 //
 //   n_inner, n_bytes   numbers and bytes of a block
 //   n_group            numbers of a group; n_inner: there are no groups
 //   max_quant          the largest quant; quants are unsigned, or is_signed
 //   head(block)        -> scale and minimum (if has_minimum), as floats
-//   for_each_four(block, visit)  calls visit(i, quants) with the numbers 4 i to 4 i + 3 of each row, as bytes; i is a
+//   for_each_four(block, visit)  calls visit(i, quants) with the numbers 4 i to 4 i + 3 of each row, as
+//   bytes; i is a
 //                      constant, and ascends within each group
 //   groups(block)      -> scales (and minima) of the groups as bytes, four groups in a register
 
@@ -166,11 +168,13 @@ struct TypeQ8_0 : ScaledBlock {
 };
 
 // Quants of four bits that stand for values further apart at the ends.
+constexpr int8_t nonlinear_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                         1,    13,   25,  38,  53,  69,  89,  113};
+
 template <int first, typename Visit>
 void for_each_nonlinear(const Block& block, int64_t first_byte, Visit visit) {
-    alignas(16) static constexpr int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                                      1,    13,   25,  38,  53,  69,  89,  113};
-    for_each_nibble<first>(block, first_byte, [&](auto i, Ints x) { visit(i, look_up(values, x)); });
+    for_each_nibble<first>(block, first_byte,
+                           [&](auto i, Ints x) { visit(i, look_up(nonlinear_values, x)); });
 }
 
 struct TypeIQ4_NL : ScaledBlock {
@@ -185,6 +189,8 @@ struct TypeIQ4_NL : ScaledBlock {
 };
 
 // Floats of four bits; the scale is a power of two. Here, quants are twice the floats plus 12.
+constexpr int8_t float_values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
 struct TypeMXFP4 : Block32 {
     static constexpr ggml_type type = GGML_TYPE_MXFP4;
     static constexpr int n_bytes = 17;
@@ -200,9 +206,7 @@ struct TypeMXFP4 : Block32 {
     }
     template <typename Visit>
     static void for_each_four(const Block& block, Visit visit) {
-        alignas(16) static constexpr int8_t values[16] = {12, 13, 14, 15, 16, 18, 20, 24,
-                                                          12, 11, 10, 9,  8,  6,  4,  0};
-        for_each_nibble<0>(block, 1, [&](auto i, Ints x) { visit(i, look_up(values, x)); });
+        for_each_nibble<0>(block, 1, [&](auto i, Ints x) { visit(i, look_up(float_values, x)); });
     }
 };
 
@@ -223,8 +227,8 @@ struct SixBitGroups : Block256 {
         const Ints x = block.four(0);
         return {low_halves(x), high_halves(x)};
     }
-    // Bytes 4 to 7 are scales of the first four groups, 8 to 11 their minima; above them are the highest two bits of
-    // those of the last four groups, whose other bits are the nibbles of bytes 12 to 15.
+    // Bytes 4 to 7 are scales of the first four groups, 8 to 11 their minima; above them are the highest two
+    // bits of those of the last four groups, whose other bits are the nibbles of bytes 12 to 15.
     static Groups<8> groups(const Block& block) {
         Ints x[4];
         block.sixteen(0, x);
@@ -285,7 +289,7 @@ struct TypeQ5_K : SixBitGroups {
                 visit(index<8 * group + at>,
                       either(both(x[j], every_byte(0x0F)), both(move_bits<group, 4>(high[at]), fifth)));
                 visit(index<8 * group + 8 + at>, either(both(shift_right<4>(x[j]), every_byte(0x0F)),
-                                                       both(move_bits<group + 1, 4>(high[at]), fifth)));
+                                                        both(move_bits<group + 1, 4>(high[at]), fifth)));
             });
         });
     }
@@ -303,8 +307,8 @@ struct TypeQ6_K : Block256 {
         block.sixteen(192, found.scales);
         return found;
     }
-    // Of each 128 numbers: low nibbles of 64 bytes, then their high ones; the upper bits of four numbers, 32 apart, are
-    // in one byte.
+    // Of each 128 numbers: low nibbles of 64 bytes, then their high ones; the upper bits of four numbers, 32
+    // apart, are in one byte.
     template <typename Visit>
     static void for_each_four(const Block& block, Visit visit) {
         for_each_index<4>([&](auto i) {
@@ -319,7 +323,8 @@ struct TypeQ6_K : Block256 {
             for_each_index<4>([&](auto j) {
                 const Ints low_bits = every_byte(0x0F);
                 const Ints high_bits = every_byte(0x30);
-                visit(index<first + j>, either(both(x[j], low_bits), both(shift_left<4>(high[j]), high_bits)));
+                visit(index<first + j>,
+                      either(both(x[j], low_bits), both(shift_left<4>(high[j]), high_bits)));
                 visit(index<first + 8 + j>,
                       either(both(y[j], low_bits), both(shift_left<2>(high[j]), high_bits)));
                 visit(index<first + 16 + j>,

@@ -5,15 +5,36 @@
 #include "kernels/register.hpp"
 
 #include <cstdlib>
+#include <sstream>
+#include <string>
 
 #include "kernels/attention.hpp"
 #include "kernels/gelu.hpp"
 #include "kernels/ggml_cpu.hpp"
+#include "kernels/lanes.hpp"
 #include "kernels/products.hpp"
 
 namespace tea::kernels {
 
 namespace {
+
+// TEA_LLM_GGML_KERNELS names families whose operators ggml's kernels compute ("products,gelu"), to compare;
+// any other value means all of them.
+bool is_left_to_ggml(const std::string& family) {
+    const char* value = std::getenv("TEA_LLM_GGML_KERNELS");
+    if (value == nullptr) {
+        return false;
+    }
+    bool is_named = false;
+    std::stringstream names(value);
+    for (std::string name; std::getline(names, name, ',');) {
+        if (name != "products" && name != "attention" && name != "gelu") {
+            return true;
+        }
+        is_named = is_named || name == family;
+    }
+    return is_named;
+}
 
 // No tensor lives in it.
 class BufferType : public ggml::cpu::extra_buffer_type {
@@ -22,15 +43,21 @@ class BufferType : public ggml::cpu::extra_buffer_type {
     ggml::cpu::tensor_traits* get_tensor_traits(const ggml_tensor* op) override {
         switch (op->op) {
             case GGML_OP_FLASH_ATTN_EXT:
-                return attention_traits();
+                return has_attention_ ? attention_traits() : nullptr;
             case GGML_OP_MUL_MAT:
-                return product_traits();
+            case GGML_OP_MUL_MAT_ID:
+                return has_products_ ? product_traits() : nullptr;
             case GGML_OP_UNARY:
-                return gelu_traits();
+                return has_gelu_ ? gelu_traits() : nullptr;
             default:
                 return nullptr;
         }
     }
+
+  private:
+    const bool has_attention_ = !is_left_to_ggml("attention");
+    const bool has_products_ = !is_left_to_ggml("products");
+    const bool has_gelu_ = !is_left_to_ggml("gelu");
 };
 
 const char* name_of(ggml_backend_buffer_type_t /*type*/) {
@@ -49,20 +76,21 @@ size_t alignment_of(ggml_backend_buffer_type_t /*type*/) {
 
 }  // namespace tea::kernels
 
-void tea_register_kernels() {
+bool tea_register_kernels() {
     using namespace tea::kernels;
-    // Never freed: ggml keeps the pointer until the process ends.
-    static const auto* const type = []() -> ggml_backend_buffer_type* {
-        if (std::getenv("TEA_LLM_GGML_KERNELS") != nullptr) {  // to compare
-            return nullptr;
-        }
-        auto* made = new ggml_backend_buffer_type{};
-        made->iface.get_name = name_of;
-        made->iface.alloc_buffer = allocate_nothing;
-        made->iface.get_alignment = alignment_of;
-        made->context = new BufferType;
-        ggml_backend_cpu_get_extra_buffer_types().push_back(made);
-        return made;
+    [[maybe_unused]] static const bool is_registered = [] {
+        auto* type =
+            new ggml_backend_buffer_type{};  // never freed: ggml keeps the pointer until the process ends
+        type->iface.get_name = name_of;
+        type->iface.alloc_buffer = allocate_nothing;
+        type->iface.get_alignment = alignment_of;
+        type->context = new BufferType;
+        ggml_backend_cpu_get_extra_buffer_types().push_back(type);
+        return true;
     }();
-    (void)type;
+#if defined(TEA_LANES) && !defined(__AMX_INT8__)
+    return !is_left_to_ggml("products");
+#else
+    return false;
+#endif
 }

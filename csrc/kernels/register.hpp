@@ -8,5 +8,8 @@ extern "C" {
 // than once does nothing more. Where the backend is a module, each has one of its own (backend_modules.cpp):
 // not to be called by a static initializer, since modules for other CPUs are opened, too, to ask for their
 // scores.
-GGML_BACKEND_API void tea_register_kernels();
+//
+// Returns whether they multiply weights of all the types that ggml would rearrange in memory of its own. Not
+// so with AMX, for which ggml's rearranged weights are kept.
+GGML_BACKEND_API bool tea_register_kernels();
 }

@@ -27,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Written by the first load(), which runtime::initialize() makes the only one.
+bool has_kernels_for_all_types = false;
 std::string variant_in_use = "native";  // NOLINT: a string of 6 characters does not allocate
 
 std::vector<fs::path>& directories() {
@@ -198,8 +199,8 @@ void load_cpu() {
                                                         joined_names(variants, 0));
     }
     variant_in_use = chosen->first.name;
-    if (auto* register_it = Library(chosen->second).find<void()>("tea_register_kernels")) {
-        register_it();
+    if (auto* register_it = Library(chosen->second).find<bool()>("tea_register_kernels")) {
+        has_kernels_for_all_types = register_it();
     }
 }
 
@@ -212,6 +213,10 @@ void set_directories(std::vector<std::string> paths) {
     for (const auto& path : paths) {
         directories().push_back(fs::u8path(path));
     }
+}
+
+bool takes_weights_as_they_are() {
+    return has_kernels_for_all_types;
 }
 
 #ifdef TEA_LLM_CPU_MODULES
@@ -242,7 +247,7 @@ void load() {
         throw Error(ErrorKind::config, "TEA_LLM_CPU_VARIANT=" + wanted +
                                            ": this build has the kernels of one CPU only, 'native'");
     }
-    tea_register_kernels();
+    has_kernels_for_all_types = tea_register_kernels();
 }
 
 std::vector<CpuVariant> cpu_variants() {

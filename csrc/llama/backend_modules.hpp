@@ -17,6 +17,10 @@ void set_directories(std::vector<std::string> directories);
 // none does.
 void load();
 
+// After load(): whether the kernels multiply weights of every type where they lie, so that the loader need
+// not rearrange any in memory of its own.
+bool takes_weights_as_they_are();
+
 struct CpuVariant {
     std::string name;  // such as "haswell"
     int score;         // llama.cpp's: how good its kernels are for this CPU; 0: they do not run on it

@@ -12,6 +12,7 @@
 #include "ggml-cpp.h"
 #include "ggml.h"
 #include "llama/abort_guard.hpp"
+#include "llama/backend_modules.hpp"
 #include "llama/runtime.hpp"
 
 namespace tea {
@@ -50,8 +51,11 @@ double error_of(const std::vector<float>& results, const std::vector<float>& wei
     return largest / std::sqrt(squares / (n_out * n_tokens));
 }
 
-// Where the loader puts the weights of this product: with some types, rearranged for kernels of their own.
+// Where the loader puts the weights of this product: with some types and no kernels of ours, rearranged.
 ggml_backend_buffer_type_t buffer_type_of(ggml_backend_dev_t device, const ggml_tensor* product) {
+    if (backend_modules::takes_weights_as_they_are()) {
+        return ggml_backend_dev_buffer_type(device);
+    }
     const auto get_extra =
         reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(ggml_backend_reg_get_proc_address(
             ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
@@ -121,8 +125,9 @@ std::vector<KernelCheck> check_all(double seconds, int n_threads) {
     const auto set_n_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
         ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu), "ggml_backend_set_n_threads"));
     set_n_threads(backend.get(), n_threads);
-    constexpr std::array types{GGML_TYPE_F32,  GGML_TYPE_F16,  GGML_TYPE_BF16, GGML_TYPE_Q8_0,
-                               GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q4_K, GGML_TYPE_Q6_K};
+    constexpr std::array types{GGML_TYPE_F32,  GGML_TYPE_F16,    GGML_TYPE_BF16, GGML_TYPE_Q8_0,
+                               GGML_TYPE_Q4_0, GGML_TYPE_Q4_1,   GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
+                               GGML_TYPE_Q6_K, GGML_TYPE_IQ4_XS, GGML_TYPE_MXFP4};
     std::vector<KernelCheck> checks;
     for (const ggml_type type : types) {
         checks.push_back(check(backend.get(), type, seconds / types.size()));

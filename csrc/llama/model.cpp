@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "llama.h"
 #include "llama/abort_guard.hpp"
+#include "llama/backend_modules.hpp"
 #include "llama/log.hpp"
 #include "llama/model_header.hpp"
 #include "llama/runtime.hpp"
@@ -81,6 +82,7 @@ Handle<llama_model> load_file(const ModelOptions& options, LoadState& state,
     params.progress_callback = on_progress;
     params.progress_callback_user_data = &state;
     params.kv_overrides = overrides;
+    params.use_extra_bufts = !backend_modules::takes_weights_as_they_are();
     try {
         return Handle<llama_model>(llama_model_load_from_file(options.path.c_str(), params));
     } catch (const std::bad_alloc&) {

@@ -217,13 +217,14 @@ void Sampler::gather(const LogitRow& row) {
 
 void Sampler::take_from(const LogitRow& row, float least) {
     candidates_.clear();
-    row.for_each_from(min_logit, [&](int32_t token, float logit) { candidates_.push_back({token, logit, 0}); });
+    row.for_each_from(min_logit,
+                      [&](int32_t token, float logit) { candidates_.push_back({token, logit, 0}); });
     weigh(row[row.best()], 1);
 }
 
-// Gathers the tokens that top-p keeps, and more. The weight of the tokens far below the best logit lies between
-// zero and a bound given by the largest logits of their blocks: if the bound cannot change what top-p keeps, those
-// tokens are not scanned.
+// Gathers the tokens that top-p keeps, and more. The weight of the tokens far below the best logit lies
+// between zero and a bound given by the largest logits of their blocks: if the bound cannot change what top-p
+// keeps, those tokens are not scanned.
 void Sampler::gather_nucleus(const LogitRow& row) {
     const float best = row[row.best()];
     const auto top_p = static_cast<double>(options_.top_p);

@@ -1,5 +1,6 @@
-// GOPS of products of weights, which lie in no cache, with columns of activations: least CPU time of one thread, or wall
-// time of several. Kernels of ours unless TEA_LLM_GGML_KERNELS is set; a type with "+" is repacked by ggml.
+// GOPS of products of weights, which lie in no cache, with columns of activations: least CPU time of one
+// thread, or wall time of several. Kernels of ours unless TEA_LLM_GGML_KERNELS is set; a type with "+" is
+// repacked by ggml.
 //
 //   bench_products [TYPES [COLUMNS [N_INNER N_ROWS [THREADS [SECONDS]]]]]
 
@@ -79,7 +80,8 @@ void measure(std::string name, const Shape& shape, const std::vector<std::string
     }
     const std::vector<float> importance(static_cast<size_t>(shape.n_inner), 1.0F);
     std::vector<char> packed(n_bytes);
-    ggml_quantize_chunk(type, numbers.data(), packed.data(), 0, shape.n_rows, shape.n_inner, importance.data());
+    ggml_quantize_chunk(type, numbers.data(), packed.data(), 0, shape.n_rows, shape.n_inner,
+                        importance.data());
     ggml_context_ptr held(ggml_init({(n_copies + 8) * ggml_tensor_overhead(), nullptr, /*no_alloc=*/true}));
     std::vector<ggml_tensor*> weights(n_copies);
     for (auto& tensor : weights) {
@@ -98,8 +100,9 @@ void measure(std::string name, const Shape& shape, const std::vector<std::string
     double bytes_per_second = 0;
     for (const auto& text : columns) {
         const int64_t n = std::stoll(text);
-        ggml_context_ptr context(ggml_init(
-            {(2 * n_copies + 8) * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr, /*no_alloc=*/true}));
+        ggml_context_ptr context(
+            ggml_init({(2 * n_copies + 8) * ggml_tensor_overhead() + ggml_graph_overhead(), nullptr,
+                       /*no_alloc=*/true}));
         ggml_tensor* x = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, shape.n_inner, n);
         ggml_cgraph* graph = ggml_new_graph(context.get());
         for (auto* tensor : weights) {
@@ -118,7 +121,8 @@ void measure(std::string name, const Shape& shape, const std::vector<std::string
             least = std::min(least, took);
             elapsed += took;
         }
-        const auto n_products = static_cast<double>(shape.n_inner * shape.n_rows * n) * static_cast<double>(n_copies);
+        const auto n_products =
+            static_cast<double>(shape.n_inner * shape.n_rows * n) * static_cast<double>(n_copies);
         std::printf(" %7.1f", 2e-9 * n_products / least);
         std::fflush(stdout);
         bytes_per_second = std::max(bytes_per_second, static_cast<double>(n_bytes * n_copies) / least);
@@ -130,7 +134,9 @@ void measure(std::string name, const Shape& shape, const std::vector<std::string
 }  // namespace
 
 int main(int argc, char** argv) {
-    const auto argument = [&](int i, const char* otherwise) { return std::string(argc > i ? argv[i] : otherwise); };
+    const auto argument = [&](int i, const char* otherwise) {
+        return std::string(argc > i ? argv[i] : otherwise);
+    };
     tea::runtime::initialize();
     const auto columns = split(argument(2, "1,2,4,8,16,64,512"));
     std::printf("%-8s", "columns");

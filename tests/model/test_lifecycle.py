@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.process import run_python
+from support.process import run_python, started_python
 from tea_llm import (
     EngineClosedError,
     GenerationCancelledError,
@@ -118,24 +115,15 @@ def test_ctrl_c_in_a_call_returns_soon(smollm2: Path) -> None:
             print("INTERRUPTED", flush=True)
         print(llm.call("The capital of France is", max_tokens=2, temperature=0).content)
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), str(smollm2)], stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        giving_up = threading.Timer(60, child.kill)
-        giving_up.start()
-        try:
-            assert child.stdout.readline() == "READY\n"
-            time.sleep(0.5)
-            begin = time.monotonic()
-            child.send_signal(signal.SIGINT)
-            assert child.stdout.readline() == "INTERRUPTED\n"
-            assert time.monotonic() - begin < 2
-            assert "Paris" in child.stdout.read()
-            assert child.wait() == 0
-        finally:
-            giving_up.cancel()
-            child.kill()
+    with started_python(code, str(smollm2)) as (child, said):
+        assert said.readline() == "READY\n"
+        time.sleep(0.5)
+        begin = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert said.readline() == "INTERRUPTED\n"
+        assert time.monotonic() - begin < 2
+        assert "Paris" in said.read()
+        assert child.wait() == 0
 
 
 def test_a_forked_child_gets_an_error_and_no_hang(smollm2: Path) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +16,7 @@ import numpy as np
 import pytest
 
 import tea_llm
-from support.process import run_python
+from support.process import run_python, started_python
 from support.reference_bert import ReferenceBert
 from support.tiny_gguf import Tensors
 from tea_llm import ContextOverflowError, EmbeddingNotSupportedError, EngineClosedError, InferenceError, LocalLlmBackend
@@ -296,20 +293,12 @@ def test_ctrl_c_stops(tiny_model: Callable[..., Path]) -> None:
         print("INTERRUPTED", flush=True)
     print(abs(llm.embed("word " * 100) - vector).max() < 1e-4, flush=True)
     """
-    arguments = [sys.executable, "-c", textwrap.dedent(code), str(tiny_model("bert"))]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        giving_up = threading.Timer(60, child.kill)
-        giving_up.start()
-        try:
-            assert child.stdout.readline() == "READY\n"
-            time.sleep(0.3)
-            child.send_signal(signal.SIGINT)
-            assert child.stdout.read() == "INTERRUPTED\nTrue\n"
-            assert child.wait() == 0
-        finally:
-            giving_up.cancel()
-            child.kill()
+    with started_python(code, str(tiny_model("bert"))) as (child, said):
+        assert said.readline() == "READY\n"
+        time.sleep(0.3)
+        child.send_signal(signal.SIGINT)
+        assert said.read() == "INTERRUPTED\nTrue\n"
+        assert child.wait() == 0
 
 
 def test_a_cancelled_task_stops(bert: LocalLlmBackend) -> None:

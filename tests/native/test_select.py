@@ -40,15 +40,12 @@ from tea_llm.testing import MockBackend
 
 HI = [{"role": "user", "content": "Hello"}]
 GREEDY: dict[str, Any] = {"max_tokens": 12, "temperature": 0}
-PROVIDERS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_API_BASE", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home, and no API: what the settings say is all there is."""
+    """An empty home: what the settings say is all there is."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in PROVIDERS:
-        monkeypatch.delenv(name, raising=False)
     yield tmp_path
     close_all()
 

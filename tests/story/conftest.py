@@ -17,16 +17,8 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home directory and no API: a test says itself what there is."""
+    """An empty home directory: a test says itself what there is."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in (
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "OLLAMA_API_BASE",
-        "AZURE_OPENAI_API_KEY",
-        "AZURE_OPENAI_ENDPOINT",
-    ):
-        monkeypatch.delenv(name, raising=False)
     yield tmp_path
     tea_llm.close_all()
 

@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 # An editable install rebuilds the extension at the first import. Children use what their parent has built.
 # scikit-build-core's SKBUILD_EDITABLE_SKIP is no way to say so: it turns the whole import hook off, with which a child
@@ -55,6 +58,22 @@ def run_python(
         stdin=subprocess.DEVNULL,
         timeout=timeout,
     )
+
+
+@contextmanager
+def started_python(code: str, *args: str, timeout: float = 60) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """An interpreter that runs this code, and its stdout; killed at the end, or after ``timeout`` seconds."""
+    program = USE_AS_BUILT + textwrap.dedent(code)
+    with subprocess.Popen([sys.executable, "-c", program, *args], stdout=subprocess.PIPE, text=True) as child:
+        giving_up = threading.Timer(timeout, child.kill)
+        giving_up.start()
+        try:
+            if child.stdout is None:
+                raise AssertionError("a pipe was asked for")
+            yield child, child.stdout
+        finally:
+            giving_up.cancel()
+            child.kill()
 
 
 def assert_raises_in_child(

@@ -8,8 +8,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -105,16 +105,21 @@ def test_a_full_device_stays_one_and_is_named() -> None:
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
-    target = tmp_path / "x.npy"
-    code = "import sys; from pathlib import Path; from tea_llm._files import replacing\n"
-    code += "with replacing(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)
-    )
-    with child:
+@contextmanager
+def child_within(manager: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has entered this context manager, and stays there."""
+    code = "import sys; from pathlib import Path; from tea_llm._files import replacing, scratch_directory\n"
+    code += f"with {manager}: print(flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=dict(os.environ)) as child:
         assert child.stdout is not None
         child.stdout.readline()
+        yield child
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    target = tmp_path / "x.npy"
+    with child_within(f"replacing(Path({str(target)!r}))") as child:
         (part,) = names(tmp_path)
         with replacing(target) as file:
             file.write(b"first")
@@ -129,14 +134,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
 
 
 def test_a_scratch_directory_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from tea_llm._files import scratch_directory\n"
-    code += "with scratch_directory(Path(sys.argv[1]), '.pull-'): print(flush=True); sys.stdin.read()"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)
-    )
-    with child:
-        assert child.stdout is not None
-        child.stdout.readline()
+    with child_within(f"scratch_directory(Path({str(tmp_path)!r}), '.pull-')") as child:
         (left,) = names(tmp_path)
         with scratch_directory(tmp_path, ".pull-") as own:
             assert names(tmp_path) == sorted([left, own.name])

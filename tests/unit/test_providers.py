@@ -16,16 +16,6 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_VERSION", "AZURE_OPENAI_DEPLOYMENT"):
-        monkeypatch.delenv(name, raising=False)
-    for variables in VARIABLES.values():
-        for name in variables:
-            monkeypatch.delenv(name, raising=False)
-    return monkeypatch
-
-
 def settings(**llm: Any) -> LlmSettings:
     return LlmSettings.parse({"llm": {"model": "m", **llm}})
 
@@ -39,33 +29,33 @@ def settings(**llm: Any) -> LlmSettings:
     ],
 )
 def test_the_environment_is_read_in_order(
-    environment: pytest.MonkeyPatch, there: list[str], provider: str, url: str, headers: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch, there: list[str], provider: str, url: str, headers: dict[str, str]
 ) -> None:
     for name in there:
         for variable, value in VARIABLES[name].items():
-            environment.setenv(variable, value)
+            monkeypatch.setenv(variable, value)
     endpoint = resolve(settings())
     assert (endpoint.provider, endpoint.url, endpoint.headers) == (provider, url, headers)
     assert repr(headers) not in repr(endpoint)
 
 
-def test_half_an_azure_is_none(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("AZURE_OPENAI_API_KEY", "azure")
-    environment.setenv("OPENAI_API_KEY", "open")
+def test_half_an_azure_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure")
+    monkeypatch.setenv("OPENAI_API_KEY", "open")
     assert resolve(settings()).provider == "openai"
 
 
-def test_settings_go_before_the_environment(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("OLLAMA_API_BASE", "http://box:11434/v1")
-    environment.setenv("OPENAI_API_KEY", "open")
+def test_settings_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_API_BASE", "http://box:11434/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "open")
     endpoint = resolve(settings(api_url="http://localhost:8000/v1/", api_key="mine"))
     assert (endpoint.provider, endpoint.url, endpoint.key) == ("openai", "http://localhost:8000/v1", "mine")
     assert resolve(settings(provider="ollama", api_url="http://other/v1")).url == "http://other/v1"
     assert resolve(settings(provider="openai")).url == "https://api.openai.com/v1"
 
 
-def test_azure_deployment_and_version(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("AZURE_OPENAI_DEPLOYMENT", "from env")
+def test_azure_deployment_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT", "from env")
     azure = {"provider": "azure", "api_url": "https://x", "api_key": "k"}
     assert resolve(settings(**azure)).url == "https://x/openai/deployments/from%20env"
     endpoint = resolve(settings(**azure, deployment="mine"))
@@ -74,7 +64,7 @@ def test_azure_deployment_and_version(environment: pytest.MonkeyPatch) -> None:
         {"api-version": "2024-02-15-preview"},
     )
     assert not endpoint.reports_streamed_usage
-    environment.setenv("OPENAI_API_VERSION", "2024-10-21")
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
     assert resolve(settings(**azure)).query == {"api-version": "2024-10-21"}
     assert resolve(settings(**azure)).reports_streamed_usage
     assert resolve(settings(**azure, api_version="2025-01-01")).query == {"api-version": "2025-01-01"}
@@ -101,12 +91,12 @@ def test_what_is_missing_is_said(llm: dict[str, Any], message: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_whether_there_is_an_api(environment: pytest.MonkeyPatch) -> None:
+def test_whether_there_is_an_api(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_configured(LlmSettings())
     for llm in ({"api_url": "http://x"}, {"api_key": "k"}, {"provider": "ollama"}):
         assert is_configured(settings(**llm))
     for variables in VARIABLES.values():
-        with environment.context() as there:
+        with monkeypatch.context() as there:
             for variable, value in variables.items():
                 there.setenv(variable, value)
             assert is_configured(LlmSettings())

@@ -20,18 +20,6 @@ def parse(**llm: Any) -> LlmSettings:
     return LlmSettings.parse({"llm": llm})
 
 
-@pytest.fixture(autouse=True)
-def _no_providers_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "OLLAMA_API_BASE",
-        "AZURE_OPENAI_API_KEY",
-        "AZURE_OPENAI_ENDPOINT",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize("nothing", [None, {}, {"llm": None}, {"llm": {}}, {"other": 1}, LlmSettings()])
 def test_nothing_set_is_all_defaults(nothing: Any) -> None:
     assert LlmSettings.parse(nothing) == LlmSettings(backend="auto", fallback="create", provider="auto")

@@ -1,0 +1,320 @@
+// Random operators that our kernels compute, against plain loops in double. Operands end at a page that must
+// not be touched, or begin behind one; weights and activations may be views with gaps; memory that nothing
+// may read is NaN.
+//
+//   fuzz_kernels [SEED [N_CASES]]     exits with 1 if a result is off by more than rounding explains
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "ggml-cpp.h"
+#include "ggml-cpu.h"
+#include "llama/runtime.hpp"
+
+namespace {
+
+using Random = std::mt19937_64;
+
+int64_t between(Random& random, int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+}
+bool one_in(Random& random, int64_t n) {
+    return between(random, 1, n) == 1;
+}
+template <typename T>
+T one_of(Random& random, std::initializer_list<T> choices) {
+    return *(choices.begin() + between(random, 0, static_cast<int64_t>(choices.size()) - 1));
+}
+float normal(Random& random) {
+    return std::normal_distribution<float>()(random);
+}
+
+// Memory between two pages that must not be touched; full of NaNs.
+class Guarded {
+  public:
+    Guarded(size_t n_bytes, size_t alignment, bool is_at_end) {
+        const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+        const size_t n_inside = (n_bytes + page - 1) / page * page;
+        n_all_ = n_inside + 2 * page;
+        base_ = static_cast<char*>(
+            mmap(nullptr, n_all_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        if (base_ == MAP_FAILED || mprotect(base_, page, PROT_NONE) != 0 ||
+            mprotect(base_ + page + n_inside, page, PROT_NONE) != 0) {
+            std::perror("no guarded memory");
+            std::exit(2);
+        }
+        std::memset(base_ + page, 0xFF, n_inside);
+        data_ = base_ + page + (is_at_end ? (n_inside - n_bytes) / alignment * alignment : 0);
+    }
+    ~Guarded() { munmap(base_, n_all_); }
+    Guarded(const Guarded&) = delete;
+    Guarded& operator=(const Guarded&) = delete;
+    char* data() const { return data_; }
+
+  private:
+    char* base_;
+    char* data_;
+    size_t n_all_;
+};
+
+// The operands of one operator.
+class Case {
+  public:
+    explicit Case(Random& random)
+        : is_at_end_(one_in(random, 2)), context_(ggml_init({size_t{1} << 20, nullptr, /*no_alloc=*/true})) {}
+
+    ggml_context* context() const { return context_.get(); }
+
+    // A tensor with gaps of `gap` bytes behind each row.
+    ggml_tensor* tensor(ggml_type type, std::initializer_list<int64_t> shape, size_t gap = 0) {
+        const auto n = static_cast<int>(shape.size());
+        ggml_tensor* made = ggml_new_tensor(context(), type, n, shape.begin());
+        for (int i = 1; i < GGML_MAX_DIMS; ++i) {
+            made->nb[i] = i == 1 ? made->nb[1] + gap : made->nb[i - 1] * static_cast<size_t>(made->ne[i - 1]);
+        }
+        place(made, gap);
+        return made;
+    }
+    void place(ggml_tensor* tensor, size_t gap = 0) {
+        const size_t n_bytes = tensor->nb[3] * static_cast<size_t>(tensor->ne[3]) - gap;
+        const size_t alignment = tensor->type == GGML_TYPE_F32 || tensor->type == GGML_TYPE_I32 ? 4 : 2;
+        memory_.push_back(std::make_unique<Guarded>(n_bytes, alignment, is_at_end_));
+        tensor->data = memory_.back()->data();
+    }
+
+    const float* compute(ggml_tensor* out, int n_threads) {
+        place(out);
+        ggml_cgraph* graph = ggml_new_graph(context());
+        ggml_build_forward_expand(graph, out);
+        ggml_cplan plan = ggml_graph_plan(graph, n_threads, nullptr);
+        const Guarded work(plan.work_size + 4, 4, is_at_end_);
+        plan.work_data = reinterpret_cast<uint8_t*>(work.data());
+        ggml_graph_compute(graph, &plan);
+        return static_cast<const float*>(out->data);
+    }
+
+  private:
+    bool is_at_end_;
+    ggml_context_ptr context_;
+    std::vector<std::unique_ptr<Guarded>> memory_;
+};
+
+struct Worst {
+    int64_t n_cases = 0;
+    double ratio = 0;  // of an error to what rounding explains
+};
+std::map<std::string, Worst> worst_of;
+int n_bad = 0;
+
+// `is_ours`: not one that is left to ggml, which rounds scales of activations, and F16's activations, to
+// halves.
+void note(const std::string& name, double ratio, const std::string& detail, bool is_ours = true) {
+    if (!is_ours) {
+        ++worst_of["left to ggml"].n_cases;
+        return;
+    }
+    Worst& worst = worst_of[name];
+    ++worst.n_cases;
+    worst.ratio = std::isnan(ratio) ? INFINITY : std::max(worst.ratio, ratio);
+    if (!(ratio <= 1)) {
+        ++n_bad;
+        std::printf("BAD %s: %g times what rounding explains: %s\n", name.c_str(), ratio, detail.c_str());
+    }
+}
+
+const char* format(const char* text, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e) {
+    static char line[300];
+    std::snprintf(line, sizeof line, text, static_cast<long>(a), static_cast<long>(b), static_cast<long>(c),
+                  static_cast<long>(d), static_cast<long>(e));
+    return line;
+}
+
+// What rounding explains of the error of a product, whose exact sum is of `sizes`, the absolute products.
+double rounding(ggml_type type, const float* row, const float* x, int64_t n, double sizes) {
+    const auto epsilon = static_cast<double>(std::numeric_limits<float>::epsilon());
+    if (!ggml_is_quantized(type)) {
+        const double of_type = type == GGML_TYPE_F16 ? 1e-3 : type == GGML_TYPE_BF16 ? 8e-3 : 0;
+        return sizes * (of_type + 0.02 * std::sqrt(static_cast<double>(n)) * epsilon + 1e-6) + 1e-30;
+    }
+    const int64_t n_block = ggml_blck_size(type);
+    double bound = 0;
+    for (int64_t first = 0; first < n; first += n_block) {
+        double largest = 0;
+        double weights = 0;
+        for (int64_t i = first; i < first + n_block; ++i) {
+            largest = std::max(largest, std::abs(static_cast<double>(x[i])));
+            weights += std::abs(static_cast<double>(row[i]));
+        }
+        // Activations are rounded to 127 steps. A minimum is multiplied by their sum, which may cancel what
+        // quants come to.
+        bound += weights * largest * (0.505 / 127 + 32 * epsilon);
+    }
+    return bound + sizes * 1e-6 + 1e-30;
+}
+
+void fuzz_product(Random& random) {
+    const auto type = one_of(random, {GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,
+                                      GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K, GGML_TYPE_Q4_K,
+                                      GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
+                                      GGML_TYPE_MXFP4, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_F32});
+    const int64_t unit =
+        ggml_is_quantized(type) ? ggml_blck_size(type) : one_of<int64_t>(random, {1, 4, 8, 8});
+    const int64_t n_inner =
+        unit * between(random, 1, std::max<int64_t>(2, (one_in(random, 8) ? 9000 : 900) / unit));
+    const int64_t n_rows = one_in(random, 8) ? between(random, 1, 900) : between(random, 1, 80);
+    const int64_t n_columns = one_of<int64_t>(random, {1, 2, between(random, 1, 9), between(random, 1, 40),
+                                                       one_in(random, 4) ? between(random, 1, 600) : 3});
+    const bool has_experts = one_in(random, 4);
+    const int64_t n_experts = has_experts ? between(random, 1, 9) : 1;
+    const int64_t n_used = has_experts ? between(random, 1, n_experts) : 1;
+    if (n_inner * n_rows * n_columns * n_used > 8'000'000 || n_inner * n_rows * n_experts > 3'000'000) {
+        return;
+    }
+    Case c(random);
+    const size_t gap =
+        one_in(random, 4) ? ggml_type_size(type) * static_cast<size_t>(between(random, 1, 3)) : 0;
+    ggml_tensor* weights = c.tensor(type, {n_inner, n_rows, n_experts}, gap);
+    std::vector<float> exact(static_cast<size_t>(n_inner * n_rows * n_experts));
+    const auto scale = std::pow(10.0F, static_cast<float>(between(random, -3, 2)));
+    const bool has_outliers = one_in(random, 5);
+    std::vector<float> importance(static_cast<size_t>(n_inner), 1.0F);
+    for (int64_t i = 0; i < n_rows * n_experts; ++i) {
+        float* row = &exact[static_cast<size_t>(i * n_inner)];
+        std::generate_n(row, n_inner, [&] {
+            return normal(random) * scale * (has_outliers && one_in(random, 50) ? 30.0F : 1.0F);
+        });
+        char* to = static_cast<char*>(weights->data) + static_cast<size_t>(i) * weights->nb[1];
+        ggml_quantize_chunk(type, row, to, 0, 1, n_inner, importance.data());
+        if (type != GGML_TYPE_F32) {
+            ggml_get_type_traits(type)->to_float(to, row, n_inner);
+        }
+    }
+    const size_t x_gap = one_in(random, 4) ? 4 * static_cast<size_t>(between(random, 1, 7)) : 0;
+    const int64_t n_x = has_experts && one_in(random, 2) ? n_used : 1;  // columns of a token
+    ggml_tensor* x = has_experts ? c.tensor(GGML_TYPE_F32, {n_inner, n_x, n_columns}, x_gap)
+                                 : c.tensor(GGML_TYPE_F32, {n_inner, n_columns}, x_gap);
+    const auto x_of = [&](int64_t i) {
+        return reinterpret_cast<float*>(static_cast<char*>(x->data) + static_cast<size_t>(i) * x->nb[1]);
+    };
+    const auto x_scale = std::pow(10.0F, static_cast<float>(between(random, -6, 3)));
+    for (int64_t i = 0; i < n_x * n_columns; ++i) {
+        const bool is_zero = one_in(random, 20);
+        std::generate_n(x_of(i), n_inner, [&] { return is_zero ? 0.0F : normal(random) * x_scale; });
+    }
+    const int64_t spoilt = n_columns > 1 && one_in(random, 8) ? between(random, 0, n_columns - 1) : -1;
+    if (spoilt >= 0) {
+        x_of(spoilt * n_x)[between(random, 0, n_inner - 1)] = one_of(random, {NAN, INFINITY, -INFINITY});
+    }
+    ggml_tensor* ids = nullptr;
+    if (has_experts) {
+        ids = c.tensor(GGML_TYPE_I32, {n_used, n_columns});
+        for (int64_t i = 0; i < n_columns; ++i) {
+            std::vector<int32_t> all(static_cast<size_t>(n_experts));
+            for (int64_t e = 0; e < n_experts; ++e) {
+                all[static_cast<size_t>(e)] = static_cast<int32_t>(e);
+            }
+            std::shuffle(all.begin(), all.end(), random);
+            std::copy_n(all.begin(), n_used, static_cast<int32_t*>(ids->data) + i * n_used);
+        }
+    }
+    const auto n_threads = static_cast<int>(one_of<int64_t>(random, {1, 1, 2, 3, 5, 11}));
+    const float* found = c.compute(
+        has_experts ? ggml_mul_mat_id(c.context(), weights, x, ids) : ggml_mul_mat(c.context(), weights, x),
+        n_threads);
+    double worst = 0;
+    for (int64_t i = 0; i < n_columns * n_used * n_rows; ++i) {
+        const int64_t column = i / n_rows / n_used;
+        const int64_t slot = i / n_rows % n_used;
+        if (column == spoilt) {
+            continue;
+        }
+        const int64_t expert = has_experts ? static_cast<int32_t*>(ids->data)[column * n_used + slot] : 0;
+        const float* row = &exact[static_cast<size_t>((expert * n_rows + i % n_rows) * n_inner)];
+        const float* activations = x_of(column * n_x + slot % n_x);
+        double sum = 0;
+        double sizes = 0;
+        for (int64_t k = 0; k < n_inner; ++k) {
+            const double product = static_cast<double>(row[k]) * static_cast<double>(activations[k]);
+            sum += product;
+            sizes += std::abs(product);
+        }
+        const double ratio =
+            std::abs(static_cast<double>(found[i]) - sum) / rounding(type, row, activations, n_inner, sizes);
+        worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);
+    }
+    const bool has_16_lanes = ggml_cpu_has_avx512() != 0;
+    const bool is_ours =
+        n_rows >= (has_16_lanes ? 16 : 8) &&
+        (ggml_is_quantized(type) || (has_16_lanes && n_columns * n_used >= 2 && n_inner % 8 == 0) ||
+         (type == GGML_TYPE_BF16 && n_columns * n_used >= 32 && n_inner % 8 == 0));
+    note(std::string(has_experts ? "experts " : "product ") + ggml_type_name(type), worst,
+         format("%ld x %ld, %ld columns, %ld experts, %ld threads", n_inner, n_rows, n_columns, n_experts,
+                n_threads),
+         is_ours);
+}
+
+void fuzz_gelu(Random& random) {
+    Case c(random);
+    const int64_t n = between(random, 1, 700);
+    const int64_t n_rows = between(random, 1, 5);
+    ggml_tensor* x = c.tensor(GGML_TYPE_F32, {n, n_rows});
+    auto* numbers = static_cast<float*>(x->data);
+    std::generate_n(numbers, n * n_rows, [&] {
+        return one_in(random, 30)
+                   ? one_of(random, {INFINITY, -INFINITY, NAN, 0.0F, -0.0F, 3e38F, -3e38F, 1e-45F})
+                   : normal(random) * std::pow(10.0F, static_cast<float>(between(random, -8, 3)));
+    });
+    const std::vector<float> given(numbers, numbers + n * n_rows);
+    const auto n_threads = static_cast<int>(between(random, 1, 7));
+    const float* found = c.compute(ggml_gelu(c.context(), x), n_threads);
+    double worst = 0;
+    for (size_t i = 0; i < given.size(); ++i) {
+        const auto a = static_cast<double>(given[i]);
+        const double y = 0.79788456080286535588 * a * (1 + 0.044715 * a * a);
+        const double expected = std::isinf(a) ? std::max(a, 0.0) : 0.5 * a * (1 + std::tanh(y));
+        const auto result = static_cast<double>(found[i]);
+        if (std::isnan(a) ? std::isnan(result) : expected == result) {
+            continue;
+        }
+        const double ratio = std::abs(result - expected) / (std::abs(expected) * 1e-5 + 1e-6);
+        worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);
+    }
+    note("gelu", worst, format("%ld x %ld, %ld threads", n, n_rows, n_threads, 0, 0));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
+    const uint64_t n_cases = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1000;
+    tea::runtime::initialize();
+    uint64_t n = 0;
+    for (; n < n_cases && n_bad < 20; ++n) {
+        Random random(seed * 1'000'003 + n);
+        if (one_in(random, 10)) {
+            fuzz_gelu(random);
+        } else {
+            fuzz_product(random);
+        }
+    }
+    for (const auto& [name, worst] : worst_of) {
+        std::printf("%-16s %7ld cases, at worst %.2f of what rounding explains\n", name.c_str(),
+                    static_cast<long>(worst.n_cases), worst.ratio);
+    }
+    std::printf("seed %lu: %lu cases, %d bad\n", static_cast<unsigned long>(seed),
+                static_cast<unsigned long>(n), n_bad);
+    return n_bad == 0 ? 0 : 1;
+}
