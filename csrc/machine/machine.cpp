@@ -160,8 +160,8 @@ int64_t group_available_memory(const std::string& files) {
         available = std::min(available, left_in_group(directory, "/memory.max", "/memory.current", ""));
     }
     for (const auto& directory : cgroup_directories(files, "memory")) {
-        available = std::min(
-            available, left_in_group(directory, "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_"));
+        available = std::min(available, left_in_group(directory, "/memory.limit_in_bytes",
+                                                      "/memory.usage_in_bytes", "total_"));
     }
     return available == no_limit ? -1 : available;
 }

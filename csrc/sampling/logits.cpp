@@ -83,7 +83,7 @@ double LogitRow::total_weight() const {
     return best_ < 0 ? 0 : sum_of_exp(logits_, n_vocab_, logits_[best_]);
 }
 
-double LogitRow::total_weight_bound(float least) const {
+double LogitRow::total_weight_bound(float min_logit) const {
     double total = 0;
     auto others = largest_;
     for (size_t block = 0; block < largest_.size(); ++block) {

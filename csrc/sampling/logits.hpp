@@ -31,13 +31,13 @@ class LogitRow {
     // The sum of exp(logit - best logit).
     double total_weight() const;
     // An upper bound of that sum. Only blocks with a logit of at least `min_logit` are read.
-    double total_weight_bound(float least) const;
+    double total_weight_bound(float min_logit) const;
     // Subtract it from a logit to get the token's log-probability.
     double log_total() const;
 
     // Calls visit(token, logit) for each logit that is at least `min_logit`, in the order of tokens.
     template <typename Visit>
-    void for_each_from(float least, Visit visit) const {
+    void for_each_from(float min_logit, Visit visit) const {
         for (size_t block = 0; block < largest_.size(); ++block) {
             if (!(largest_[block] >= min_logit)) {
                 continue;

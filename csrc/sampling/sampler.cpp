@@ -215,7 +215,7 @@ void Sampler::gather(const LogitRow& row) {
     }
 }
 
-void Sampler::take_from(const LogitRow& row, float least) {
+void Sampler::take_from(const LogitRow& row, float min_logit) {
     candidates_.clear();
     row.for_each_from(min_logit,
                       [&](int32_t token, float logit) { candidates_.push_back({token, logit, 0}); });

@@ -61,7 +61,7 @@ class Sampler {
     bool is_greedy() const;
     float reach() const;
     void gather(const LogitRow& row);
-    void take_from(const LogitRow& row, float least);
+    void take_from(const LogitRow& row, float min_logit);
     void gather_nucleus(const LogitRow& row);
     void filter(float best);
     void keep_typical();
