@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from synthetic import SHAPES, synthetic
 from works import LENGTHS, SHARES, WIDTHS, WORKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; or table (default) or curves")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", choices=("smollm2", *SHAPES), default="smollm2")
+    parser.add_argument("--type", default="q4_k_m", help="of a synthetic model's file (default %(default)s)")
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
@@ -46,7 +49,7 @@ def main() -> None:
         for name in {"table": TABLE, "curves": CURVES}.get(given, [given])
     ]
     set_up()
-    groups = [([work for work in works if work != "overhead"], model("smollm2"))]
+    groups = [([work for work in works if work != "overhead"], model(arguments.model, arguments.type))]
     if "overhead" in works:
         groups.append((["overhead"], model("overhead")))
     results: dict[str, Any] = {}
@@ -63,12 +66,13 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     facts = {
         "cpu": cpu(),
-        "model": "SmolLM2-135M Q4_1",
+        "model": "SmolLM2-135M Q4_1" if arguments.model == "smollm2" else f"{arguments.model} {arguments.type}",
         "threads": arguments.threads,
         "date": time.strftime("%Y-%m-%d"),
         "versions": versions(),
     }
-    target = RESULTS / f"{'-'.join(arguments.works) or 'table'}.json"
+    prefix = "" if arguments.model == "smollm2" else f"{arguments.model}-{arguments.type}-"
+    target = RESULTS / f"{prefix}{'-'.join(arguments.works) or 'table'}.json"
     target.write_text(json.dumps({**facts, "load_s": loads, "works": results}, indent=1) + "\n")
     subprocess.run([python(), Path(__file__).with_name("plot.py"), target], check=True)
 
@@ -152,12 +156,14 @@ def set_up() -> None:
         subprocess.run([bin_dir / "cmake", "--build", build, "--target", *PROGRAMS], check=True)
 
 
-def model(name: str) -> Path:
+def model(name: str, file_type: str = "") -> Path:
     """The model's file."""
     if name == "smollm2":
         from tea_llm.hub import pull
 
         return pull("smollm2-135m")
+    if name in SHAPES:
+        return synthetic(name, file_type, BUILD)
     path = BUILD / "overhead.gguf"
     if not path.exists():
         sys.path.insert(0, str(ROOT / "tests"))

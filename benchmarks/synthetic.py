@@ -28,7 +28,7 @@ class Shape:
 SHAPES = {
     "synthetic-1b": Shape(16, 2048, 8192, 32, 8),  # Llama 3.2 1B
     "synthetic-3b": Shape(28, 3072, 8192, 24, 8),  # Llama 3.2 3B
-    "synthetic-moe": Shape(12, 1024, 1024, 16, 4, n_vocab=32000, n_expert=16, n_expert_used=4),
+    "synthetic-moe": Shape(12, 1024, 1024, 16, 4, n_vocab=48000, n_expert=16, n_expert_used=4),
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import tea_llm
 from support.process import run_python, started_python
 from tea_llm import (
     EngineClosedError,
@@ -186,3 +187,23 @@ def test_two_models_at_once(llm: LocalLlmBackend, smollm2: Path) -> None:
         one = llm.stream("1, 2, 3, 4, 5,", max_tokens=8, temperature=0)
         two = other.stream("1, 2, 3, 4, 5,", max_tokens=8, temperature=0)
         assert one.result.content == two.result.content
+
+
+@pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(), reason="other CPUs have llama.cpp's kernels")
+def test_quantized_weights_stay_in_the_mapped_file(smollm2: Path, tmp_path: Path) -> None:
+    """llama.cpp would hold 90 MB of them a second time, rearranged."""
+    path = tea_llm.quantize(smollm2, tmp_path / "weights.gguf", "q4_0", allow_requantize=True)
+    child = run_python(
+        """
+        import sys, tea_llm
+        def anonymous():
+            return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+        before = anonymous()
+        llm = tea_llm.load(sys.argv[1], n_ctx=256, n_threads=1)
+        llm.call("Hello", max_tokens=3)
+        print(anonymous() - before)
+        """,
+        args=[str(path)],
+    )
+    assert child.returncode == 0, child.stderr
+    assert float(child.stdout) < 60
