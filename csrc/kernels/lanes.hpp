@@ -22,7 +22,7 @@
 
 #include <immintrin.h>
 
-// With all that it calls inlined: else what is unpacked would go through memory.
+// Inlines all calls within a function; otherwise unpacked registers would go through memory.
 #ifdef __GNUC__
 #define TEA_FLATTEN __attribute__((flatten))
 #else
@@ -107,7 +107,7 @@ inline Ints look_up(const int8_t (&table)[16], Ints indices) {
     const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), indices);
 }
-// Numbers of 16 and of 32 bits, shifted to the right with their sign.
+// The high byte of each number of 16 or 32 bits, signed.
 inline Ints high_bytes_of_words(Ints x) {
     return _mm512_srai_epi16(x, 8);
 }
@@ -246,7 +246,7 @@ inline Ints look_up(const int8_t (&table)[16], Ints indices) {
     const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), indices);
 }
-// Numbers of 16 and of 32 bits, shifted to the right with their sign.
+// The high byte of each number of 16 or 32 bits, signed.
 inline Ints high_bytes_of_words(Ints x) {
     return _mm256_srai_epi16(x, 8);
 }
@@ -348,7 +348,7 @@ inline uint32_t equal_bits(const uint16_t* numbers, uint16_t value) {
 #endif
 }
 
-// Of additions: GCC would compute all that is to be added first, and has no registers for that.
+// Keeps GCC from computing all terms of a sum before it adds them: it runs out of registers.
 inline void keep_order(Ints& sum) {
 #ifdef __GNUC__
     asm("" : "+v"(sum));
@@ -357,8 +357,8 @@ inline void keep_order(Ints& sum) {
 #endif
 }
 
-// Sums of products of bytes in each lane: quants, unsigned or signed, by signed activations of at most 127.
-// Each sum is one of 32 bits, or two of 16 bits, into which `n_summed` products go.
+// Sums of products of bytes in each lane: quants, unsigned or signed, by signed activations of at most 127. A
+// lane holds one sum of 32 bits, or two of 16 bits with room for `n_summed` products each.
 #ifdef TEA_WIDE_SUMS
 
 constexpr bool has_wide_sums = true;
@@ -374,7 +374,7 @@ Ints add_products(Ints sums, Ints quants, Ints numbers, bool /*is_first*/) {
     return _mm256_dpbusd_avx_epi32(sums, quants, numbers);
 #endif
 }
-// The scale of a group, as add_total() multiplies by it: byte i of each lane.
+// The scale of a group, byte i of each lane, in the form that add_total() takes.
 template <int i>
 Ints scale_of_byte(Ints x) {
     return high_bytes_of_ints(shuffle_bytes<-1, -1, -1, i>(x));

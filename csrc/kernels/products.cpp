@@ -26,7 +26,7 @@ struct Column {
     float* result;
 };
 
-// The columns that are multiplied with one matrix.
+// The columns to multiply with one matrix.
 struct Batch {
     const uint8_t* weights;
     const Column* columns;
@@ -69,7 +69,8 @@ class Product {
             ggml_threadpool_chunk_set(params->threadpool, params->nth);
         }
         ggml_barrier(params->threadpool);
-        // The results in chunks. Each thread's first is fixed, then it takes the next that nobody has.
+        // The results are computed in chunks. A thread's first chunk is fixed; then it takes the next free
+        // one.
         const int64_t n_row_panels = parts(n_rows(), n_lanes);
         const int64_t n_high = std::max<int64_t>(1, n_row_panels / (4 * params->nth));  // panels of a chunk
         const int64_t n_chunks_high = parts(n_row_panels, n_high);
@@ -199,8 +200,8 @@ class Product {
         int64_t n_blocks;
     };
 
-    // Rows are read side by side, which the CPU does not foresee: meanwhile, what is packed next is fetched
-    // row by row.
+    // The CPU does not prefetch rows that are read side by side. So the next part is fetched meanwhile, row
+    // by row.
     void pack(const uint8_t* const (&rows)[n_lanes], bool is_followed, const Part& part,
               Panel* panels) const {
         const int64_t begin = part.first_block * Type::n_bytes;

@@ -2,10 +2,10 @@
 
 // Products of quantized weights (quants.hpp) with columns of activations, which are rounded to eight bits.
 //
-// Each lane of a register is another row, so no sum is taken across lanes. The numbers of a block are
-// multiplied in integers, which are exact in any order; blocks are summed up in floats, in the order of the
-// row. So a product has the same bits whether its block is unpacked for its column alone (few columns) or
-// once for many (a Panel).
+// Each lane of a register holds another row, so no sum crosses lanes. A block's numbers are multiplied in
+// integers, which are exact in any order; the blocks of a row are added as floats, in their order. So a
+// product has the same bits whether its block is unpacked for this column alone (few columns) or once for
+// many (a Panel).
 
 #include <algorithm>
 #include <cstdint>
@@ -26,34 +26,36 @@ struct QuantProduct {
     static constexpr int64_t n_activations = 1;  // of a block
     static constexpr bool converts = true;
     static constexpr int64_t min_columns = 1;
-    static constexpr int max_columns = n_lanes == 16 ? 8 : 4;        // two registers of sums each
-    static constexpr int max_direct_columns = 4;                     // without a panel
-    static constexpr int64_t n_depth = n_lanes == 16 ? 1024 : 2048;  // of the panels of a thread
+    static constexpr int max_columns =
+        n_lanes == 16 ? 8 : 4;                    // computed together: two registers of sums each
+    static constexpr int max_direct_columns = 4;  // with up to so many, no panel is made
+    static constexpr int64_t n_depth = n_lanes == 16 ? 1024 : 2048;  // numbers of a row in a thread's panels
 
     static constexpr int n_groups = Type::n_inner / Type::n_group;
     static constexpr bool is_grouped = n_groups > 1;
     static constexpr int n_fours = Type::n_group / 4;
-    // Where sums have 32 bits, quants can be made unsigned.
+    // Sums of 32 bits have room for quants that are made unsigned by adding 128.
     static constexpr bool becomes_unsigned = Type::is_signed && has_wide_sums;
     static constexpr bool is_signed = Type::is_signed && !has_wide_sums;
     static constexpr int offset = becomes_unsigned ? 128 : Type::offset;
-    // After so many products, a sum of 16 bits may be full.
+    // The number of products that fit into a sum of 16 bits.
     static constexpr int n_summed = lanes::n_summed(Type::max_quant, n_fours);
     static constexpr bool has_factors = is_grouped && (Type::has_minimum || offset != 0);
 
-    // Each is about scale * quants[i].
+    // A block of activations: each is about scale * quants[i].
     struct alignas(32) Activation {
         int8_t quants[Type::n_inner];
-        int16_t sums[is_grouped ? n_groups : 2];  // of the quants of each group
+        int16_t sums[is_grouped ? n_groups : 2];  // of each group's quants
         float scale;
-        std::conditional_t<Type::has_minimum, float, int32_t> correction;  // without groups
+        std::conditional_t<Type::has_minimum, float, int32_t>
+            correction;  // if there are no groups: for the minimum, or for the offset
     };
     static Activation convert(const float* x);
 
-    // What the groups' products and the sums of their activations are multiplied by.
+    // The factors of the groups' products and of the sums of their activations.
     struct Factors {
         Ints scales[is_grouped ? n_groups : 1];
-        Ints of_pairs[has_factors ? n_groups / 2 : 1];  // minima; without any, scales
+        Ints of_pairs[has_factors ? n_groups / 2 : 1];  // the minima, or the scales if there are none
     };
     struct Panel {
         Ints quants[Type::n_inner / 4];
@@ -66,7 +68,7 @@ struct QuantProduct {
     template <int n_columns>
     static void add_product(const Panel& panel, const Activation* const* columns, int64_t block,
                             Floats* sums);
-    // The same for all blocks of the rows. `next`: n_next bytes that are needed after them.
+    // The same for all blocks of the rows. Prefetches n_next bytes from `next` on.
     template <int n_columns>
     static void add_direct(const uint8_t* const* rows, int64_t n_blocks, const Activation* const* columns,
                            const uint8_t* next, int64_t n_next, Floats* sums);

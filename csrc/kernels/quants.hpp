@@ -1,21 +1,21 @@
 #pragma once
 
-// The quantized types of weights, and how blocks of rows are unpacked into registers in which each lane is
-// another row. The layouts are those of ggml-common.h. A number is
+// The quantized types of weights: how blocks of rows are unpacked into registers with a row in each lane. The
+// layouts are those of ggml-common.h. A number is
 //
 //   scale * group's scale * (quant - offset) - minimum * group's minimum
 //
-// where the groups' scales and minima are integers. Types without groups have blocks of 32, others of 256
-// numbers.
+// where the groups' scales and minima are integers. Blocks have 32 numbers and no groups, or 256 numbers in
+// groups. A type has
 //
-//   n_inner, n_bytes   numbers and bytes of a block
-//   n_group            numbers of a group; n_inner: there are no groups
-//   max_quant          the largest quant; quants are unsigned, or is_signed
-//   head(block)        -> scale and minimum (if has_minimum), as floats
-//   for_each_four(block, visit)  calls visit(i, quants) with the numbers 4 i to 4 i + 3 of each row, as
-//   bytes; i is a
-//                      constant, and ascends within each group
-//   groups(block)      -> scales (and minima) of the groups as bytes, four groups in a register
+//   n_inner, n_bytes  numbers and bytes of a block
+//   n_group           numbers of a group; n_inner if there are no groups
+//   max_quant         the largest quant; quants are unsigned, unless is_signed
+//   head(block)       the scale, and the minimum if has_minimum, as floats
+//   groups(block)     the scales (and minima) of the groups as bytes, four groups in a register
+//   for_each_four(block, visit)
+//                     calls visit(i, quants) with numbers 4 i to 4 i + 3 of each row, as bytes; i is a
+//                     constant, and ascends within each group
 
 #include <cstdint>
 #include <utility>
@@ -28,7 +28,7 @@ namespace tea::kernels {
 
 using namespace lanes;
 
-// The same block of as many rows as there are lanes.
+// One block of each of n_lanes rows, at the same place in each.
 struct Block {
     const uint8_t* const* rows;
     int64_t offset;
@@ -36,7 +36,7 @@ struct Block {
     // Bytes [first, first + 4) of each row's block.
     Ints four(int64_t first) const { return column_of(rows, offset + first); }
     Floats half(int64_t first) const { return halves_of(rows, offset + first); }
-    // Bytes [first, first + 16), four by four.
+    // Bytes [first, first + 16), four bytes of each row in a register.
     void sixteen(int64_t first, Ints* columns) const { transpose(rows, offset + first, columns); }
 };
 
@@ -45,7 +45,7 @@ struct Head {
     Floats minimum;
 };
 
-// Bytes: four groups in a register.
+// Bytes of four groups in a register.
 template <int n_groups>
 struct Groups {
     Ints scales[n_groups / 4];
@@ -120,7 +120,7 @@ struct TypeQ4_1 : ShiftedBlock {
     }
 };
 
-// Nibbles behind the fifth bits of all 32 numbers.
+// The fifth bits of all 32 numbers, then their nibbles.
 template <typename Visit>
 void for_each_five_bits(const Block& block, int64_t first_byte, Visit visit) {
     const Ints bits = block.four(first_byte);
@@ -167,7 +167,7 @@ struct TypeQ8_0 : ScaledBlock {
     }
 };
 
-// Quants of four bits that stand for values further apart at the ends.
+// The values of quants of four bits, further apart towards both ends.
 constexpr int8_t nonlinear_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                          1,    13,   25,  38,  53,  69,  89,  113};
 
@@ -188,7 +188,7 @@ struct TypeIQ4_NL : ScaledBlock {
     }
 };
 
-// Floats of four bits; the scale is a power of two. Here, quants are twice the floats plus 12.
+// Floats of four bits; the scale is a power of two. We take twice the float, plus 12, as the quant.
 constexpr int8_t float_values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
 struct TypeMXFP4 : Block32 {
@@ -258,7 +258,7 @@ struct TypeQ4_K : SixBitGroups {
     }
 };
 
-// Moves bit `from` of each byte to bit `to`; what other bits of the bytes come to is to be masked.
+// Moves bit `from` of each byte to bit `to`. The other bits are undefined: mask them.
 template <int from, int to>
 Ints move_bits(Ints x) {
     if constexpr (from < to) {
@@ -276,7 +276,7 @@ struct TypeQ5_K : SixBitGroups {
     static constexpr int max_quant = 31;
     template <typename Visit>
     static void for_each_four(const Block& block, Visit visit) {
-        Ints high[8];  // bit g of each byte is the fifth of group g
+        Ints high[8];  // bit g of a byte is the fifth bit of a number of group g
         block.sixteen(16, high);
         block.sixteen(32, high + 4);
         for_each_index<8>([&](auto i) {
@@ -358,7 +358,7 @@ struct TypeQ3_K : Block256 {
     static constexpr int max_quant = 7;
     static constexpr int offset = 4;
     static Head head(const Block& block) { return {block.half(108), zeros()}; }
-    // Minus 32: nibbles of eight bytes, and two bits each of four more.
+    // Six bits each, minus 32: the nibbles of eight bytes, and two bits of each of four bytes.
     static Groups<16> groups(const Block& block) {
         const Ints x[3] = {block.four(96), block.four(100), block.four(104)};
         Groups<16> found;
@@ -371,7 +371,7 @@ struct TypeQ3_K : Block256 {
     }
     template <typename Visit>
     static void for_each_four(const Block& block, Visit visit) {
-        Ints high[8];  // bit i of each byte is the third of numbers 32 i to 32 i + 31
+        Ints high[8];  // bit i of a byte is the third bit of one of numbers 32 i to 32 i + 31
         block.sixteen(0, high);
         block.sixteen(16, high + 4);
         for_each_two_bits(block, 32, [&](auto i, Ints low) {
@@ -412,7 +412,7 @@ struct TypeIQ4_XS : Block256 {
     static constexpr int max_quant = 127;
     static constexpr bool is_signed = true;
     static Head head(const Block& block) { return {block.half(0), zeros()}; }
-    // Minus 32: nibbles of bytes 4 to 7, and two bits each of bytes 2 and 3.
+    // Six bits each, minus 32: the nibbles of bytes 4 to 7, and two bits each from bytes 2 and 3.
     static Groups<8> groups(const Block& block) {
         const Ints low = block.four(4);
         const Ints high = block.four(0);

@@ -11,7 +11,8 @@ from tea_llm.diagnosis import diagnose
 
 def test_kernels_agree_with_plain_loops() -> None:
     checks = _child.run("kernels", "0.01")["self_test"]
-    assert [check["type"] for check in checks] == ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_K", "q6_K"]
+    types = "f32 f16 bf16 q8_0 q4_0 q4_1 q4_K q5_K q6_K iq4_xs mxfp4"
+    assert [check["type"] for check in checks] == types.split()
     for check in checks:
         assert 0 < check["error"] < 0.05, check[
             "type"
