@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.gbnf import Gbnf
+from tea_llm.grammar.gemma import GemmaRules
 from tea_llm.grammar.schema import schema_to_gbnf
 
 
@@ -28,6 +29,33 @@ def test_alternatives_without_values_are_omitted() -> None:
     assert drawn({"type": "array", "prefixItems": [{"const": 1}, False, {"const": 2}]}, 5) == [[1]] * 5
     nothing_else = {"type": "object", "properties": {"a": False}, "additionalProperties": False}
     assert drawn(nothing_else, 5) == [{}] * 5
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed"),
+    [
+        ({"prefixItems": [{}], "oneOf": [{"items": False}]}, [[]]),
+        (
+            {"items": [{"const": 1}], "allOf": [{"items": {"enum": [1, 2]}}], "maxItems": 2, "minItems": 2},
+            [[1, 1], [1, 2]],
+        ),
+        ({"prefixItems": [{"enum": [1, 2]}], "allOf": [{"items": {"const": 2}}], "maxItems": 1}, [[2]]),
+        ({"prefixItems": [{"const": 1}], "allOf": [{"prefixItems": [{}, {"const": 2}]}]}, [[1, 2]]),
+    ],
+)
+def test_items_of_an_alternative_apply_to_the_first_items_too(schema: Any, allowed: list[Any]) -> None:
+    """``items`` applies to each item that its own schema does not name, not to those that another one leaves."""
+    found = drawn({"type": "array", **schema}, 40)
+    assert [value for value in allowed if value in found] == allowed
+    assert all(value in allowed for value in found)
+
+
+def test_gemma_writes_no_empty_key() -> None:
+    schema = {"type": "object", "properties": {"a": {"const": 1}}, "additionalProperties": {"const": 2}}
+    grammar, chance = Gbnf(schema_to_gbnf(schema, spelling=GemmaRules)), random.Random(0)
+    texts = {grammar.draw(chance) for _ in range(200)}
+    assert any("2" in text for text in texts)
+    assert not any("{:" in text.replace(" ", "") or ",:" in text.replace(" ", "") for text in texts)
 
 
 def test_a_self_reference_allows_no_value() -> None:

@@ -26,6 +26,8 @@ def merged(one: Schema, other: Schema) -> dict[str, Any]:
     """
     if "type" in one and "type" in other and not _common_types(types_of(one), types_of(other)):
         return {"type": []}
+    if _items_of(one)[0] or _items_of(other)[0]:
+        one, other = _with_merged_items(one, other)
     result = dict(one)
     for key, value in other.items():
         if key not in KNOWN or key not in result or same_json(result[key], value):
@@ -112,6 +114,32 @@ def _common_types(one: list[str], other: list[str]) -> list[str]:
     common = [name for name in one if name in other]
     is_whole = ("integer" in one and "number" in other) or ("number" in one and "integer" in other)
     return [*common, "integer"] if is_whole and "integer" not in common else common
+
+
+def _items_of(schema: Schema) -> tuple[list[Any], dict[str, Any]]:
+    """Schemas of an array's first items, and ``{"items": schema of the items after them}``, or ``{}``."""
+    first, key = schema.get("prefixItems", []), "items"
+    if isinstance(schema.get("items"), list):  # until draft 2019-09
+        first, key = schema["items"], "additionalItems"
+    return first, {"items": schema[key]} if key in schema else {}
+
+
+def _with_merged_items(one: Schema, other: Schema) -> tuple[Schema, Schema]:
+    """Moves the items of both to the first: ``items`` applies to each item that its own schema does not name."""
+    (first_one, rest_one), (first_other, rest_other) = _items_of(one), _items_of(other)
+    n = max(len(first_one), len(first_other))
+    rests = rest_one.get("items", True), rest_other.get("items", True)
+    firsts = map(
+        _merged_or_bool,
+        [*first_one, *[rests[0]] * (n - len(first_one))],
+        [*first_other, *[rests[1]] * (n - len(first_other))],
+    )
+    items: dict[str, Any] = {"prefixItems": list(firsts)}
+    if rest_one or rest_other:
+        items["items"] = _merged_or_bool(*rests)
+    moved = ("prefixItems", "items", "additionalItems")
+    left = [{key: value for key, value in schema.items() if key not in moved} for schema in (one, other)]
+    return {**left[0], **items}, left[1]
 
 
 def _merged_properties(one: Schema, other: Schema) -> dict[str, Any]:

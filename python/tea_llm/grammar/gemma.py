@@ -38,6 +38,7 @@ class GemmaRules(Rules):
     any_key: ClassVar[str] = "key"
     key_characters: ClassVar[CharSet] = ascii_class("WORD")
     has_escapes: ClassVar[bool] = False
+    has_empty_key: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,12 +55,14 @@ class Rules:
         any_key: the base rule for a property name.
         key_characters: characters of property names that a schema does not list.
         has_escapes: whether strings are written with JSON's escapes.
+        has_empty_key: whether a property name may be empty.
     """
 
     base: ClassVar[Mapping[str, str]] = _RULES
     any_key: ClassVar[str] = "string"
     key_characters: ClassVar[CharSet] = complement(((1, 31), (0x22, 0x22), (0x5C, 0x5C)))
     has_escapes: ClassVar[bool] = True
+    has_empty_key: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._rules = dict(self.base)

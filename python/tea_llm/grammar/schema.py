@@ -322,7 +322,8 @@ class _Compiler:
         """A key without escapes that is not one of the names."""
         # Such keys have no escapes, so names that need them cannot match.
         plain = [name for name in names if json.dumps(name, ensure_ascii=False) == f'"{name}"']
-        return self._rules.named(self._rules.other_key(self._other_than(plain)))
+        excluded = plain if self._rules.has_empty_key else ["", *plain]
+        return self._rules.named(self._rules.other_key(self._other_than(excluded)))
 
     def _other_than(self, names: list[str]) -> str:
         heads = sorted({name[0] for name in names if name})
