@@ -27,6 +27,8 @@ def test_alternatives_without_values_are_omitted() -> None:
     assert kinds({"type": "string", "anyOf": [{"maxLength": 3}, {"type": "null"}]}) == {"str"}
     assert drawn({"type": "array", "items": {"enum": []}}, 5) == [[]] * 5
     assert drawn({"type": "array", "prefixItems": [{"const": 1}, False, {"const": 2}]}, 5) == [[1]] * 5
+    assert drawn({"anyOf": [{"const": None, "allOf": [False]}, {"const": 1}]}, 5) == [1] * 5
+    assert drawn({"anyOf": [{"enum": [1, 2], "anyOf": [{"const": 2}]}]}, 5) == [2] * 5
     nothing_else = {"type": "object", "properties": {"a": False}, "additionalProperties": False}
     assert drawn(nothing_else, 5) == [{}] * 5
 

@@ -21,6 +21,7 @@ from tea_llm.grammar.scalars import SCALARS, limits, repeats
 
 __all__ = ["schema_to_gbnf"]
 
+_COMBINATIONS = ("allOf", "anyOf", "oneOf")
 _CONSTRAINTS = frozenset(name for names in OF_TYPE.values() for name in names)
 
 
@@ -137,7 +138,7 @@ class _Compiler:
             return self._reference(schema["$ref"])
         if "$ref" in schema:
             return self.value(with_target(schema, self._document), where)
-        for key in ("allOf", "anyOf", "oneOf"):
+        for key in _COMBINATIONS:
             if key in schema:
                 rest = {name: item for name, item in schema.items() if name != key}
                 return self._combination(key, schema[key], rest, where)
@@ -183,7 +184,7 @@ class _Compiler:
             return self.value(whole, where)
         places = {f"{where}/{key}/{i}": schema for i, schema in enumerate(schemas) if schema is not False}
         targets = {place: with_target(schema, self._document) for place, schema in places.items()}
-        if not rest and all({"const", "enum"} & target.keys() for target in targets.values()):
+        if not rest and all(_has_constants_only(target) for target in targets.values()):
             constants = [value for place, target in targets.items() for value in self._constants(target, place)]
             if key == "anyOf" or len({json.dumps(value) for value in constants}) == len(constants):
                 return self._literals(constants)
@@ -362,6 +363,10 @@ class _Compiler:
     def _problem(self, where: str, what: str) -> str:
         self.problems.append(f"{where}: {what}")
         return "null"  # a placeholder, to find further problems
+
+
+def _has_constants_only(schema: Schema) -> bool:
+    return bool({"const", "enum"} & schema.keys()) and not set(_COMBINATIONS) & schema.keys()
 
 
 def _attempt(make: Callable[[], str]) -> str | NothingError:
