@@ -66,7 +66,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def kernel_fuzz(session: nox.Session) -> None:
     """Random operators through our kernels against plain loops, for TEA_LLM_FUZZ_MINUTES (default 20)."""
-    build = _install_build(session, {})
+    build = _install_build(session, {"TEA_LLM_WERROR": "ON"}, build_type="Release")  # as `make build`: for ccache
     end = time.monotonic() + 60 * float(os.environ.get("TEA_LLM_FUZZ_MINUTES", "20"))
     seed = 1
     while time.monotonic() < end:
@@ -132,13 +132,13 @@ def _run_files(session: nox.Session, kind: str) -> None:
     session.run("pytest", "-o", f"python_files={kind}_*.py", "--timeout=1800", f"tests/{kind}", *session.posargs)
 
 
-def _install_build(session: nox.Session, defines: dict[str, str]) -> str:
+def _install_build(session: nox.Session, defines: dict[str, str], build_type: str = "RelWithDebInfo") -> str:
     """Installs a build of its own, C++ tests included; returns its folder."""
     session.install(*BUILD_TOOLS)
     settings = [f"-Ccmake.define.{name}={value}" for name, value in {**defines, "TEA_LLM_TESTS": "ON"}.items()]
     build = f"build/{session.name}"
     session.install(
-        "--no-build-isolation", f"-Cbuild-dir={build}", "-Ccmake.build-type=RelWithDebInfo", *settings, ".[dev]"
+        "--no-build-isolation", f"-Cbuild-dir={build}", f"-Ccmake.build-type={build_type}", *settings, ".[dev]"
     )
     return build
 

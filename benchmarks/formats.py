@@ -15,10 +15,22 @@ from run import cpu, model
 
 import tea_llm
 
-TYPES = (
-    *("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q4_k_m", "q4_0", "q4_1"),
-    *("iq4_nl", "iq4_xs", "q3_k_m", "q2_k"),
-)
+TYPES = [
+    "f32",
+    "f16",
+    "bf16",
+    "q8_0",
+    "q6_k",
+    "q5_k_m",
+    "q5_0",
+    "q4_k_m",
+    "q4_0",
+    "q4_1",
+    "iq4_nl",
+    "iq4_xs",
+    "q3_k_m",
+    "q2_k",
+]
 N_PROMPT, N_GENERATED = 256, 48
 
 

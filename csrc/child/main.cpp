@@ -73,7 +73,10 @@ json kernels(double seconds) {
     }
     json checks = json::array();
     for (const auto& check : tea::check_kernels(seconds, n_threads)) {
-        checks.push_back({{"type", check.type}, {"error", check.error}, {"gflops", check.gflops}});
+        checks.push_back({{"type", check.type},
+                          {"memory", check.memory},
+                          {"error", check.error},
+                          {"gflops", check.gflops}});
     }
     return {{"variants", variants},
             {"kernels", tea::runtime::system_info()},

@@ -9,6 +9,8 @@
 
 #include "kernels/float_products.hpp"
 #include "kernels/quant_products.hpp"
+#include "kernels/quants_of_256.hpp"
+#include "kernels/quants_of_32.hpp"
 
 namespace tea::kernels {
 
@@ -29,7 +31,7 @@ struct Column {
 // The columns to multiply with one matrix.
 struct Batch {
     const uint8_t* weights;
-    const Column* columns;
+    Column* columns;
     int64_t n_columns;
 };
 
@@ -163,8 +165,8 @@ class Product {
             const int64_t slot = i % out_->ne[1];
             const int64_t token = i / out_->ne[1];
             Batch& batch = batches[expert_of(i)];
-            const_cast<Column*>(batch.columns)[batch.n_columns++] = {
-                token * x_->ne[1] + slot % x_->ne[1], reinterpret_cast<float*>(at(out_, slot, token))};
+            batch.columns[batch.n_columns++] = {token * x_->ne[1] + slot % x_->ne[1],
+                                                reinterpret_cast<float*>(at(out_, slot, token))};
         }
     }
 

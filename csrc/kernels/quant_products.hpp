@@ -12,6 +12,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/byte_sums.hpp"
 #include "kernels/quants.hpp"
 
 #ifdef TEA_LANES
@@ -195,9 +196,6 @@ void QuantProduct<Type>::add_product(const Panel& panel, const Activation* const
     }
     for (int first = 0; first < Type::n_inner / 4; first += n_summed) {
         Ints parts[n_columns];
-        for (int c = 0; c < n_columns; ++c) {
-            parts[c] = no_ints();
-        }
         for (int i = first; i < first + n_summed; ++i) {
             for (int c = 0; c < n_columns; ++c) {
                 parts[c] = add_products<is_signed>(parts[c], panel.quants[i],
@@ -236,8 +234,7 @@ TEA_FLATTEN void QuantProduct<Type>::add_direct(const uint8_t* const* rows, int6
             Ints* mine = parts[i / n_summed];
             for (int c = 0; c < n_columns; ++c) {
                 const Ints numbers = every_four_bytes(columns[c][b].quants + 4 * i);
-                mine[c] = add_products<is_signed>(has_wide_sums && i % n_summed == 0 ? no_ints() : mine[c],
-                                                  quants, numbers, i % n_summed == 0);
+                mine[c] = add_products<is_signed>(mine[c], quants, numbers, i % n_summed == 0);
                 if (i % n_summed == n_summed - 1) {
                     products[c] = add_total<is_grouped>(products[c], mine[c], factors.scales[i / n_fours]);
                 }

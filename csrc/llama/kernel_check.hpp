@@ -9,8 +9,8 @@ struct KernelCheck {
     std::string type;  // of the weights, such as "q4_K"
     double error;      // largest difference to plain loops, as a share of the results' root mean square
     double gflops;     // 10^9 multiplications and additions a second
-    std::string
-        memory;  // where the loader puts such weights: "CPU", or "CPU_REPACK" where they are rearranged
+    // Where the loader puts such weights: "CPU" as they are; "CPU_REPACK" or "AMX": rearranged.
+    std::string memory;
 };
 
 // Multiplies matrices with the kernels that a loaded model's weights of these types get, for about `seconds`
