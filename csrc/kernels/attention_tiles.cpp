@@ -7,16 +7,16 @@
 
 #include <algorithm>
 #include <bitset>
-#include <cfloat>
 #include <cmath>
 #include <cstdint>
 
 #include "kernels/attention_rows.hpp"
 #include "kernels/lanes.hpp"
-
-namespace tea::kernels {
+#include "kernels/softmax.hpp"
 
 #ifdef TEA_LANES
+
+namespace tea::kernels {
 
 namespace {
 
@@ -55,8 +55,8 @@ int64_t n_mask_words(const Attention& op) {
 }
 
 // Marks the first token of each group in [first, end). A group grows while no token in it would have to skip
-// many more cells than it sees. `cells` has a bit for each cell.
-void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cells, uint8_t* begins_group) {
+// many more cells than it sees. `bits` has one for each cell.
+void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* bits, uint8_t* begins_group) {
     const int64_t n_words = n_mask_words(op);
     int64_t first_of_group = first;
     for (int64_t token = first; token < end; ++token) {
@@ -65,16 +65,16 @@ void mark_groups(const Attention& op, int64_t first, int64_t end, uint32_t* cell
         for (int64_t i = 0; token > first && i < n_words; ++i) {
             const uint32_t seen = MaskBits(op, token, i * MaskBits::n_mask).seen;
             n_seen += n_bits(seen);
-            n_all += n_bits(seen | cells[i]);
+            n_all += n_bits(seen | bits[i]);
         }
         const bool is_full = (token - first_of_group + 1) * op.heads_per_key() > max_queries;
         begins_group[token] = token == first || is_full || 3 * n_all > 4 * n_seen ? 1 : 0;
         if (begins_group[token] != 0) {
             first_of_group = token;
-            std::fill_n(cells, n_words, 0);
+            std::fill_n(bits, n_words, 0);
         }
         for (int64_t i = 0; i < n_words; ++i) {
-            cells[i] |= MaskBits(op, token, i * MaskBits::n_mask).seen;
+            bits[i] |= MaskBits(op, token, i * MaskBits::n_mask).seen;
         }
     }
 }
@@ -86,28 +86,33 @@ struct Scratch {
         sums = queries + max_queries * n_key;
         keys = sums + max_queries * n_value;
         values = keys + n_chunk * n_key;
-        cells = reinterpret_cast<uint32_t*>(values + n_chunk * n_value);
+        cells = reinterpret_cast<int32_t*>(values + n_chunk * n_value);
+        bits = reinterpret_cast<uint32_t*>(cells + op.n_cells());
     }
     static size_t n_bytes(const Attention& op) {
-        const int64_t n = (max_queries + n_chunk) * (op.n_key() + op.n_value()) + n_mask_words(op);
+        const int64_t n =
+            (max_queries + n_chunk) * (op.n_key() + op.n_value()) + op.n_cells() + n_mask_words(op);
         return aligned(static_cast<size_t>(n) * sizeof(float));
     }
 
     int64_t n_key;
     int64_t n_value;
-    float* queries;   // [block of lanes][number of the key][lane], scaled
-    float* sums;      // [block of lanes][number of the value][lane]
-    float* keys;      // [cell][number]
-    float* values;    // [cell][number]
-    uint32_t* cells;  // while groups are made: the cells that a group sees
+    float* queries;  // [block of lanes][number of the key][lane], scaled
+    float* sums;     // [block of lanes][number of the value][lane]
+    float* keys;     // [cell][number]
+    float* values;   // [cell][number]
+    int32_t* cells;  // of a token that is computed alone
+    uint32_t* bits;  // while groups are made: of the cells that a group sees
     alignas(64) float weights[n_chunk][n_lanes];
-    alignas(64) float largest[max_queries];
+    alignas(64) float highest[max_queries];
     alignas(64) float totals[max_queries];
 };
 
+// Cells that follow each other among those that a group sees.
 struct Chunk {
     int32_t cells[n_chunk];
     int64_t n = 0;
+    bool is_plain = true;  // all queries see all cells, and the mask adds nothing
 };
 
 // sums[i] += factor of the lane * numbers[i], for each of `n_inner` steps.
@@ -137,33 +142,31 @@ class Task {
     bool run() {
         load_queries();
         std::fill_n(s_.sums, n_blocks() * n_lanes * s_.n_value, 0.0F);
-        std::fill_n(s_.largest, n_blocks() * n_lanes, -FLT_MAX);
+        std::fill_n(s_.highest, n_blocks() * n_lanes, lowest_power);
         std::fill_n(s_.totals, n_blocks() * n_lanes, 0.0F);
-        Chunk plain;   // cells that all queries see
-        Chunk masked;  // cells that some queries do not see
+        Chunk chunk;
         for (int64_t first = 0; first < op_.n_cells(); first += MaskBits::n_mask) {
             uint32_t seen = 0;
-            uint32_t all_plain = ~uint32_t{0};
+            uint32_t plain = ~uint32_t{0};
             for (int64_t t = 0; t < n_tokens_; ++t) {
                 const MaskBits bits(op_, first_token_ + t, first);
                 seen |= bits.seen;
-                all_plain &= bits.plain;
+                plain &= bits.plain;
             }
             for (int32_t i = 0; i < MaskBits::n_mask && seen >> i != 0; ++i) {
                 if ((seen >> i & 1) != 0) {
-                    const bool is_masked = (all_plain >> i & 1) == 0;
-                    Chunk& chunk = is_masked ? masked : plain;
                     chunk.cells[chunk.n++] = static_cast<int32_t>(first) + i;
+                    chunk.is_plain = chunk.is_plain && (plain >> i & 1) != 0;
                     if (chunk.n == n_chunk) {
-                        if (!attend_to(chunk, is_masked)) {
+                        if (!attend_to(chunk)) {
                             return false;
                         }
-                        chunk.n = 0;
+                        chunk = {};
                     }
                 }
             }
         }
-        if (!attend_to(plain, false) || !attend_to(masked, true)) {
+        if (!attend_to(chunk)) {
             return false;
         }
         store_results();
@@ -177,7 +180,7 @@ class Task {
     int64_t head_of(int64_t query) const { return first_head_ + query % n_heads_; }
 
     void load_queries() {
-        const float scale = op_.softcap == 0 ? op_.scale : op_.scale / op_.softcap;
+        const Floats scale = every(query_scale(op_));
         for (int64_t block = 0; block < n_blocks(); ++block) {
             const uint8_t* rows[n_lanes];
             for (int64_t lane = 0; lane < n_lanes; ++lane) {  // queries past the last one are not stored
@@ -189,7 +192,7 @@ class Task {
                 Ints columns[4];
                 transpose(rows, i * static_cast<int64_t>(sizeof(float)), columns);
                 for (int64_t j = 0; j < 4; ++j) {
-                    store(to + (i + j) * n_lanes, multiply(as_floats(columns[j]), every(scale)));
+                    store(to + (i + j) * n_lanes, multiply(as_floats(columns[j]), scale));
                 }
             }
         }
@@ -223,18 +226,18 @@ class Task {
         }
     }
 
-    bool attend_to(const Chunk& chunk, bool is_masked) {
+    bool attend_to(const Chunk& chunk) {
         for (int64_t i = 0; i < chunk.n; ++i) {
             ggml_cpu_fp16_to_fp32(op_.key(chunk.cells[i], first_head_), s_.keys + i * s_.n_key, s_.n_key);
             ggml_cpu_fp16_to_fp32(op_.value(chunk.cells[i], first_head_), s_.values + i * s_.n_value,
                                   s_.n_value);
         }
-        if (is_masked && !are_finite(s_.values, chunk.n * s_.n_value)) {
+        if (!chunk.is_plain && !are_finite(s_.values, chunk.n * s_.n_value)) {
             return false;
         }
         for (int64_t block = 0; chunk.n > 0 && block < n_blocks(); ++block) {
             multiply_keys(block, chunk.n);
-            if (is_masked) {
+            if (!chunk.is_plain) {
                 add_mask(block, chunk);
             }
             take_softmax(block, chunk.n);
@@ -261,11 +264,7 @@ class Task {
             std::fill_n(sums, n_tile, zeros());
             multiply_tile(queries, s_.keys + cell * s_.n_key, 1, s_.n_key, s_.n_key, sums);
             for (int64_t i = 0; i < n_tile; ++i) {
-                if (op_.softcap != 0) {  // tanh(x) = 1 - 2 / (exp(2 x) + 1)
-                    const Floats power = add(exp(add(sums[i], sums[i])), every(1));
-                    sums[i] = multiply_add(divide(every(-2), power), every(op_.softcap), every(op_.softcap));
-                }
-                store(s_.weights[cell + i], sums[i]);
+                store(s_.weights[cell + i], score_of(op_, sums[i]));
             }
         }
     }
@@ -276,33 +275,34 @@ class Task {
             const uint16_t* mask = op_.mask_of(token_of(query));
             for (int64_t i = 0; i < chunk.n; ++i) {
                 const uint16_t bias = mask[chunk.cells[i]];
-                float& weight = s_.weights[i][query % n_lanes];
-                weight = bias == Attention::hidden ? -INFINITY : weight + GGML_CPU_FP16_TO_FP32(bias);
+                float& score = s_.weights[i][query % n_lanes];
+                score = bias == Attention::hidden ? hidden_score
+                                                  : score + GGML_CPU_FP16_TO_FP32(bias) * log2_of_e;
             }
         }
     }
 
-    // The softmax of this chunk and the chunks before it.
+    // Turns the scores into weights.
     void take_softmax(int64_t block, int64_t n_cells) {
-        float* largest = s_.largest + block * n_lanes;
+        float* of_block = s_.highest + block * n_lanes;
         float* totals = s_.totals + block * n_lanes;
-        const Floats before = load(largest);
+        const Floats before = load(of_block);
         Floats highest = before;
         for (int64_t i = 0; i < n_cells; ++i) {
-            highest = maximum(highest, load(s_.weights[i]));
+            highest = maximum(highest, nearest_integers(load(s_.weights[i])));
         }
-        store(largest, highest);
-        const Floats shrink = exp(subtract(before, highest));
-        Floats total = multiply(load(totals), shrink);
+        store(of_block, highest);
+        const Floats factor = shrinking(before, highest);
+        Floats total = multiply(load(totals), factor);
         for (int64_t i = 0; i < n_cells; ++i) {
-            const Floats weight = exp(subtract(load(s_.weights[i]), highest));
+            const Floats weight = weight_of(load(s_.weights[i]), highest);
             store(s_.weights[i], weight);
             total = add(total, weight);
         }
         store(totals, total);
         float* sums = s_.sums + block * n_lanes * s_.n_value;
         for (int64_t i = 0; i < s_.n_value; ++i) {
-            store(sums + i * n_lanes, multiply(load(sums + i * n_lanes), shrink));
+            store(sums + i * n_lanes, multiply(load(sums + i * n_lanes), factor));
         }
     }
 
@@ -335,17 +335,15 @@ void attend_group(const Attention& op, int64_t first_token, int64_t n_tokens, in
         return;
     }
     for (int64_t token = first_token; token < first_token + n_tokens; ++token) {
-        for (int64_t head = 0; head < n_heads; head += max_heads) {
-            attend_one(op, token, key_head * n_heads + head, std::min(max_heads, n_heads - head));
-        }
+        attend_one(op, token, key_head * n_heads, (key_head + 1) * n_heads,
+                   find_seen(op, token, scratch.cells));
     }
 }
 
 }  // namespace
 
-bool has_tiles(const Attention& op) {
-    return op.n_tokens() >= 16 && op.n_key() % n_tile == 0 && op.n_value() % n_tile == 0 &&
-           op.heads_per_key() <= max_queries;
+bool fits_tiles(const Attention& op) {
+    return op.heads_per_key() <= max_queries;
 }
 
 size_t tiles_work_bytes(const Attention& op, int64_t n_threads) {
@@ -359,7 +357,7 @@ void attend_in_tiles(const Attention& op, const ggml_compute_params* params) {
                             static_cast<size_t>(params->ith) * Scratch::n_bytes(op));
     // Each thread groups its own share of the tokens, so that there are at least as many groups as threads.
     mark_groups(op, params->ith * op.n_tokens() / params->nth,
-                (params->ith + 1) * op.n_tokens() / params->nth, scratch.cells, begins_group);
+                (params->ith + 1) * op.n_tokens() / params->nth, scratch.bits, begins_group);
     if (params->ith == 0) {
         ggml_threadpool_chunk_set(params->threadpool, params->nth);
     }
@@ -380,17 +378,6 @@ void attend_in_tiles(const Attention& op, const ggml_compute_params* params) {
         end = first;
     }
 }
-
-#else
-
-bool has_tiles(const Attention& /*op*/) {
-    return false;
-}
-size_t tiles_work_bytes(const Attention& /*op*/, int64_t /*n_threads*/) {
-    return 0;
-}
-void attend_in_tiles(const Attention& /*op*/, const ggml_compute_params* /*params*/) {}
+}  // namespace tea::kernels
 
 #endif
-
-}  // namespace tea::kernels

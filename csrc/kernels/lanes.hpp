@@ -107,6 +107,15 @@ inline void transpose(const Ints x[4], Ints transposed[4]) {
     transposed[3] = high_quads(high01, high23);
 }
 
+// The sum of the lanes of each of four registers.
+inline __m128 sums_of_four(Floats a, Floats b, Floats c, Floats d) {
+    const Ints x[4] = {as_ints(a), as_ints(b), as_ints(c), as_ints(d)};
+    Ints transposed[4];
+    transpose(x, transposed);
+    return sum_of_quarters(add(add(as_floats(transposed[0]), as_floats(transposed[1])),
+                               add(as_floats(transposed[2]), as_floats(transposed[3]))));
+}
+
 // 16 bytes of each row, as four columns of four bytes each.
 inline void transpose(const uint8_t* const* rows, int64_t offset, Ints columns[4]) {
     Ints x[4];

@@ -22,6 +22,12 @@ inline Floats every(float value) {
 inline Floats load(const float* from) {
     return _mm256_load_ps(from);
 }
+inline Floats load_unaligned(const float* from) {
+    return _mm256_loadu_ps(from);
+}
+inline void store_unaligned(float* to, Floats x) {
+    _mm256_storeu_ps(to, x);
+}
 inline Ints is_first(int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -49,6 +55,15 @@ inline Floats divide(Floats a, Floats b) {
 }
 inline Floats maximum(Floats a, Floats b) {
     return _mm256_max_ps(a, b);
+}
+inline Floats nearest_integers(Floats x) {
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// x * 2^powers, of integers <= 0; below 2^-126: x * 0
+inline Floats times_powers(Floats x, Floats powers) {
+    const Ints exponents = _mm256_cvtps_epi32(_mm256_max_ps(powers, _mm256_set1_ps(-127)));
+    const Ints bits = _mm256_slli_epi32(_mm256_add_epi32(exponents, _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(x, _mm256_castsi256_ps(bits));
 }
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
     return _mm256_fmadd_ps(a, b, sum);
@@ -174,11 +189,52 @@ inline uint32_t equal_bits(const uint16_t* numbers, uint16_t value) {
 inline Floats load_halves(const void* from) {
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(from)));
 }
-// Of all lanes.
-inline float sum(Floats x) {
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+// The first n, all of them.
+inline Floats load_first_halves(const void* from, int64_t /*n*/) {
+    return load_halves(from);
+}
+// Eight half-precision numbers of each row, from `first` on, by columns.
+inline void transpose_halves(const uint16_t* const* rows, int64_t first, Floats columns[8]) {
+    __m128i x[8];
+    for (int64_t i = 0; i < 8; ++i) {
+        x[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + first));
+    }
+    const auto store_four = [&](const __m128i low[4], Floats* to) {
+        const __m128i a = _mm_unpacklo_epi32(low[0], low[1]);
+        const __m128i b = _mm_unpacklo_epi32(low[2], low[3]);
+        const __m128i c = _mm_unpackhi_epi32(low[0], low[1]);
+        const __m128i d = _mm_unpackhi_epi32(low[2], low[3]);
+        to[0] = _mm256_cvtph_ps(_mm_unpacklo_epi64(a, b));
+        to[1] = _mm256_cvtph_ps(_mm_unpackhi_epi64(a, b));
+        to[2] = _mm256_cvtph_ps(_mm_unpacklo_epi64(c, d));
+        to[3] = _mm256_cvtph_ps(_mm_unpackhi_epi64(c, d));
+    };
+    const __m128i low[4] = {_mm_unpacklo_epi16(x[0], x[1]), _mm_unpacklo_epi16(x[2], x[3]),
+                            _mm_unpacklo_epi16(x[4], x[5]), _mm_unpacklo_epi16(x[6], x[7])};
+    const __m128i high[4] = {_mm_unpackhi_epi16(x[0], x[1]), _mm_unpackhi_epi16(x[2], x[3]),
+                             _mm_unpackhi_epi16(x[4], x[5]), _mm_unpackhi_epi16(x[6], x[7])};
+    store_four(low, columns);
+    store_four(high, columns + 4);
+}
+// The first n lanes of x, the others of y.
+inline Floats first_or(int64_t n, Floats x, Floats y) {
+    return _mm256_blendv_ps(y, x, _mm256_castsi256_ps(is_first(n)));
+}
+inline float first_of(Floats x) {
+    return _mm256_cvtss_f32(x);
+}
+inline float largest(Floats x) {
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+// As many numbers of 16 bits as there are lanes.
+inline Ints load_words(const void* from) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(from)));
+}
+// The sum of the two quarters that there are.
+inline __m128 sum_of_quarters(Floats x) {
+    return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
 }
 
 // Sums of two neighbouring products of bytes: unsigned ones (signed ones, if is_signed) by signed ones.

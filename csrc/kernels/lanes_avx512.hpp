@@ -22,6 +22,12 @@ inline Floats every(float value) {
 inline Floats load(const float* from) {
     return _mm512_load_ps(from);
 }
+inline Floats load_unaligned(const float* from) {
+    return _mm512_loadu_ps(from);
+}
+inline void store_unaligned(float* to, Floats x) {
+    _mm512_storeu_ps(to, x);
+}
 inline Floats load_first(const float* from, int64_t n) {
     return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << n) - 1), from);
 }
@@ -45,6 +51,13 @@ inline Floats divide(Floats a, Floats b) {
 }
 inline Floats maximum(Floats a, Floats b) {
     return _mm512_max_ps(a, b);
+}
+inline Floats nearest_integers(Floats x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// x * 2^powers, of integers <= 0
+inline Floats times_powers(Floats x, Floats powers) {
+    return _mm512_scalef_ps(x, powers);
 }
 inline Floats multiply_add(Floats a, Floats b, Floats sum) {
     return _mm512_fmadd_ps(a, b, sum);
@@ -166,9 +179,51 @@ inline uint32_t equal_bits(const uint16_t* numbers, uint16_t value) {
 inline Floats load_halves(const void* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
 }
-// Of all lanes.
-inline float sum(Floats x) {
-    return _mm512_reduce_add_ps(x);
+// The first n; the rest is 0.
+inline Floats load_first_halves(const void* from, int64_t n) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1 << n) - 1), from));
+}
+// Eight half-precision numbers of each row, from `first` on, by columns.
+inline void transpose_halves(const uint16_t* const* rows, int64_t first, Floats columns[8]) {
+    Ints x[4];
+    for (int64_t i = 0; i < 4; ++i) {
+        x[i] = from_quarters([&](int64_t row) {
+            return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row + i] + first));
+        });
+    }
+    const auto store_two = [](Ints four_rows, Floats* to) {  // two columns of four rows in each quarter
+        const Ints order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+        const Ints two = _mm512_permutexvar_epi64(order, four_rows);
+        to[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(two));
+        to[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(two, 1));
+    };
+    const Ints low01 = _mm512_unpacklo_epi16(x[0], x[1]);
+    const Ints low23 = _mm512_unpacklo_epi16(x[2], x[3]);
+    const Ints high01 = _mm512_unpackhi_epi16(x[0], x[1]);
+    const Ints high23 = _mm512_unpackhi_epi16(x[2], x[3]);
+    store_two(low_pairs(low01, low23), columns);
+    store_two(high_pairs(low01, low23), columns + 2);
+    store_two(low_pairs(high01, high23), columns + 4);
+    store_two(high_pairs(high01, high23), columns + 6);
+}
+// The first n lanes of x, the others of y.
+inline Floats first_or(int64_t n, Floats x, Floats y) {
+    return _mm512_mask_mov_ps(y, static_cast<__mmask16>((1 << n) - 1), x);
+}
+inline float first_of(Floats x) {
+    return _mm512_cvtss_f32(x);
+}
+inline float largest(Floats x) {
+    return _mm512_reduce_max_ps(x);
+}
+// As many numbers of 16 bits as there are lanes.
+inline Ints load_words(const void* from) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
+}
+// The sum of the four quarters.
+inline __m128 sum_of_quarters(Floats x) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
 // Sums of two neighbouring products of bytes: unsigned ones (signed ones, if is_signed) by signed ones.

@@ -3,14 +3,13 @@
 #include "kernels/products.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <utility>
 
 #include "kernels/float_products.hpp"
 #include "kernels/quant_products.hpp"
 #include "kernels/quants_of_256.hpp"
 #include "kernels/quants_of_32.hpp"
+#include "kernels/rows.hpp"
 
 namespace tea::kernels {
 
@@ -22,16 +21,11 @@ constexpr int64_t parts(int64_t n, int64_t size) {
     return (n + size - 1) / size;
 }
 
-// Column `index` of the activations, and where its product goes.
-struct Column {
-    int64_t index;
-    float* result;
-};
-
 // The columns to multiply with one matrix.
+template <typename Activation>
 struct Batch {
     const uint8_t* weights;
-    Column* columns;
+    Column<Activation>* columns;
     int64_t n_columns;
 };
 
@@ -39,21 +33,21 @@ struct Batch {
 // `Type` says how weights of a type are multiplied.
 template <typename Type>
 class Product {
-    using Panel = typename Type::Panel;
     using Activation = typename Type::Activation;
-    static constexpr int max_columns = Type::max_columns;
+    using Column = kernels::Column<Activation>;
+    using Batch = kernels::Batch<Activation>;
 
   public:
     explicit Product(const ggml_tensor* op) : out_(op), weights_(op->src[0]), x_(op->src[1]) {}
 
     bool is_ours() const {
-        return n_columns() >= Type::min_columns && n_rows() >= n_lanes && n_blocks() > 0 &&
-               weights_->ne[0] % Type::n_inner == 0 && weights_->nb[0] == ggml_type_size(Type::type);
+        return n_rows() > 0 && n_columns() > 0 && n_blocks() > 0 && weights_->ne[0] % Type::n_inner == 0 &&
+               weights_->nb[0] == ggml_type_size(Type::type);
     }
 
     size_t work_bytes(int64_t n_threads) const {
         return n_align + column_bytes() + batch_bytes() + activation_bytes() +
-               static_cast<size_t>(n_threads) * panel_bytes;
+               static_cast<size_t>(n_threads) * thread_bytes();
     }
 
     void compute(const ggml_compute_params* params) {
@@ -61,8 +55,7 @@ class Product {
         auto* columns = reinterpret_cast<Column*>(work);
         auto* batches = reinterpret_cast<Batch*>(work += column_bytes());
         activations_ = reinterpret_cast<Activation*>(work += batch_bytes());
-        auto* panels = reinterpret_cast<Panel*>(work + activation_bytes() +
-                                                static_cast<size_t>(params->ith) * panel_bytes);
+        void* of_thread = work + activation_bytes() + static_cast<size_t>(params->ith) * thread_bytes();
         if constexpr (Type::converts) {
             convert_share(params->ith, params->nth);
         }
@@ -79,18 +72,22 @@ class Product {
         int64_t chunk = params->ith;
         int64_t first_chunk = 0;  // of the batch
         for (const Batch* batch = batches; batch < batches + n_matrices(); ++batch) {
-            const int64_t n_chunks_wide =
-                std::min(parts(4 * params->nth, n_chunks_high), parts(batch->n_columns, 4 * max_columns));
+            const int64_t n_chunks_wide = std::min(parts(4 * params->nth, n_chunks_high),
+                                                   parts(batch->n_columns, 4 * Type::max_columns));
             const int64_t n_wide = n_chunks_wide == 0 ? 0 : parts(batch->n_columns, n_chunks_wide);
             const int64_t end_chunk = first_chunk + n_chunks_high * n_chunks_wide;
             while (chunk < end_chunk) {
                 const int64_t first_panel = (chunk - first_chunk) % n_chunks_high * n_high;
                 const int64_t end_panel = std::min(first_panel + n_high, n_row_panels);
                 const int64_t first_column = (chunk - first_chunk) / n_chunks_high * n_wide;
-                const Batch columns_of_chunk{batch->weights, batch->columns + first_column,
-                                             std::min(n_wide, batch->n_columns - first_column)};
-                for (int64_t i = first_panel; i < end_panel; ++i) {
-                    multiply_rows(columns_of_chunk, i * n_lanes, i + 1 < end_panel, panels);
+                const int64_t end_column = std::min(first_column + n_wide, batch->n_columns);
+                const int64_t n_most = Type::most_columns(weights_->ne[0]);
+                for (int64_t first = first_column; first < end_column; first += n_most) {
+                    for (int64_t i = first_panel; i < end_panel; ++i) {
+                        Type::multiply_rows(rows_of(batch->weights, i * n_lanes, i + 1 < end_panel),
+                                            batch->columns + first, std::min(n_most, end_column - first),
+                                            of_thread);
+                    }
                 }
                 chunk = ggml_threadpool_chunk_add(params->threadpool, 1);
             }
@@ -99,24 +96,23 @@ class Product {
     }
 
   private:
-    static constexpr int64_t n_panels = Type::n_depth / Type::n_inner;  // of a thread
-    static constexpr size_t panel_bytes = aligned(sizeof(Panel) * n_panels);
-
     const ggml_tensor* experts() const { return out_->src[2]; }  // of each column; null: one matrix
     int64_t n_matrices() const { return weights_->ne[2]; }
     int64_t n_rows() const { return weights_->ne[1]; }
     int64_t n_blocks() const { return weights_->ne[0] / Type::n_inner; }
-    int64_t n_activations() const { return x_->ne[1] * x_->ne[2]; }  // columns
-    int64_t n_columns() const { return out_->ne[1] * out_->ne[2]; }  // of results
+    int64_t n_activations() const { return x_->ne[1] * x_->ne[2]; }           // columns
+    int64_t n_of_column() const { return n_blocks() * Type::n_activations; }  // converted
+    int64_t n_columns() const { return out_->ne[1] * out_->ne[2]; }           // of results
 
     // In the work buffer
     size_t column_bytes() const { return aligned(static_cast<size_t>(n_columns()) * sizeof(Column)); }
     size_t batch_bytes() const { return aligned(static_cast<size_t>(n_matrices()) * sizeof(Batch)); }
     size_t activation_bytes() const {
         return Type::converts
-                   ? aligned(static_cast<size_t>(n_blocks() * n_activations()) * sizeof(Activation))
+                   ? aligned(static_cast<size_t>(n_activations() * n_of_column()) * sizeof(Activation))
                    : 0;
     }
+    size_t thread_bytes() const { return aligned(Type::work_bytes(weights_->ne[0])); }
 
     static uint8_t* at(const ggml_tensor* tensor, int64_t i, int64_t j) {
         return static_cast<uint8_t*>(tensor->data) + static_cast<size_t>(i) * tensor->nb[1] +
@@ -127,7 +123,7 @@ class Product {
     }
     const Activation* activations(int64_t column_index) const {
         if constexpr (Type::converts) {
-            return activations_ + column_index * n_blocks();
+            return activations_ + column_index * n_of_column();
         } else {
             return column(column_index);
         }
@@ -136,7 +132,8 @@ class Product {
     void convert_share(int64_t thread, int64_t n_threads) {
         const int64_t n = n_blocks() * n_activations();
         for (int64_t i = thread * n / n_threads; i < (thread + 1) * n / n_threads; ++i) {
-            activations_[i] = Type::convert(column(i / n_blocks()) + i % n_blocks() * Type::n_inner);
+            Type::convert(column(i / n_blocks()) + i % n_blocks() * Type::n_inner,
+                          activations_ + i * Type::n_activations);
         }
     }
 
@@ -165,111 +162,22 @@ class Product {
             const int64_t slot = i % out_->ne[1];
             const int64_t token = i / out_->ne[1];
             Batch& batch = batches[expert_of(i)];
-            batch.columns[batch.n_columns++] = {token * x_->ne[1] + slot % x_->ne[1],
+            batch.columns[batch.n_columns++] = {activations(token * x_->ne[1] + slot % x_->ne[1]),
                                                 reinterpret_cast<float*>(at(out_, slot, token))};
         }
     }
 
-    void multiply_rows(const Batch& batch, int64_t first_row, bool is_followed, Panel* panels) const {
-        const uint8_t* rows[n_lanes];
-        for (int64_t i = 0; i < n_lanes; ++i) {  // what is past the last one is not stored
-            rows[i] =
-                batch.weights + static_cast<size_t>(std::min(first_row + i, n_rows() - 1)) * weights_->nb[1];
+    Rows rows_of(const uint8_t* weights, int64_t first, bool is_followed) const {
+        Rows rows;
+        rows.first = first;
+        rows.n = std::min(n_lanes, n_rows() - first);
+        rows.n_inner = weights_->ne[0];
+        rows.n_bytes = static_cast<int64_t>(weights_->nb[1]);
+        rows.is_followed = is_followed;
+        for (int64_t i = 0; i < n_lanes; ++i) {
+            rows.rows[i] = weights + std::min(first + i, n_rows() - 1) * rows.n_bytes;
         }
-        if constexpr (Type::max_direct_columns > 0) {
-            if (batch.n_columns <= Type::max_direct_columns) {
-                constexpr auto direct =
-                    direct_of(std::make_integer_sequence<int, Type::max_direct_columns>());
-                (this->*direct[static_cast<size_t>(batch.n_columns) - 1])(rows, first_row, batch.columns);
-                return;
-            }
-        }
-        constexpr auto tiles = tiles_of(std::make_integer_sequence<int, max_columns>());
-        for (int64_t first = 0; first < n_blocks(); first += n_panels) {
-            const Part part{first_row, first, std::min(n_panels, n_blocks() - first)};
-            pack(rows, is_followed, part, panels);
-            for (int64_t c = 0; c < batch.n_columns; c += max_columns) {
-                const auto n_together =
-                    static_cast<size_t>(std::min<int64_t>(max_columns, batch.n_columns - c));
-                (this->*tiles[n_together - 1])(panels, part, batch.columns + c);
-            }
-        }
-    }
-
-    struct Part {
-        int64_t first_row;
-        int64_t first_block;
-        int64_t n_blocks;
-    };
-
-    // The CPU does not prefetch rows that are read side by side. So the next part is fetched meanwhile, row
-    // by row.
-    void pack(const uint8_t* const (&rows)[n_lanes], bool is_followed, const Part& part,
-              Panel* panels) const {
-        const int64_t begin = part.first_block * Type::n_bytes;
-        const int64_t n = part.n_blocks * Type::n_bytes;
-        const bool is_last = part.first_block + part.n_blocks == n_blocks();
-        const int64_t next = is_last ? n_lanes * static_cast<int64_t>(weights_->nb[1]) + begin : begin + n;
-        int64_t row = is_followed || !is_last ? 0 : n_lanes;
-        int64_t fetched = 0;  // of the row
-        for (int64_t i = 0; i < part.n_blocks; ++i) {
-            while (row < n_lanes && row * n + fetched < (i + 1) * n_lanes * Type::n_bytes) {
-                fetch(rows[row] + next + fetched);
-                fetched += n_line;
-                if (fetched >= n) {
-                    fetched = 0;
-                    ++row;
-                }
-            }
-            Type::pack(rows, begin + i * Type::n_bytes, panels[i]);
-        }
-    }
-
-    template <int n_together>
-    TEA_FLATTEN void multiply_tile(const Panel* panels, const Part& part, const Column* columns) const {
-        const Activation* activations_of[n_together];
-        Floats sums[n_together];
-        const int64_t n_stored = std::min(n_lanes, n_rows() - part.first_row);
-        for (int c = 0; c < n_together; ++c) {
-            activations_of[c] = activations(columns[c].index) + part.first_block * Type::n_activations;
-            sums[c] =
-                part.first_block == 0 ? zeros() : load_first(columns[c].result + part.first_row, n_stored);
-        }
-        for (int64_t i = 0; i < part.n_blocks; ++i) {
-            Type::template add_product<n_together>(panels[i], activations_of, i, sums);
-        }
-        for (int c = 0; c < n_together; ++c) {
-            store_first(columns[c].result + part.first_row, n_stored, sums[c]);
-        }
-    }
-
-    // The same for few columns: nothing is kept of the blocks.
-    template <int n_together>
-    void multiply_direct(const uint8_t* const* rows, int64_t first_row, const Column* columns) const {
-        const Activation* activations_of[n_together];
-        Floats sums[n_together];
-        for (int c = 0; c < n_together; ++c) {
-            activations_of[c] = activations(columns[c].index);
-            sums[c] = zeros();
-        }
-        const auto n_ahead = n_lanes * static_cast<int64_t>(weights_->nb[1]);
-        Type::template add_direct<n_together>(rows, n_blocks(), activations_of, rows[0] + n_ahead, n_ahead,
-                                              sums);
-        for (int c = 0; c < n_together; ++c) {
-            store_first(columns[c].result + first_row, std::min(n_lanes, n_rows() - first_row), sums[c]);
-        }
-    }
-
-    using Direct = void (Product::*)(const uint8_t* const*, int64_t, const Column*) const;
-    template <int... i>
-    static constexpr std::array<Direct, sizeof...(i)> direct_of(
-        std::integer_sequence<int, i...> /*indices*/) {
-        return {&Product::multiply_direct<i + 1>...};
-    }
-    using Tile = void (Product::*)(const Panel*, const Part&, const Column*) const;
-    template <int... i>
-    static constexpr std::array<Tile, max_columns> tiles_of(std::integer_sequence<int, i...> /*indices*/) {
-        return {&Product::multiply_tile<i + 1>...};
+        return rows;
     }
 
     const ggml_tensor* out_;
@@ -284,6 +192,9 @@ bool visit_type(const ggml_tensor* op, Visit visit) {
     const auto visit_product = [&](auto product) { return product.is_ours() && (visit(product), true); };
     const auto visit_quants = [&](auto type) {
         return visit_product(Product<QuantProduct<decltype(type)>>(op));
+    };
+    const auto visit_floats = [&](auto type) {
+        return visit_product(Product<FloatProduct<decltype(type)>>(op));
     };
     switch (op->src[0]->type) {
         case GGML_TYPE_Q4_0:
@@ -313,11 +224,16 @@ bool visit_type(const ggml_tensor* op, Visit visit) {
         case GGML_TYPE_IQ4_XS:
             return visit_quants(TypeIQ4_XS());
         case GGML_TYPE_F16:
-            return visit_product(Product<FloatPanel<TypeF16>>(op));
+            return visit_floats(TypeF16());
         case GGML_TYPE_BF16:
-            return visit_product(Product<PairPanel>(op));
+#ifdef TEA_HAS_BF16_PAIRS
+            if (visit_floats(TypeBF16Pairs())) {
+                return true;
+            }
+#endif
+            return visit_floats(TypeBF16());
         case GGML_TYPE_F32:
-            return visit_product(Product<FloatPanel<TypeF32>>(op));
+            return visit_floats(TypeF32());
         default:
             return false;
     }

@@ -14,24 +14,14 @@
 
 #include "kernels/byte_sums.hpp"
 #include "kernels/quants.hpp"
+#include "kernels/rows.hpp"
 
 #ifdef TEA_LANES
 
 namespace tea::kernels {
 
 template <typename Type>
-struct QuantProduct {
-    static constexpr ggml_type type = Type::type;
-    static constexpr int64_t n_inner = Type::n_inner;
-    static constexpr int64_t n_bytes = Type::n_bytes;
-    static constexpr int64_t n_activations = 1;  // of a block
-    static constexpr bool converts = true;
-    static constexpr int64_t min_columns = 1;
-    static constexpr int max_columns =
-        n_lanes == 16 ? 8 : 4;                    // computed together: two registers of sums each
-    static constexpr int max_direct_columns = 4;  // with up to so many, no panel is made
-    static constexpr int64_t n_depth = n_lanes == 16 ? 1024 : 2048;  // numbers of a row in a thread's panels
-
+class QuantProduct {
     static constexpr int n_groups = Type::n_inner / Type::n_group;
     static constexpr bool is_grouped = n_groups > 1;
     static constexpr int n_fours = Type::n_group / 4;
@@ -43,6 +33,17 @@ struct QuantProduct {
     static constexpr int n_summed = lanes::n_summed(Type::max_quant, n_fours);
     static constexpr bool has_factors = is_grouped && (Type::has_minimum || offset != 0);
 
+  public:
+    static constexpr ggml_type type = Type::type;
+    static constexpr bool converts = true;
+    static constexpr int64_t n_inner = Type::n_inner;  // a row has a multiple of it
+    static constexpr int64_t n_activations = 1;        // that convert() makes
+    static constexpr int max_columns =
+        n_lanes == 16 ? 8 : 4;  // computed together: two registers of sums each
+
+    // For multiply_rows().
+    static int64_t most_columns(int64_t /*n_inner_of_row*/) { return INT32_MAX; }
+
     // A block of activations: each is about scale * quants[i].
     struct alignas(32) Activation {
         int8_t quants[Type::n_inner];
@@ -51,7 +52,17 @@ struct QuantProduct {
         std::conditional_t<Type::has_minimum, float, int32_t>
             correction;  // if there are no groups: for the minimum, or for the offset
     };
-    static Activation convert(const float* x);
+    static void convert(const float* x, Activation* to);
+
+    // Of the memory for multiply_rows().
+    static size_t work_bytes(int64_t /*n_inner_of_row*/) { return sizeof(Panel) * n_panels; }
+
+    static void multiply_rows(const Rows& rows, const Column<Activation>* columns, int64_t n_columns,
+                              void* work);
+
+  private:
+    static constexpr int max_direct_columns = 4;  // with up to so many, no panel is made
+    static constexpr int64_t n_panels = (n_lanes == 16 ? 1024 : 2048) / Type::n_inner;
 
     // The factors of the groups' products and of the sums of their activations.
     struct Factors {
@@ -63,18 +74,23 @@ struct QuantProduct {
         Factors factors;
         Head head;
     };
-    static void pack(const uint8_t* const* rows, int64_t row_offset, Panel& panel);
+    // Blocks [first, first + n) of rows.
+    struct Part {
+        int64_t first;
+        int64_t n;
+    };
 
+    static void pack(const uint8_t* const* rows, int64_t row_offset, Panel& panel);
+    static void pack_part(const Rows& rows, const Part& part, Panel* panels);
     // sums[c] += the product of a block with block `block` of columns[c].
     template <int n_columns>
     static void add_product(const Panel& panel, const Activation* const* columns, int64_t block,
                             Floats* sums);
-    // The same for all blocks of the rows. Prefetches n_next bytes from `next` on.
     template <int n_columns>
-    static void add_direct(const uint8_t* const* rows, int64_t n_blocks, const Activation* const* columns,
-                           const uint8_t* next, int64_t n_next, Floats* sums);
-
-  private:
+    static void multiply_panels(const Rows& rows, const Part& part, const Panel* panels,
+                                const Column<Activation>* columns);
+    template <int n_columns>
+    static void multiply_direct(const Rows& rows, const Column<Activation>* columns);
     static Factors factors_of(const Block& block);
     template <typename Visit>
     static void for_each_four(const Block& block, Visit visit);
@@ -84,7 +100,7 @@ struct QuantProduct {
 };
 
 template <typename Type>
-typename QuantProduct<Type>::Activation QuantProduct<Type>::convert(const float* x) {
+void QuantProduct<Type>::convert(const float* x, Activation* to) {
     // The bits of floats without their sign are in the order of the floats.
     uint32_t largest_bits = 0;
     for (int i = 0; i < Type::n_inner; ++i) {
@@ -95,7 +111,7 @@ typename QuantProduct<Type>::Activation QuantProduct<Type>::convert(const float*
     float largest = 0;
     std::memcpy(&largest, &largest_bits, sizeof largest);
     const float inverse = largest > 0 ? 127 / largest : 0;
-    Activation a;
+    Activation& a = *to;
     for (int i = 0; i < Type::n_inner; ++i) {
         // Where floats have no fractions, adding rounds to the nearest, and the low bits are the number.
         const float shifted = x[i] * inverse + 12582912.0F;  // 1.5 * 2^23
@@ -117,7 +133,6 @@ typename QuantProduct<Type>::Activation QuantProduct<Type>::convert(const float*
     } else {
         a.correction = -offset * sum;
     }
-    return a;
 }
 
 template <typename Type>
@@ -209,21 +224,65 @@ void QuantProduct<Type>::add_product(const Panel& panel, const Activation* const
     add_block<n_columns>(panel.head, panel.factors, products, columns, block, sums);
 }
 
+// Rows are read side by side, which the CPU does not prefetch well. So the part after this one is fetched
+// meanwhile, row by row.
+template <typename Type>
+void QuantProduct<Type>::pack_part(const Rows& rows, const Part& part, Panel* panels) {
+    const int64_t begin = part.first * Type::n_bytes;
+    const int64_t n = part.n * Type::n_bytes;
+    const bool is_last = part.first + part.n == rows.n_inner / Type::n_inner;
+    const int64_t next = is_last ? n_lanes * rows.n_bytes : begin + n;
+    int64_t row = rows.is_followed || !is_last ? 0 : n_lanes;
+    int64_t fetched = 0;  // of the row
+    for (int64_t i = 0; i < part.n; ++i) {
+        while (row < n_lanes && row * n + fetched < (i + 1) * n_lanes * Type::n_bytes) {
+            fetch(rows.rows[row] + next + fetched);
+            fetched += n_line;
+            if (fetched >= n) {
+                fetched = 0;
+                ++row;
+            }
+        }
+        pack(rows.rows, begin + i * Type::n_bytes, panels[i]);
+    }
+}
+
 template <typename Type>
 template <int n_columns>
-TEA_FLATTEN void QuantProduct<Type>::add_direct(const uint8_t* const* rows, int64_t n_blocks,
-                                                const Activation* const* columns, const uint8_t* next,
-                                                int64_t n_next, Floats* sums) {
-    const int64_t n_fetched_each = n_next / n_blocks;
-    Floats results[n_columns];
+TEA_FLATTEN void QuantProduct<Type>::multiply_panels(const Rows& rows, const Part& part, const Panel* panels,
+                                                     const Column<Activation>* columns) {
+    const Activation* activations[n_columns];
+    Floats sums[n_columns];
     for (int c = 0; c < n_columns; ++c) {
-        results[c] = sums[c];
+        activations[c] = columns[c].activations + part.first;
+        sums[c] = part.first == 0 ? zeros() : load_first(columns[c].results + rows.first, rows.n);
+    }
+    for (int64_t i = 0; i < part.n; ++i) {
+        add_product<n_columns>(panels[i], activations, i, sums);
+    }
+    for (int c = 0; c < n_columns; ++c) {
+        store_first(columns[c].results + rows.first, rows.n, sums[c]);
+    }
+}
+
+// Without panels; the rows that follow are prefetched.
+template <typename Type>
+template <int n_columns>
+TEA_FLATTEN void QuantProduct<Type>::multiply_direct(const Rows& rows, const Column<Activation>* columns) {
+    const int64_t n_blocks = rows.n_inner / Type::n_inner;
+    const uint8_t* next = rows.rows[0] + n_lanes * rows.n_bytes;
+    const int64_t n_fetched_each = n_lanes * rows.n_bytes / n_blocks;
+    const Activation* activations[n_columns];
+    Floats sums[n_columns];
+    for (int c = 0; c < n_columns; ++c) {
+        activations[c] = columns[c].activations;
+        sums[c] = zeros();
     }
     for (int64_t b = 0; b < n_blocks; ++b) {
         for (int64_t i = 0; i < n_fetched_each; i += n_line) {
             fetch(next + b * n_fetched_each + i);
         }
-        const Block block{rows, b * n_bytes};
+        const Block block{rows.rows, b * Type::n_bytes};
         const Factors factors = factors_of(block);
         Ints products[n_columns];
         Ints parts[Type::n_inner / 4 / n_summed][n_columns];
@@ -233,17 +292,36 @@ TEA_FLATTEN void QuantProduct<Type>::add_direct(const uint8_t* const* rows, int6
         for_each_four(block, [&](auto i, Ints quants) {
             Ints* mine = parts[i / n_summed];
             for (int c = 0; c < n_columns; ++c) {
-                const Ints numbers = every_four_bytes(columns[c][b].quants + 4 * i);
+                const Ints numbers = every_four_bytes(activations[c][b].quants + 4 * i);
                 mine[c] = add_products<is_signed>(mine[c], quants, numbers, i % n_summed == 0);
                 if (i % n_summed == n_summed - 1) {
                     products[c] = add_total<is_grouped>(products[c], mine[c], factors.scales[i / n_fours]);
                 }
             }
         });
-        add_block<n_columns>(Type::head(block), factors, products, columns, b, results);
+        add_block<n_columns>(Type::head(block), factors, products, activations, b, sums);
     }
     for (int c = 0; c < n_columns; ++c) {
-        sums[c] = results[c];
+        store_first(columns[c].results + rows.first, rows.n, sums[c]);
+    }
+}
+
+template <typename Type>
+void QuantProduct<Type>::multiply_rows(const Rows& rows, const Column<Activation>* columns, int64_t n_columns,
+                                       void* work) {
+    if (n_columns <= max_direct_columns) {
+        with_constant<max_direct_columns>(n_columns, [&](auto n) { multiply_direct<n>(rows, columns); });
+        return;
+    }
+    auto* panels = static_cast<Panel*>(work);
+    const int64_t n_blocks = rows.n_inner / Type::n_inner;
+    for (int64_t first = 0; first < n_blocks; first += n_panels) {
+        const Part part{first, std::min(n_panels, n_blocks - first)};
+        pack_part(rows, part, panels);
+        for (int64_t c = 0; c < n_columns; c += max_columns) {
+            with_constant<max_columns>(n_columns - c,
+                                       [&](auto n) { multiply_panels<n>(rows, part, panels, columns + c); });
+        }
     }
 }
 

@@ -13,10 +13,12 @@
 
 namespace {
 
-const std::vector<ggml_type> quantized = {GGML_TYPE_Q4_0,  GGML_TYPE_Q4_1,   GGML_TYPE_Q5_0,  GGML_TYPE_Q5_1,
-                                          GGML_TYPE_Q8_0,  GGML_TYPE_IQ4_NL, GGML_TYPE_MXFP4, GGML_TYPE_Q2_K,
-                                          GGML_TYPE_Q3_K,  GGML_TYPE_Q4_K,   GGML_TYPE_Q5_K,  GGML_TYPE_Q6_K,
-                                          GGML_TYPE_IQ4_XS};
+std::vector<ggml_type> all_types() {
+    return {GGML_TYPE_Q4_0,   GGML_TYPE_Q4_1,   GGML_TYPE_Q5_0,  GGML_TYPE_Q5_1,
+            GGML_TYPE_Q8_0,   GGML_TYPE_IQ4_NL, GGML_TYPE_MXFP4, GGML_TYPE_Q2_K,
+            GGML_TYPE_Q3_K,   GGML_TYPE_Q4_K,   GGML_TYPE_Q5_K,  GGML_TYPE_Q6_K,
+            GGML_TYPE_IQ4_XS, GGML_TYPE_F16,    GGML_TYPE_BF16,  GGML_TYPE_F32};
+}
 
 struct Shape {
     int64_t n_inner;
@@ -119,15 +121,13 @@ std::vector<float> random_numbers(size_t n, std::mt19937& random) {
 }  // namespace
 
 TEST_CASE("a product is its definition, whatever the type, the shape and the threads") {
-    std::vector<ggml_type> types = quantized;
-    types.insert(types.end(), {GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_F32});
     const std::vector<Shape> shapes = {
         {32, 16, 1},   {576, 192, 1},      {1536, 96, 8},      {576, 200, 13},      {64, 17, 5},
         {96, 31, 64},  {8192, 33, 9},      {384, 16, 130},     {256, 15, 4},        {320, 300, 3},
         {4128, 48, 2}, {512, 40, 1},       {2304, 33, 3},      {768, 50, 7},        {1280, 17, 20},
         {256, 64, 2},  {512, 40, 1, 8, 2}, {256, 33, 5, 4, 1}, {768, 20, 40, 6, 3},
     };
-    for (const ggml_type type : types) {
+    for (const ggml_type type : all_types()) {
         for (const Shape& shape : shapes) {
             if (shape.n_inner % ggml_blck_size(type) != 0) {
                 continue;
@@ -150,8 +150,8 @@ TEST_CASE("a column has the same bits in any company and with any threads") {
     if (!tea::test::has_kernels()) {
         return;
     }
-    for (const ggml_type type : quantized) {
-        for (const Shape& shape : {Shape{2304, 37, 21}, Shape{512, 24, 21, 5, 2}}) {
+    for (const ggml_type type : all_types()) {
+        for (const Shape& shape : {Shape{2304, 37, 21}, Shape{512, 24, 21, 5, 2}, Shape{256, 3, 21}}) {
             const Product product(type, shape);
             const auto all = product.compute(1, 0, shape.n_columns);
             const int64_t n_results = shape.n_rows * std::max<int64_t>(1, shape.n_used);  // of a column
