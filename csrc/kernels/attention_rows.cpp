@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/cell_order.hpp"
 #include "kernels/lanes.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/softmax.hpp"
@@ -255,6 +256,7 @@ SeenCells find_seen(const Attention& op, int64_t token, int32_t* cells) {
             }
         }
     }
+    CellOrder(op.k).sort(cells, seen.n);
     return seen;
 }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/attention_rows.hpp"
+#include "kernels/cell_order.hpp"
 #include "kernels/lanes.hpp"
 #include "kernels/softmax.hpp"
 
@@ -110,9 +111,8 @@ struct Scratch {
 
 // Cells that follow each other among those that a group sees.
 struct Chunk {
-    int32_t cells[n_chunk];
-    int64_t n = 0;
-    bool is_plain = true;  // all queries see all cells, and the mask adds nothing
+    const int32_t* cells;
+    int64_t n;
 };
 
 // sums[i] += factor of the lane * numbers[i], for each of `n_inner` steps.
@@ -144,30 +144,11 @@ class Task {
         std::fill_n(s_.sums, n_blocks() * n_lanes * s_.n_value, 0.0F);
         std::fill_n(s_.highest, n_blocks() * n_lanes, lowest_power);
         std::fill_n(s_.totals, n_blocks() * n_lanes, 0.0F);
-        Chunk chunk;
-        for (int64_t first = 0; first < op_.n_cells(); first += MaskBits::n_mask) {
-            uint32_t seen = 0;
-            uint32_t plain = ~uint32_t{0};
-            for (int64_t t = 0; t < n_tokens_; ++t) {
-                const MaskBits bits(op_, first_token_ + t, first);
-                seen |= bits.seen;
-                plain &= bits.plain;
+        const int64_t n = find_seen_by_any();
+        for (int64_t first = 0; first < n; first += n_chunk) {
+            if (!attend_to({s_.cells + first, std::min(n_chunk, n - first)})) {
+                return false;
             }
-            for (int32_t i = 0; i < MaskBits::n_mask && seen >> i != 0; ++i) {
-                if ((seen >> i & 1) != 0) {
-                    chunk.cells[chunk.n++] = static_cast<int32_t>(first) + i;
-                    chunk.is_plain = chunk.is_plain && (plain >> i & 1) != 0;
-                    if (chunk.n == n_chunk) {
-                        if (!attend_to(chunk)) {
-                            return false;
-                        }
-                        chunk = {};
-                    }
-                }
-            }
-        }
-        if (!attend_to(chunk)) {
-            return false;
         }
         store_results();
         return true;
@@ -178,6 +159,32 @@ class Task {
     int64_t n_blocks() const { return (n_queries() + n_lanes - 1) / n_lanes; }
     int64_t token_of(int64_t query) const { return first_token_ + query / n_heads_; }
     int64_t head_of(int64_t query) const { return first_head_ + query % n_heads_; }
+
+    // Returns the number of cells that a query sees. Marks those that are plain: all queries see them, and
+    // the mask adds nothing.
+    int64_t find_seen_by_any() {
+        int64_t n = 0;
+        for (int64_t first = 0; first < op_.n_cells(); first += MaskBits::n_mask) {
+            uint32_t seen = 0;
+            uint32_t plain = ~uint32_t{0};
+            for (int64_t t = 0; t < n_tokens_; ++t) {
+                const MaskBits bits(op_, first_token_ + t, first);
+                seen |= bits.seen;
+                plain &= bits.plain;
+            }
+            s_.bits[first / MaskBits::n_mask] = plain;
+            for (int32_t i = 0; i < MaskBits::n_mask && seen >> i != 0; ++i) {
+                s_.cells[n] = static_cast<int32_t>(first) + i;
+                n += seen >> i & 1;
+            }
+        }
+        CellOrder(op_.k).sort(s_.cells, n);
+        return n;
+    }
+
+    bool is_plain(int32_t cell) const {
+        return (s_.bits[cell / MaskBits::n_mask] >> cell % MaskBits::n_mask & 1) != 0;
+    }
 
     void load_queries() {
         const Floats scale = every(query_scale(op_));
@@ -232,12 +239,14 @@ class Task {
             ggml_cpu_fp16_to_fp32(op_.value(chunk.cells[i], first_head_), s_.values + i * s_.n_value,
                                   s_.n_value);
         }
-        if (!chunk.is_plain && !are_finite(s_.values, chunk.n * s_.n_value)) {
+        const bool is_masked =
+            !std::all_of(chunk.cells, chunk.cells + chunk.n, [&](int32_t cell) { return is_plain(cell); });
+        if (is_masked && !are_finite(s_.values, chunk.n * s_.n_value)) {
             return false;
         }
-        for (int64_t block = 0; chunk.n > 0 && block < n_blocks(); ++block) {
+        for (int64_t block = 0; block < n_blocks(); ++block) {
             multiply_keys(block, chunk.n);
-            if (!chunk.is_plain) {
+            if (is_masked) {
                 add_mask(block, chunk);
             }
             take_softmax(block, chunk.n);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "kernels/attention.hpp"
+#include "kernels/cell_order.hpp"
 #include "kernels/gelu.hpp"
 #include "kernels/ggml_cpu.hpp"
 #include "kernels/lanes.hpp"
@@ -44,6 +45,8 @@ class BufferType : public ggml::cpu::extra_buffer_type {
         switch (op->op) {
             case GGML_OP_FLASH_ATTN_EXT:
                 return has_attention_ ? attention_traits() : nullptr;
+            case GGML_OP_SET_ROWS:
+                return has_attention_ ? cell_order_traits() : nullptr;
             case GGML_OP_MUL_MAT:
             case GGML_OP_MUL_MAT_ID:
                 return has_products_ ? product_traits() : nullptr;
