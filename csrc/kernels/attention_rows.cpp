@@ -63,6 +63,11 @@ class Heads {
 
     void store_results() {
         for (int64_t h = 0; h < n_; ++h) {
+            if (const float* sink = op_.sink(first_ + h); sink != nullptr) {
+                const Floats score = every(*sink * log2_of_e);
+                shrink_sums(h, maximum(every(highest_[h]), nearest_integers(score)));
+                totals_[h] += first_of(weight_of(score, every(highest_[h])));
+            }
             const float share = totals_[h] > 0 ? 1 / totals_[h] : 0;  // 0: the token sees no cell
             float* result = op_.result(token_, first_ + h);
             for (int64_t i = 0; i < op_.n_value(); i += n_lanes) {
@@ -129,11 +134,12 @@ class Heads {
         }
         for (int64_t h = 0; h < n_; ++h) {
             float* weights = weights_[h];
+            const Floats slope = every(has_bias ? op_.slope(first_ + h) : 1);
             Floats highest = every(highest_[h]);
             for (int64_t i = 0; i < n_cells_; i += n_lanes) {
                 Floats scores = load(weights + i);
                 if (has_bias) {
-                    scores = add(scores, load(biases + i));
+                    scores = add(scores, multiply(load(biases + i), slope));
                 }
                 if (i + n_lanes > n_cells_) {
                     scores = first_or(n_cells_ - i, scores, every(hidden_score));

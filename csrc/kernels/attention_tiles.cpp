@@ -150,6 +150,9 @@ class Task {
                 return false;
             }
         }
+        for (int64_t block = 0; op_.sink(0) != nullptr && block < n_blocks(); ++block) {
+            add_sinks(block);
+        }
         store_results();
         return true;
     }
@@ -282,37 +285,57 @@ class Task {
         const int64_t end = std::min((block + 1) * n_lanes, n_queries());
         for (int64_t query = block * n_lanes; query < end; ++query) {
             const uint16_t* mask = op_.mask_of(token_of(query));
+            const float slope = op_.slope(head_of(query));
             for (int64_t i = 0; i < chunk.n; ++i) {
                 const uint16_t bias = mask[chunk.cells[i]];
                 float& score = s_.weights[i][query % n_lanes];
                 score = bias == Attention::hidden ? hidden_score
-                                                  : score + GGML_CPU_FP16_TO_FP32(bias) * log2_of_e;
+                                                  : score + GGML_CPU_FP16_TO_FP32(bias) * log2_of_e * slope;
             }
         }
     }
 
     // Turns the scores into weights.
     void take_softmax(int64_t block, int64_t n_cells) {
-        float* of_block = s_.highest + block * n_lanes;
         float* totals = s_.totals + block * n_lanes;
-        const Floats before = load(of_block);
+        const Floats before = load(s_.highest + block * n_lanes);
         Floats highest = before;
         for (int64_t i = 0; i < n_cells; ++i) {
             highest = maximum(highest, nearest_integers(load(s_.weights[i])));
         }
-        store(of_block, highest);
-        const Floats factor = shrinking(before, highest);
-        Floats total = multiply(load(totals), factor);
+        shrink_sums(block, highest);
+        Floats total = load(totals);
         for (int64_t i = 0; i < n_cells; ++i) {
             const Floats weight = weight_of(load(s_.weights[i]), highest);
             store(s_.weights[i], weight);
             total = add(total, weight);
         }
         store(totals, total);
+    }
+
+    void shrink_sums(int64_t block, Floats highest) {
+        float* before = s_.highest + block * n_lanes;
+        const Floats factor = shrinking(load(before), highest);
+        store(before, highest);
+        float* totals = s_.totals + block * n_lanes;
+        store(totals, multiply(load(totals), factor));
         float* sums = s_.sums + block * n_lanes * s_.n_value;
         for (int64_t i = 0; i < s_.n_value; ++i) {
             store(sums + i * n_lanes, multiply(load(sums + i * n_lanes), factor));
         }
+    }
+
+    void add_sinks(int64_t block) {
+        alignas(64) float scores[n_lanes];
+        for (int64_t lane = 0; lane < n_lanes; ++lane) {
+            const int64_t query = std::min(block * n_lanes + lane, n_queries() - 1);
+            scores[lane] = *op_.sink(head_of(query)) * log2_of_e;
+        }
+        float* totals = s_.totals + block * n_lanes;
+        const Floats score = load(scores);
+        const Floats highest = maximum(load(s_.highest + block * n_lanes), nearest_integers(score));
+        shrink_sums(block, highest);
+        store(totals, add(load(totals), weight_of(score, highest)));
     }
 
     void add_values(int64_t block, int64_t n_cells) {

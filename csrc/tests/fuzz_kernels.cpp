@@ -345,10 +345,17 @@ void fuzz_attention(Random& random) {
         }
     }
     const float scale = 1 / std::sqrt(static_cast<float>(n_key));
+    const float max_bias = one_in(random, 5) ? 8.0F : 0.0F;  // ALiBi
     const float softcap = one_in(random, 5) ? 20.0F : 0.0F;
     const auto permuted = [&](ggml_tensor* tensor) { return ggml_permute(c.context(), tensor, 0, 2, 1, 3); };
     ggml_tensor* out = ggml_flash_attn_ext(c.context(), permuted(q), permuted(k), permuted(v), mask, scale,
-                                           /*max_bias=*/0, softcap);
+                                           max_bias, softcap);
+    ggml_tensor* sinks = one_in(random, 5) ? c.tensor(GGML_TYPE_F32, {n_heads}) : nullptr;
+    const auto sink_of = [&](int64_t head) { return static_cast<float*>(sinks->data)[head]; };
+    if (sinks != nullptr) {
+        std::generate_n(static_cast<float*>(sinks->data), n_heads, [&] { return 3 * normal(random); });
+        ggml_flash_attn_ext_add_sinks(out, sinks);
+    }
     const auto n_threads = static_cast<int>(between(random, 1, 7));
     const float* found = c.compute(out, n_threads);
     double worst = 0;
@@ -357,11 +364,15 @@ void fuzz_attention(Random& random) {
         for (int64_t head = 0; head < n_heads; ++head) {
             const int64_t key_head = head / (n_heads / n_key_heads);
             const auto* query = reinterpret_cast<const float*>(at(q, head, token));
-            double highest = -INFINITY;
+            const double n_low = std::exp2(std::floor(std::log2(static_cast<double>(n_heads))));
+            const auto h = static_cast<double>(head);
+            const double power = h < n_low ? (h + 1) / n_low : (h - n_low + 0.5) / n_low;
+            const double slope = max_bias > 0 ? std::exp2(-static_cast<double>(max_bias) * power) : 1;
+            double highest = sinks == nullptr ? -INFINITY : static_cast<double>(sink_of(head));
             double largest = 0;  // of the absolute products
             for (int64_t cell = 0; cell < n_cells; ++cell) {
                 double& score = scores[static_cast<size_t>(cell)];
-                score = static_cast<double>(ggml_fp16_to_fp32(bias[token * n_cells + cell]));
+                score = static_cast<double>(ggml_fp16_to_fp32(bias[token * n_cells + cell])) * slope;
                 if (std::isinf(score)) {
                     continue;
                 }
@@ -379,7 +390,7 @@ void fuzz_attention(Random& random) {
                 score += softcap > 0 ? softcap * std::tanh(product / static_cast<double>(softcap)) : product;
                 highest = std::max(highest, score);
             }
-            double total = 0;
+            double total = sinks == nullptr ? 0 : std::exp(static_cast<double>(sink_of(head)) - highest);
             std::vector<double> sums(static_cast<size_t>(n_value));
             std::vector<double> sizes(static_cast<size_t>(n_value));
             for (int64_t cell = 0; cell < n_cells; ++cell) {

@@ -23,9 +23,26 @@ struct Shape {
     double n_hidden;  // share of the cells, with a random mask
     float softcap = 0;
     Mask mask = Mask::random;
+    float max_bias = 0;  // ALiBi
+    bool has_sinks = false;
 };
 
 constexpr float hidden = -std::numeric_limits<float>::infinity();
+
+float sink(int64_t head) {
+    return static_cast<float>(head % 5) - 1;
+}
+
+// As the paper has it, for a number of heads that need not be a power of two (arXiv 2108.12409).
+double slope(const Shape& s, int64_t head) {
+    if (s.max_bias == 0) {
+        return 1;
+    }
+    const double n_low = std::exp2(std::floor(std::log2(static_cast<double>(s.n_heads))));
+    const auto h = static_cast<double>(head);
+    return h < n_low ? std::pow(2, -static_cast<double>(s.max_bias) / n_low * (h + 1))
+                     : std::pow(2, -static_cast<double>(s.max_bias) / 2 / n_low * (2 * (h - n_low) + 1));
+}
 
 std::vector<float> random_numbers(size_t n, std::mt19937& random) {
     std::normal_distribution<float> normal;
@@ -98,7 +115,15 @@ std::vector<float> attend(const Shape& s, const Inputs& in, int n_threads) {
         fill(v, in.v_half);
         fill(mask, in.mask_half);
         const float scale = 1 / std::sqrt(static_cast<float>(s.n_width));
-        return ggml_flash_attn_ext(c, q, k, v, mask, scale, /*max_bias=*/0, s.softcap);
+        ggml_tensor* out = ggml_flash_attn_ext(c, q, k, v, mask, scale, s.max_bias, s.softcap);
+        if (s.has_sinks) {
+            ggml_tensor* sinks = ggml_new_tensor_1d(c, GGML_TYPE_F32, s.n_heads);
+            for (int64_t head = 0; head < s.n_heads; ++head) {
+                static_cast<float*>(sinks->data)[head] = sink(head);
+            }
+            ggml_flash_attn_ext_add_sinks(out, sinks);
+        }
+        return out;
     });
 }
 
@@ -148,13 +173,14 @@ std::vector<float> by_definition(const Shape& s, const Inputs& in) {
                 product /= std::sqrt(static_cast<double>(s.n_width));
                 const auto cap = static_cast<double>(s.softcap);
                 const double capped = cap > 0 ? cap * std::tanh(product / cap) : product;
-                const double weight = std::exp(capped + static_cast<double>(bias));
+                const double weight = std::exp(capped + static_cast<double>(bias) * slope(s, head));
                 const float* v = row(in.v, s.n_cells, key_head, cell);
                 for (int64_t i = 0; i < s.n_width; ++i) {
                     sum[static_cast<size_t>(i)] += weight * static_cast<double>(v[i]);
                 }
                 total += weight;
             }
+            total += s.has_sinks ? std::exp(static_cast<double>(sink(head))) : 0;
             for (const double value : sum) {
                 out.push_back(static_cast<float>(total > 0 ? value / total : 0));
             }
@@ -166,7 +192,8 @@ std::vector<float> by_definition(const Shape& s, const Inputs& in) {
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
     double largest = a.size() == b.size() ? 0 : 1e9;
     for (size_t i = 0; i < a.size() && largest < 1e9; ++i) {
-        largest = std::max(largest, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+        const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+        largest = std::isnan(difference) ? 1e9 : std::max(largest, difference);
     }
     return largest;
 }
@@ -202,6 +229,10 @@ TEST_CASE("attention is its definition, whatever the shape and the mask") {
         {40, 4, 4, 32, 200, 0, 0, Mask::prefix},
         {192, 16, 1, 24, 150, 0, 0, Mask::causal},
         {576, 16, 1, 16, 100, 0, 0, Mask::causal},
+        {64, 12, 4, 5, 300, 0.4, 0, Mask::random, 8},
+        {64, 12, 4, 50, 300, 0.4, 0, Mask::random, 8},
+        {64, 8, 2, 3, 300, 0.4, 0, Mask::random, 0, true},
+        {64, 8, 2, 30, 300, 0, 0, Mask::causal, 0, true},
         {20, 6, 2, 5, 300, 0.4},  // no multiple of 8: ggml's
         {44, 5, 1, 30, 300, 0.4},
     };
@@ -223,7 +254,8 @@ TEST_CASE("a token has the same bits in any company, with any threads, wherever 
     const std::vector<Shape> shapes = {{64, 9, 3, 150, 700, 0, 0, Mask::causal},
                                        {128, 8, 8, 40, 333, 0.2, 30},
                                        {72, 10, 2, 30, 300, 0.4},
-                                       {64, 16, 1, 50, 400, 0, 0, Mask::blocks}};
+                                       {64, 16, 1, 50, 400, 0, 0, Mask::blocks},
+                                       {64, 12, 4, 30, 300, 0.4, 0, Mask::random, 8, true}};
     for (const Shape& shape : shapes) {
         const Inputs inputs = make_inputs(shape);
         const auto all = attend(shape, inputs, 1);
@@ -231,9 +263,9 @@ TEST_CASE("a token has the same bits in any company, with any threads, wherever 
         for (const int64_t n_tokens : {1, 2, 7, 15, 16, 30}) {
             for (const int64_t n_gap : {1, 3}) {
                 const int64_t first = shape.n_tokens - n_tokens;
-                const Shape some{shape.n_width, shape.n_heads,         shape.n_key_heads,
-                                 n_tokens,      shape.n_cells * n_gap, 0,
-                                 shape.softcap};
+                Shape some = shape;
+                some.n_tokens = n_tokens;
+                some.n_cells *= n_gap;
                 const auto found =
                     attend(some, part_of(shape, inputs, first, n_gap), 1 + static_cast<int>(n_tokens % 3));
                 CHECK(std::equal(found.begin(), found.end(), all.begin() + first * n_result));
