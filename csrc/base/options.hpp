@@ -35,6 +35,7 @@ struct EngineOptions {
     double stream_slowdown = 2;  // how much longer a step may take for prompts beside streams
     int32_t prompt_lookup = 0;   // max tokens to guess from the text so far, for each request and step
     int64_t cache_ram = -1;      // bytes for pasts outside of the KV cache; -1: half of what that may take
+    bool deterministic = false;  // an answer has the same bits whatever else is, or was, computed
     bool audits = false;         // for tests: the books are compared with llama.cpp's after every step
 };
 

@@ -123,30 +123,32 @@ std::vector<SavedPast> pasts_of(const std::vector<std::pair<std::vector<int32_t>
 void register_engine(py::module_& module) {
     py::class_<Engine, std::unique_ptr<Engine, CloseWithoutGil>> engine(
         module, "Engine", "Runs requests on one model, many at a time. Safe to use from any thread.");
-    engine.def(py::init([](std::shared_ptr<Model> model, int64_t n_ctx, int32_t n_parallel, int32_t n_threads,
-                           const std::string& cache_type_k, const std::string& cache_type_v,
-                           const std::string& flash_attn, const std::string& rope_scaling,
-                           double stream_slowdown, int32_t prompt_lookup, int64_t cache_ram, bool audits) {
-                   EngineOptions options;
-                   options.n_ctx = n_ctx;
-                   options.n_parallel = n_parallel;
-                   options.n_threads = n_threads;
-                   options.cache_type_k = by_name(kv_types, "cache_type_k", cache_type_k);
-                   options.cache_type_v = by_name(kv_types, "cache_type_v", cache_type_v);
-                   options.flash_attn = by_name(flash_attentions, "flash_attn", flash_attn);
-                   options.rope_scaling = by_name(rope_scalings, "rope_scaling", rope_scaling);
-                   options.stream_slowdown = stream_slowdown;
-                   options.prompt_lookup = prompt_lookup;
-                   options.cache_ram = cache_ram;
-                   options.audits = audits;
-                   const GilRelease released;
-                   return std::unique_ptr<Engine, CloseWithoutGil>(new Engine(std::move(model), options));
-               }),
-               py::arg("model"), py::kw_only(), py::arg("n_ctx") = -1, py::arg("n_parallel") = 8,
-               py::arg("n_threads") = -1, py::arg("cache_type_k") = "f16", py::arg("cache_type_v") = "f16",
-               py::arg("flash_attn") = "auto", py::arg("rope_scaling") = "auto",
-               py::arg("stream_slowdown") = 2.0, py::arg("prompt_lookup") = 0, py::arg("cache_ram") = -1,
-               py::arg("audits") = false);
+    engine.def(
+        py::init([](std::shared_ptr<Model> model, int64_t n_ctx, int32_t n_parallel, int32_t n_threads,
+                    const std::string& cache_type_k, const std::string& cache_type_v,
+                    const std::string& flash_attn, const std::string& rope_scaling, double stream_slowdown,
+                    int32_t prompt_lookup, int64_t cache_ram, bool deterministic, bool audits) {
+            EngineOptions options;
+            options.n_ctx = n_ctx;
+            options.n_parallel = n_parallel;
+            options.n_threads = n_threads;
+            options.cache_type_k = by_name(kv_types, "cache_type_k", cache_type_k);
+            options.cache_type_v = by_name(kv_types, "cache_type_v", cache_type_v);
+            options.flash_attn = by_name(flash_attentions, "flash_attn", flash_attn);
+            options.rope_scaling = by_name(rope_scalings, "rope_scaling", rope_scaling);
+            options.stream_slowdown = stream_slowdown;
+            options.prompt_lookup = prompt_lookup;
+            options.cache_ram = cache_ram;
+            options.deterministic = deterministic;
+            options.audits = audits;
+            const GilRelease released;
+            return std::unique_ptr<Engine, CloseWithoutGil>(new Engine(std::move(model), options));
+        }),
+        py::arg("model"), py::kw_only(), py::arg("n_ctx") = -1, py::arg("n_parallel") = 8,
+        py::arg("n_threads") = -1, py::arg("cache_type_k") = "f16", py::arg("cache_type_v") = "f16",
+        py::arg("flash_attn") = "auto", py::arg("rope_scaling") = "auto", py::arg("stream_slowdown") = 2.0,
+        py::arg("prompt_lookup") = 0, py::arg("cache_ram") = -1, py::arg("deterministic") = false,
+        py::arg("audits") = false);
     engine.def(
         "submit",
         [](Engine& self, std::vector<int32_t> prompt, int64_t max_tokens, const py::dict& sampling,
@@ -209,6 +211,8 @@ void register_engine(py::module_& module) {
         "state_parameters", [](const Engine& self) { return self.state_parameters(); },
         "What save_pasts() and load_pasts() must agree on besides the model.");
     engine.def_property_readonly("is_closed", &Engine::is_closed);
+    engine.def_property_readonly("deterministic",
+                                 [](const Engine& self) { return self.config().options.deterministic; });
     engine.def_property_readonly("n_ctx", [](const Engine& self) { return self.config().n_ctx; });
     engine.def_property_readonly("is_n_ctx_capped",
                                  [](const Engine& self) { return self.config().is_n_ctx_capped; });

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/check.hpp"
+#include "llama/backend_modules.hpp"
 #include "llama/log.hpp"
 #include "machine/machine.hpp"
 
@@ -29,8 +30,9 @@ int32_t n_kept_sequences(const Model& model) {
 }
 
 int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
-    if (model.memory_class() != MemoryClass::full) {
-        return config.n_cells;  // its state cannot be moved into one of another size
+    if (model.memory_class() != MemoryClass::full || config.options.deterministic) {
+        return config
+            .n_cells;  // a state cannot be moved into one of another size, or its cells change places
     }
     int32_t n_cells = std::max(cells_at_start, padded_cells(config.n_batch));
     // LongRoPE has other factors for contexts longer than the original one (llama_model::get_rope_factors):
@@ -67,6 +69,36 @@ void check_options(const Model& model, const EngineOptions& options) {
     }
 }
 
+// Throws if something computes that has no fixed order of summation.
+void check_deterministic(const Model& model, const EngineOptions& options) {
+    const auto refuse = [](const std::string& reason) {
+        throw Error(ErrorKind::invalid_argument, "deterministic=True needs " + reason);
+    };
+    if (!backend_modules::takes_weights_as_they_are() || !backend_modules::attends()) {
+        refuse(
+            "the kernels of tea-llm: a CPU with AVX2 and without AMX, and no TEA_LLM_GGML_KERNELS in the "
+            "environment");
+    }
+    if (!model.is_on_cpu()) {
+        refuse("n_gpu_layers=0");
+    }
+    if (options.flash_attn == FlashAttention::off || options.cache_type_k != KvType::f16 ||
+        options.cache_type_v != KvType::f16) {
+        refuse("flash attention and a KV cache of f16");
+    }
+    if (model.memory_class() == MemoryClass::recurrent) {
+        refuse("a model without a recurrent state");
+    }
+    if (options.cache_ram > 0) {
+        refuse("cache_ram=0");
+    }
+}
+
+bool has_our_kernels_only(const Model& model) {
+    const auto types = model.weight_types();
+    return std::all_of(types.begin(), types.end(), [](const auto& type) { return type.second; });
+}
+
 EngineConfig without_context(const Model& model, const EngineOptions& options) {
     check_options(model, options);
     EngineConfig config{};
@@ -87,6 +119,7 @@ EngineConfig with_context(EngineConfig config, const Model& model, int64_t n_ctx
     config.n_ctx = static_cast<int32_t>(n_ctx);
     config.n_cells = padded_cells(config.n_ctx);
     config.n_batch = std::max(std::min(max_step_tokens, config.n_cells), config.n_sequences);
+    config.n_step = config.n_batch;
     config.n_rows = n_rows(model, config);
     config.n_cells_at_start = n_cells_at_start(model, config);
     return config;
@@ -100,7 +133,7 @@ int64_t trained_context(const Model& model) {
 EngineConfig automatic_context(const EngineConfig& config, const Model& model, const FootprintMeter& meter,
                                int64_t available) {
     const int64_t n_trained = trained_context(model);
-    const bool grows = model.memory_class() == MemoryClass::full;
+    const bool grows = model.memory_class() == MemoryClass::full && !config.options.deterministic;
     const auto fits = [&](int64_t n_ctx) {
         const Footprint footprint = meter.measure(with_context(config, model, n_ctx));
         const int64_t n_weights = model.is_mapped() ? footprint.plain_weights : 0;
@@ -152,6 +185,9 @@ size_t n_parked_bytes(const EngineConfig& config, int64_t available) {
 
 EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     EngineConfig config = without_context(model, options);
+    if (options.deterministic) {
+        check_deterministic(model, options);
+    }
     const int64_t available = machine::available_memory();
     if (model.memory_class() == MemoryClass::none) {
         return with_context(config, model, options.n_ctx == -1 ? trained_context(model) : options.n_ctx);
@@ -172,6 +208,10 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     }
     config.max_idle_cells = max_idle_cells(config);
     config.n_parked_bytes = n_parked_bytes(config, available);
+    if (options.deterministic) {
+        config.n_parked_bytes = 0;  // what comes back would be in another order
+        config.n_step = has_our_kernels_only(model) ? config.n_batch : 1;
+    }
     return config;
 }
 

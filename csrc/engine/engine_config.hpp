@@ -18,6 +18,7 @@ struct EngineConfig : DecoderOptions {
     int32_t n_parallel;      // requests that run at once
     int32_t max_idle_cells;  // cells that may be idle when somebody starts
     size_t n_parked_bytes;   // of pasts outside of the KV cache
+    int32_t n_step;          // tokens that a step computes at most
     bool is_n_ctx_capped;    // automatic, and memory did not allow the trained length
     EngineOptions options;
 };

@@ -51,9 +51,10 @@ scheduler::StepPlan EngineLoop::plan() {
         const auto n_generating = static_cast<int32_t>(std::count_if(
             running_.begin(), running_.end(), [](const TaskPtr& task) { return task->n_missing() == 1; }));
         const bool has_prompts = n_generating < static_cast<int32_t>(running_.size());
-        const int32_t n_chunk = has_prompts ? pace_.prompt_chunk(n_generating) : config_.n_batch;
+        const int32_t n_chunk =
+            has_prompts ? std::min(pace_.prompt_chunk(n_generating), config_.n_step) : config_.n_step;
         auto planned =
-            scheduler::plan_step(states, {config_.n_batch, n_chunk, memory_->pool().n_available_cells()});
+            scheduler::plan_step(states, {config_.n_step, n_chunk, memory_->pool().n_available_cells()});
         if (!planned.must_preempt) {
             return planned;
         }

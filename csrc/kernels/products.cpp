@@ -272,10 +272,29 @@ ggml::cpu::tensor_traits* product_traits() {
     return &traits;
 }
 
+bool multiplies(ggml_type type) {
+    ggml_tensor weights{};
+    weights.type = type;
+    weights.nb[0] = ggml_type_size(type);
+    ggml_tensor x{};
+    ggml_tensor op{};
+    op.src[0] = &weights;
+    op.src[1] = &x;
+    for (ggml_tensor* tensor : {&weights, &x, &op}) {
+        std::fill_n(tensor->ne, GGML_MAX_DIMS, 1);
+        tensor->ne[0] = 256;  // a multiple of every type's block
+    }
+    return visit_type(&op, [](const auto& /*product*/) {});
+}
+
 #else
 
 ggml::cpu::tensor_traits* product_traits() {
     return nullptr;
+}
+
+bool multiplies(ggml_type /*type*/) {
+    return false;
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include "kernels/register.hpp"
 
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 #include <string>
 
@@ -35,6 +36,14 @@ bool is_left_to_ggml(const std::string& family) {
         is_named = is_named || name == family;
     }
     return is_named;
+}
+
+bool has_products() {
+#if defined(TEA_LANES) && !defined(__AMX_INT8__)
+    return !is_left_to_ggml("products");
+#else
+    return false;
+#endif
 }
 
 // No tensor lives in it.
@@ -91,9 +100,19 @@ bool tea_register_kernels() {
         ggml_backend_cpu_get_extra_buffer_types().push_back(type);
         return true;
     }();
-#if defined(TEA_LANES) && !defined(__AMX_INT8__)
-    return !is_left_to_ggml("products");
-#else
+    return has_products();
+}
+
+bool tea_attends() {
+    return tea::kernels::attention_traits() != nullptr && !tea::kernels::is_left_to_ggml("attention");
+}
+
+bool tea_multiplies(const char* type) {
+    for (int i = 0; i < GGML_TYPE_COUNT; ++i) {
+        const auto known = static_cast<ggml_type>(i);
+        if (ggml_type_name(known) != nullptr && std::strcmp(ggml_type_name(known), type) == 0) {
+            return tea::kernels::has_products() && tea::kernels::multiplies(known);
+        }
+    }
     return false;
-#endif
 }

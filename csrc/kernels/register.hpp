@@ -12,4 +12,8 @@ extern "C" {
 // Returns whether they multiply weights of all the types that ggml would rearrange in memory of its own. Not
 // so with AMX, for which ggml's rearranged weights are kept.
 GGML_BACKEND_API bool tea_register_kernels();
+
+// Whether they compute attention with a cache of F16, and products with weights of a type ("q4_K").
+GGML_BACKEND_API bool tea_attends();
+GGML_BACKEND_API bool tea_multiplies(const char* type);
 }

@@ -28,6 +28,8 @@ namespace fs = std::filesystem;
 
 // Written by the first load(), which runtime::initialize() makes the only one.
 bool has_kernels_for_all_types = false;
+bool has_attention = false;
+bool (*multiplies_type)(const char*) = nullptr;
 std::string variant_in_use = "native";  // NOLINT: a string of 6 characters does not allocate
 
 std::vector<fs::path>& directories() {
@@ -201,6 +203,8 @@ void load_cpu() {
     variant_in_use = chosen->first.name;
     if (auto* register_it = Library(chosen->second).find<bool()>("tea_register_kernels")) {
         has_kernels_for_all_types = register_it();
+        has_attention = Library(chosen->second).find<bool()>("tea_attends")();
+        multiplies_type = Library(chosen->second).find<bool(const char*)>("tea_multiplies");
     }
 }
 
@@ -217,6 +221,14 @@ void set_directories(std::vector<std::string> paths) {
 
 bool takes_weights_as_they_are() {
     return has_kernels_for_all_types;
+}
+
+bool attends() {
+    return has_attention;
+}
+
+bool multiplies(const std::string& type) {
+    return multiplies_type != nullptr && multiplies_type(type.c_str());
 }
 
 #ifdef TEA_LLM_CPU_MODULES
@@ -248,6 +260,8 @@ void load() {
                                            ": this build has the kernels of one CPU only, 'native'");
     }
     has_kernels_for_all_types = tea_register_kernels();
+    has_attention = tea_attends();
+    multiplies_type = tea_multiplies;
 }
 
 std::vector<CpuVariant> cpu_variants() {

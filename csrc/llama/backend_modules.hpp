@@ -20,6 +20,9 @@ void load();
 // After load(): whether the kernels multiply weights of every type where they lie, so that the loader need
 // not rearrange any in memory of its own.
 bool takes_weights_as_they_are();
+// After load(): whether our kernels compute attention, and products with weights of a type ("q4_K").
+bool attends();
+bool multiplies(const std::string& type);
 
 struct CpuVariant {
     std::string name;  // such as "haswell"

@@ -7,12 +7,18 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "ggml-backend.h"
+#include "ggml.h"
 #include "llama.h"
 #include "llama/abort_guard.hpp"
 #include "llama/backend_modules.hpp"
 #include "llama/log.hpp"
 #include "llama/model_header.hpp"
 #include "llama/runtime.hpp"
+
+// Of llama.cpp's src/llama-model.h, which is not among the headers that others include.
+const std::vector<std::pair<std::string, ggml_tensor*>>& llama_internal_get_tensor_map(
+    const llama_model* model);
 
 namespace tea {
 
@@ -173,6 +179,27 @@ std::string Model::find_problem() const {
         }
     }
     return {};
+}
+
+bool Model::is_on_cpu() const {
+    return options_.n_gpu_layers == 0 ||
+           guarded(ErrorKind::inference, "asking for devices", [](const runtime::Guard&) {
+               return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) == nullptr &&
+                      ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU) == nullptr;
+           });
+}
+
+std::map<std::string, bool> Model::weight_types() const {
+    return guarded(ErrorKind::inference, "listing weights", [&](const runtime::Guard& guard) {
+        std::map<std::string, bool> types;
+        for (const auto& [name, tensor] : llama_internal_get_tensor_map(handle(guard))) {
+            if (ggml_n_dims(tensor) >= 2) {
+                const std::string type = ggml_type_name(tensor->type);
+                types[type] = backend_modules::multiplies(type);
+            }
+        }
+        return types;
+    });
 }
 
 Model::Facts Model::facts_of(const llama_model* model, const llama_vocab* vocab) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -90,6 +91,10 @@ class Model {
     bool can_embed() const;
     // Whether weights are read from a mapped file, and may leave memory until they are.
     bool is_mapped() const { return options_.use_mmap && !options_.use_mlock; }
+    // Whether no GPU computes any of it.
+    bool is_on_cpu() const;
+    // The types of its matrices ("q4_K"), and whether our kernels multiply them on the CPU.
+    std::map<std::string, bool> weight_types() const;
 
   private:
     static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,

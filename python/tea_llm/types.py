@@ -298,7 +298,9 @@ class ModelInfo:
         n_threads: number of compute threads.
         chat_format: ``"template"``, or the name of a format.
         chat_format_source: origin of the format: ``"argument"``, ``"model"``, ``"file name"`` or ``"default"``.
-        kernels: CPU features that llama.cpp's kernels use.
+        kernels: CPU features that the kernels use.
+        weights: whose kernels multiply the weights on the CPU, by their type: ``{"q4_K": "tea-llm"}`` or ``"llama.cpp"``.
+        deterministic: an answer does not depend on what else is computed (``load(deterministic=True)``).
         pooling: how the file combines token vectors into the vector of a text: ``"mean"``, ``"cls"``, ``"last"`` or
             ``"rank"``; ``"none"``: the file does not say, and ``embed`` uses the mean.
         fallback_reason: why this model was loaded instead of the one that ``TEA_MODEL_PATH`` or the settings name;
@@ -318,6 +320,8 @@ class ModelInfo:
     chat_format: str
     chat_format_source: str
     kernels: str
+    weights: dict[str, str]
+    deterministic: bool
     pooling: str
     fallback_reason: str | None = None
 

@@ -156,15 +156,15 @@ def tiny_vocab(arch: str, n_vocab: int | None = None) -> TinyVocab:
 def write_gguf(
     path: Path, metadata: Mapping[str, object], tensors: Tensors | None = None, *, tensors_a_file: int = 0
 ) -> Path:
-    """Writes a GGUF of these keys (None: left out) and tensors; uint8 tensors hold Q4_0 blocks."""
+    """Writes a GGUF of these keys (None: left out) and tensors; uint8 tensors hold Q4_0 blocks, int8 ones TQ2_0."""
     keys = dict(metadata)
     writer = gguf.GGUFWriter(path, str(keys.pop("general.architecture")), split_max_tensors=tensors_a_file)
     for key, value in keys.items():
         if value is not None:
             writer.add_key_value(key, value, _value_type(value))
     for name, data in (tensors or {}).items():
-        raw = gguf.GGMLQuantizationType.Q4_0 if data.dtype == np.uint8 else None
-        writer.add_tensor(name, data, raw_dtype=raw)
+        raw = {"uint8": gguf.GGMLQuantizationType.Q4_0, "int8": gguf.GGMLQuantizationType.TQ2_0}.get(data.dtype.name)
+        writer.add_tensor(name, data if raw is None else data.view(np.uint8), raw_dtype=raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -176,6 +176,8 @@ class LocalLlmBackend(LlmBackend):
             chat_format=self._prompt.format,
             chat_format_source=self._prompt.source,
             kernels=_core.system_info(),
+            weights={kind: "tea-llm" if is_ours else "llama.cpp" for kind, is_ours in model.weight_types().items()},
+            deterministic=self._engine.deterministic,
             pooling=model.pooling,
             fallback_reason=self._fallback_reason,
         )
@@ -255,7 +257,8 @@ class LocalLlmBackend(LlmBackend):
             The number of tokens loaded; the most recently used ones are loaded first.
 
         Raises:
-            StateFileError: the file is not a state file, is damaged, or belongs to another model or other parameters.
+            StateFileError: the file is not a state file, is damaged, or belongs to another model or other parameters;
+                or the model was loaded with ``deterministic=True``.
             EngineClosedError, InferenceError: the model is closed, or the engine failed.
             OSError: the file cannot be read.
         """

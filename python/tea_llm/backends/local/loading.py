@@ -46,6 +46,7 @@ def load(
     stream_slowdown: float = 2.0,
     prompt_lookup: int = 0,
     cache_ram: int | Literal["auto"] = "auto",
+    deterministic: bool = False,
     seed: int | None = None,
     probe: bool = False,
     progress: Callable[[float], object] | None = None,
@@ -80,12 +81,18 @@ def load(
             new requests. Small values keep running streams even; large values start new requests sooner.
         prompt_lookup: maximum number of tokens, up to 64, to guess per step by copying from earlier text in which the
             last words occurred. The model checks all guesses at once, so greedy answers do not change, apart from
-            float rounding. Helps if answers quote their prompts. 0: do not guess.
+            float rounding (with ``deterministic=True``, not at all). Helps if answers quote their prompts. 0: do not guess.
         cache_ram: size in bytes of the memory that keeps the KV cache of finished requests when others need their
             cells; it is copied back for prompts that continue them. If the caches are not f16 or flash attention is
             off, the cache also moves there when other requests start, because attention then computes over all cells in
             use. ``"auto"``: half the size of the full KV cache, but at most an eighth of the free memory. 0: keep
             nothing. Has no effect for models with a sliding window or a recurrent state.
+        deterministic: guarantee that an answer has the same bits, with the same seed, whatever else is computed at the
+            same time and whatever is in the cache. Needs the CPU kernels of tea-llm (AVX2), an f16 KV cache, flash
+            attention and a model without a recurrent state. The whole KV cache is allocated for the first request,
+            and nothing is kept outside of it. If llama.cpp's kernels multiply some of the weights (``info.weights``),
+            tokens are computed one at a time. Without this option, answers are the same except after the cache has
+            grown, or when earlier text comes back from ``cache_ram`` or a state file: then rounding may differ.
         seed: seed for requests that do not set one, which makes a program's random answers repeatable. None: random.
         probe: load the file and generate one token in a child process first. A file that crashes llama.cpp then raises
             ``ModelLoadError`` here. Loading takes about twice as long.
@@ -125,6 +132,7 @@ def load(
         "stream_slowdown": check_float("stream_slowdown", stream_slowdown, 1, 1000),
         "prompt_lookup": check_int("prompt_lookup", prompt_lookup, 0, _MAX_GUESSES),
         "cache_ram": -1 if cache_ram == "auto" else check_int("cache_ram", cache_ram, 0, 2**63 - 1),
+        "deterministic": check_flag("deterministic", deterministic),
         "audits": bool(os.environ.get("TEA_LLM_AUDIT")),  # for tests: docs/architecture.md
     }
     seed = None if seed is None else check_int("seed", seed, 0, 2**64 - 1)

@@ -1,0 +1,89 @@
+"""An answer has the same bits whatever else is computed, and whatever was computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+import tea_llm
+from support.compositions import assert_same_in_company, cold_answers
+from support.process import run_python
+from support.tiny_gguf import Tensors
+from tea_llm.errors import StateFileError
+
+
+@pytest.mark.parametrize(("arch", "kind"), [("llama", "f32"), ("gemma3", "f16"), ("llama", "q4_k_m")])
+def test_an_answer_in_company_has_the_bits_of_a_cold_one(
+    tiny_model: Callable[..., Path], tmp_path: Path, arch: str, kind: str
+) -> None:
+    """Whatever was cached, in steps of any shape, and with one thread or two."""
+    model = tea_llm.quantize(tiny_model(arch, n_embd=256), tmp_path / "model.gguf", kind)
+    expected = cold_answers(model)
+    for n_threads in (1, 2):
+        with tea_llm.load(model, n_ctx=1024, n_threads=n_threads, deterministic=True) as llm:
+            assert llm.info.deterministic
+            assert set(llm.info.weights.values()) == {"tea-llm"}
+            assert_same_in_company(llm, expected, 5, seed=n_threads)
+            stats = llm.stats()
+            assert stats.cached_tokens > 0
+            assert stats.cells == 1024
+            assert stats.parked_tokens == 0
+
+
+def _make_ternary(tensors: Tensors) -> None:
+    weights = tensors["blk.0.ffn_up.weight"]
+    tensors["blk.0.ffn_up.weight"] = gguf.quants.quantize(weights, gguf.GGMLQuantizationType.TQ2_0).view(np.int8)
+
+
+def test_tokens_are_computed_one_at_a_time_where_llama_cpp_multiplies_weights(tiny_model: Callable[..., Path]) -> None:
+    model = tiny_model("llama", n_embd=256, edit=_make_ternary)
+    with tea_llm.load(model, n_ctx=1024, n_threads=2) as llm:
+        assert llm.info.weights["tq2_0"] == "llama.cpp"
+        assert not llm.info.deterministic
+        llm.call(list(range(20, 60)), max_tokens=2)
+        assert llm.stats().steps == 2
+    with tea_llm.load(model, n_ctx=1024, n_threads=2, deterministic=True) as llm:
+        llm.call(list(range(20, 60)), max_tokens=2)
+        assert llm.stats().steps == 40 + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"cache_type_k": "q8_0"}, "flash attention and a KV cache of f16"),
+        ({"cache_type_v": "f32"}, "flash attention and a KV cache of f16"),
+        ({"flash_attn": "off"}, "flash attention and a KV cache of f16"),
+        ({"cache_ram": 1_000_000}, "cache_ram=0"),
+    ],
+)
+def test_options_without_a_fixed_order_are_refused(
+    tiny_model: Callable[..., Path], options: dict[str, object], needed: str
+) -> None:
+    with pytest.raises(ValueError, match=f"deterministic=True needs {needed}"):
+        tea_llm.load(tiny_model(), deterministic=True, **options)  # type: ignore[arg-type]
+
+
+def test_a_recurrent_model_is_refused(tiny_model: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="needs a model without a recurrent state"):
+        tea_llm.load(tiny_model("mamba"), deterministic=True)
+
+
+@pytest.mark.parametrize("family", ["products", "attention", "1"])
+def test_kernels_of_llama_cpp_are_refused(tiny_model: Callable[..., Path], family: str) -> None:
+    code = f"import tea_llm; tea_llm.load({str(tiny_model())!r}, deterministic=True)"
+    child = run_python(code, env={"TEA_LLM_GGML_KERNELS": family})
+    assert child.returncode == 1
+    assert "ValueError: deterministic=True needs the kernels of tea-llm" in child.stderr
+
+
+def test_a_state_is_not_loaded(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    """Its cells would be in another order than those that were computed."""
+    with tea_llm.load(tiny_model(), n_ctx=1024, deterministic=True) as llm:
+        llm.call(list(range(20, 60)), max_tokens=2)
+        assert llm.save_state(tmp_path / "state") == 41
+        with pytest.raises(StateFileError, match="with deterministic=True no state can be loaded"):
+            llm.load_state(tmp_path / "state")
