@@ -299,7 +299,7 @@ class ModelInfo:
         chat_format: ``"template"``, or the name of a format.
         chat_format_source: origin of the format: ``"argument"``, ``"model"``, ``"file name"`` or ``"default"``.
         kernels: CPU features that the kernels use.
-        weights: whose kernels multiply the weights on the CPU, by their type: ``{"q4_K": "tea-llm"}`` or ``"llama.cpp"``.
+        weights: whose kernels multiply the weights on the CPU, for each type: ``"tea-llm"`` or ``"llama.cpp"``.
         deterministic: an answer does not depend on what else is computed (``load(deterministic=True)``).
         pooling: how the file combines token vectors into the vector of a text: ``"mean"``, ``"cls"``, ``"last"`` or
             ``"rank"``; ``"none"``: the file does not say, and ``embed`` uses the mean.

@@ -81,7 +81,7 @@ def load(
             new requests. Small values keep running streams even; large values start new requests sooner.
         prompt_lookup: maximum number of tokens, up to 64, to guess per step by copying from earlier text in which the
             last words occurred. The model checks all guesses at once, so greedy answers do not change, apart from
-            float rounding (with ``deterministic=True``, not at all). Helps if answers quote their prompts. 0: do not guess.
+            float rounding (not even that with ``deterministic=True``). Helps if answers quote their prompts. 0: off.
         cache_ram: size in bytes of the memory that keeps the KV cache of finished requests when others need their
             cells; it is copied back for prompts that continue them. If the caches are not f16 or flash attention is
             off, the cache also moves there when other requests start, because attention then computes over all cells in
