@@ -184,8 +184,7 @@ void register_model(py::module_& module) {
     model.def_property_readonly("n_params", &Model::n_params);
     model.def_property_readonly("size_bytes", &Model::size_bytes);
     model.def(
-        "weight_types",
-        [](const Model& self) { return without_gil([&] { return self.weight_types(); }); },
+        "weight_types", [](const Model& self) { return without_gil([&] { return self.weight_types(); }); },
         "Types of the file's matrices, and whether our kernels multiply them on the CPU.");
     model.def_property_readonly("bos", &Model::bos);
     model.def_property_readonly("eos", &Model::eos);

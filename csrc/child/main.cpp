@@ -74,6 +74,7 @@ json kernels(double seconds) {
     json checks = json::array();
     for (const auto& check : tea::check_kernels(seconds, n_threads)) {
         checks.push_back({{"type", check.type},
+                          {"kernels", check.is_ours ? "tea-llm" : "llama.cpp"},
                           {"memory", check.memory},
                           {"error", check.error},
                           {"gflops", check.gflops}});

@@ -115,7 +115,8 @@ KernelCheck check(ggml_backend_t backend, ggml_type type, double seconds) {
     std::vector<float> results(static_cast<size_t>(n_out * n_tokens));
     ggml_backend_tensor_get(product, results.data(), 0, results.size() * sizeof(float));
     const double flops = 2.0 * n_in * n_out * n_tokens * static_cast<double>(n_runs);
-    return {ggml_type_name(type), error_of(results, weights, inputs), flops / elapsed / 1e9,
+    return {ggml_type_name(type), error_of(results, weights, inputs),
+            backend_modules::multiplies(ggml_type_name(type)), flops / elapsed / 1e9,
             ggml_backend_buffer_name(weights_buffer.get())};
 }
 

@@ -8,6 +8,7 @@ namespace tea {
 struct KernelCheck {
     std::string type;  // of the weights, such as "q4_K"
     double error;      // largest difference to plain loops, as a share of the results' root mean square
+    bool is_ours;      // our kernels multiply them
     double gflops;     // 10^9 multiplications and additions a second
     // Where the loader puts such weights: "CPU" as they are; "CPU_REPACK" or "AMX": rearranged.
     std::string memory;
