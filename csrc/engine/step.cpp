@@ -101,10 +101,11 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
         const int32_t n_all = item.count + item.n_draft;
         for (int32_t i = 0; i < n_all; ++i) {
             const bool is_guess = i >= item.count;
+            const int32_t position = item.first + i;
             const int32_t token = is_guess ? task.draft[static_cast<size_t>(i - item.count)]
-                                           : task.tokens()[static_cast<size_t>(item.first + i)];
+                                           : task.tokens()[static_cast<size_t>(position)];
             const bool wants_logits = task.is_scoring() || (item.wants_logits && i >= item.count - 1);
-            const int32_t index = memory_->decoder().add(token, task.sequence, item.first + i, wants_logits);
+            const int32_t index = memory_->decoder().add(token, task.sequence, position, wants_logits);
             if (wants_logits && (task.is_scoring() ? i == 0 : !is_guess)) {
                 rows.push_back({&item, index});
             }

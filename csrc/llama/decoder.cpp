@@ -252,7 +252,7 @@ bool Decoder::grow(int32_t n_cells) {
     } catch (const Error&) {
         // no memory: its message is in the log
     } catch (const std::bad_alloc&) {
-        // nor for what belongs to it
+        // no memory for the objects around it
     }
     batch_ = std::move(old_batch);
     context_ = std::move(old_context);

@@ -140,6 +140,7 @@ std::vector<Sampler::Chance> Sampler::chances(float* logits, int32_t n_vocab) {
     filter(row[row.best()]);
     const double total = total_weight();
     std::vector<Chance> chances;
+    chances.reserve(candidates_.size());
     for (const auto& candidate : candidates_) {
         chances.push_back({candidate.token, candidate.weight / total});
     }
