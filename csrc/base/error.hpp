@@ -37,6 +37,12 @@ class Error : public std::runtime_error {
     std::shared_ptr<const std::string> partial;
 };
 
+// Logits or scores are NaN or infinite. So may be what the request left in the memory.
+class NotFinite : public Error {
+  public:
+    explicit NotFinite(const std::string& message) : Error(ErrorKind::inference, message) {}
+};
+
 // The system starts no thread for `purpose`. `reason`: its own words.
 inline Error no_thread(ErrorKind kind, const std::string& purpose, const std::string& reason) {
     return Error(kind,

@@ -142,6 +142,7 @@ void EngineLoop::commit(const scheduler::StepPlan& plan) {
 }
 
 void EngineLoop::deliver(const std::vector<Row>& rows) {
+    bool is_memory_finite = true;
     for (const Row& row : rows) {
         TaskPtr& task = running_[row.item->running];
         bool goes_on = false;
@@ -149,12 +150,19 @@ void EngineLoop::deliver(const std::vector<Row>& rows) {
             goes_on = task->is_scoring() ? score(*task, row) : advance(*task, row);
         } catch (const runtime::Aborted&) {  // the Decoder's: not the request's alone
             throw;
+        } catch (const NotFinite& error) {
+            task->fail(error);
+            is_memory_finite = false;
         } catch (const Error& error) {
             task->fail(error);
         }
         if (!goes_on) {
             end(task);
         }
+    }
+    if (!is_memory_finite) {  // a NaN that attention multiplies by zero reaches every request
+        erase_ended();
+        begin_again();
     }
 }
 
@@ -238,14 +246,19 @@ void EngineLoop::fail_step(const scheduler::StepPlan& plan) {
         ended_.push_back(std::move(running_[item.running]));
     }
     erase_ended();
+    begin_again();
+    if (++n_failed_steps_ > 1) {
+        die(Error(ErrorKind::inference, "two steps in a row failed, load the model again"));
+    }
+}
+
+// Empties the memory, in which nothing can be relied on. Requests that run are computed again.
+void EngineLoop::begin_again() {
     while (!running_.empty()) {
         preempt(running_.size() - 1);
     }
     memory_->pool().clear();
     memory_->decoder().clear_memory();
-    if (++n_failed_steps_ > 1) {
-        die(Error(ErrorKind::inference, "two steps in a row failed, load the model again"));
-    }
 }
 
 }  // namespace tea

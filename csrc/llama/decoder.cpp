@@ -207,7 +207,7 @@ int32_t Decoder::last_position(int32_t sequence) const {
 
 void Decoder::clear_memory() {
     guarded(ErrorKind::inference, "emptying the KV cache",
-            [&](const Guard& guard) { llama_memory_clear(memory_of(guard, context_), /*data=*/false); });
+            [&](const Guard& guard) { llama_memory_clear(memory_of(guard, context_), /*data=*/true); });
 }
 
 size_t Decoder::state_size() const {

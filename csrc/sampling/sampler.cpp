@@ -164,8 +164,8 @@ LogitRow Sampler::prepare(float* logits, int32_t n_vocab) {
     }
     const LogitRow row(logits, n_vocab);
     if (row.best() < 0) {
-        throw Error(ErrorKind::inference,
-                    "the model gave no finite logits: its weights are damaged, or every token is excluded");
+        throw NotFinite(
+            "the model gave no finite logits: its weights are damaged, or every token is excluded");
     }
     return row;
 }
