@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.odd_values import ODD_VALUES, in_each_place
 from support.process import run_python
 from tea_llm import ApiResponseError, LlmCallResult, ToolCall
 from tea_llm.answers.response_format import ResponseFormat
@@ -174,24 +174,12 @@ MESSAGE = {
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
 LEGACY = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{"a": -1.0}]}
 ERROR = {"error": {"message": "long", "code": "context_length_exceeded", "n_prompt_tokens": 9, "n_ctx": 8}}
-ODD: tuple[object, ...] = (None, True, -1, 1.5, float("nan"), 10**400, "x", [], [5], [None], [[]], {}, {"a": 1}, [{}])
 
 
 def streamed(answer: object) -> object:
     made = Answer("m")
     made.add(answer)
     return made.result()
-
-
-def in_each_place(value: Any, odd: object) -> Iterator[Any]:
-    """Copies of a JSON value, each with ``odd`` in another place."""
-    yield odd
-    places = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for place, part in places:
-        for other in in_each_place(part, odd):
-            changed = copy.copy(value)
-            changed[place] = other
-            yield changed
 
 
 @pytest.mark.parametrize(
@@ -212,7 +200,7 @@ def in_each_place(value: Any, odd: object) -> Iterator[Any]:
 def test_an_answer_with_something_odd_in_it(parse: Callable[[object], object], answer: object) -> None:
     """It is read all the same, or refused as what it is: no server makes us raise a TypeError."""
     assert parse(answer) is not None
-    for odd in ODD:
+    for odd in ODD_VALUES:
         for changed in in_each_place(answer, odd):
             with suppress(ApiResponseError):
                 parse(changed)

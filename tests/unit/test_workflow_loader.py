@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from support.odd_values import ODD_VALUES, in_each_place
 from tea_llm import ConfigError
 from tea_llm.workflow import Problem, WorkflowError, load, loads
 
@@ -88,6 +90,30 @@ def problems(text: str, **options: Any) -> list[tuple[int, str]]:
 def test_a_problem_has_its_line(text: str, line: int, message: str) -> None:
     found = problems(text, allow_code=True)
     assert any(at == line and message in words for at, words in found), found
+
+
+def test_odd_values_are_problems() -> None:
+    """Wherever one stands in a file, it is read all the same or reported."""
+    workflow = {
+        "name": "w",
+        "state_schema": {"q": "str"},
+        "variables": {"v": 1},
+        "settings": {"llm": {"backend": "api"}},
+        "imports": [{"package": "tea_llm.actions"}],
+        "nodes": [
+            {"name": "a", "uses": "llm.call", "with": {"prompt": "x"}, "output": "y", "goto": [{"if": "x", "to": "b"}]},
+            {"name": "b", "run": "pass", "on_error": "continue", "output": {"z": "{{ state.y }}"}},
+        ],
+        "edges": [{"from": "b", "to": "a", "type": "parallel", "fan_in": "a", "when": "state.z"}],
+    }
+    n_problems = 0
+    for odd in ODD_VALUES:
+        for changed in in_each_place(workflow, odd):
+            try:
+                loads(yaml.safe_dump(changed), allow_code=True)
+            except WorkflowError:
+                n_problems += 1
+    assert n_problems > 400
 
 
 def test_all_problems_at_once() -> None:
