@@ -67,10 +67,15 @@ wheel:
 	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check pytest pytest-timeout hypothesis gguf
 	cd tests && ../build/wheel/venv/bin/python -m pytest -q -p no:cacheprovider test_minimal.py
 
-# The documentation as a site, into build/site.
+# The documentation as a site, into build/site. Its diagrams are drawn by mermaid, which npm fetches.
+MERMAID := mermaid-11.17.2
 docs:
 	test -x build/docs/bin/mkdocs || $(PYTHON) -m venv build/docs
-	build/docs/bin/pip install --quiet --disable-pip-version-check "mkdocs-material>=9.6" "mkdocstrings-python>=1.16"
+	build/docs/bin/pip install --quiet --disable-pip-version-check "mkdocs-material>=9.6" "mkdocstrings-python>=1.16" ruff
+	test -f build/docs/$(MERMAID).tgz -a -f build/docs/package/LICENSE || { rm -rf build/docs/package; \
+		npm pack --silent --pack-destination build/docs $(subst -,@,$(MERMAID)) >/dev/null && \
+		tar -xzf build/docs/$(MERMAID).tgz -C build/docs package/dist/mermaid.min.js package/LICENSE; } || \
+		echo "npm could not bring $(MERMAID): diagrams stay text"
 	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
 
 clean:

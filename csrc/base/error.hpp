@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -32,7 +33,14 @@ class Error : public std::runtime_error {
     ErrorKind kind;
     int64_t n_prompt = 0;  // context_overflow only
     int64_t n_ctx = 0;     // context_overflow only
-    std::string partial;   // timeout only: the text so far
+    // timeout only: the text so far. Shared, so that copying an error cannot throw another.
+    std::shared_ptr<const std::string> partial;
+};
+
+// Logits or scores are NaN or infinite. So may be what the request left in the memory.
+class NotFinite : public Error {
+  public:
+    explicit NotFinite(const std::string& message) : Error(ErrorKind::inference, message) {}
 };
 
 // The system starts no thread for `purpose`. `reason`: its own words.

@@ -54,7 +54,7 @@ void set_python_error(const Error& error) {
     if (error.kind == ErrorKind::context_overflow) {
         instance = type(message, error.n_prompt, error.n_ctx);
     } else if (error.kind == ErrorKind::timeout) {
-        instance = type(message, error.partial);
+        instance = type(message, error.partial ? *error.partial : "");
     } else {
         instance = type(message);
     }

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -24,6 +23,10 @@
 #include "llama/runtime.hpp"
 #include "machine/machine.hpp"
 #include "nlohmann/json.hpp"
+
+#ifdef _WIN32
+#include <filesystem>
+#endif
 
 namespace {
 
@@ -92,7 +95,7 @@ json work(std::vector<std::string> arguments) {
         directories.push_back(arguments[1]);
         arguments.erase(arguments.begin(), arguments.begin() + 2);
     }
-    tea::backend_modules::set_directories(std::move(directories));
+    tea::backend_modules::set_directories(directories);
     const std::string name = arguments.empty() ? "" : arguments[0];
     const size_t n_given = arguments.empty() ? 0 : arguments.size() - 1;
     if (name == "probe" && n_given == 1) {
@@ -145,15 +148,17 @@ void end_with_parent() {
 }  // namespace
 
 #ifdef _WIN32
-int wmain(int n_arguments, wchar_t** arguments) {
+int wmain(int n_arguments, wchar_t** arguments) try {
     std::vector<std::string> texts;
     for (int i = 1; i < n_arguments; ++i) {
         texts.push_back(std::filesystem::path(arguments[i]).u8string());
     }
     run(std::move(texts));
-}
 #else
-int main(int n_arguments, char** arguments) {
+int main(int n_arguments, char** arguments) try {
     run({arguments + 1, arguments + n_arguments});
-}
 #endif
+} catch (const std::exception& error) {  // there is no memory even for an answer
+    std::fputs(error.what(), stderr);
+    std::_Exit(1);
+}

@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <string>
 
 #include "engine/engine_loop.hpp"
-#include "llama/log.hpp"
 
 namespace tea {
 

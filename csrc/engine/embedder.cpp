@@ -145,7 +145,7 @@ void Embedder::embed_side_by_side(const Texts& texts, const std::vector<Embeddin
         for (int32_t place = 1; place < n_useful; ++place) {
             others.emplace_back(work, place, [] {});
         }
-    } catch (const std::exception&) {  // no more threads could be started
+    } catch (const std::exception&) {  // no more threads, or no memory for one
     }
     work(0, [&] {
         n_wanted.store(begin_step());

@@ -70,6 +70,7 @@ class EngineLoop {
     void make_slot();
     void drop_cancelled(const scheduler::StepPlan& plan);
     void fail_step(const scheduler::StepPlan& plan);
+    void begin_again();
     void fail_lone();
 
     std::shared_ptr<const Model> model_;

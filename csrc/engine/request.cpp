@@ -98,7 +98,7 @@ void Request::fail(const Error& error, WakeUps& wake_ups) {
     const std::lock_guard lock(mutex_);
     error_ = error;
     if (error.kind == ErrorKind::timeout) {
-        error_->partial = result_.text;
+        error_->partial = std::make_shared<const std::string>(result_.text);
     }
     end(wake_ups);
 }

@@ -102,10 +102,11 @@ Decoder::Status EngineLoop::compute(const scheduler::StepPlan& plan, std::vector
         const int32_t n_all = item.count + item.n_draft;
         for (int32_t i = 0; i < n_all; ++i) {
             const bool is_guess = i >= item.count;
+            const int32_t position = item.first + i;
             const int32_t token = is_guess ? task.draft[static_cast<size_t>(i - item.count)]
-                                           : task.tokens()[static_cast<size_t>(item.first + i)];
+                                           : task.tokens()[static_cast<size_t>(position)];
             const bool wants_logits = task.is_scoring() || (item.wants_logits && i >= item.count - 1);
-            const int32_t index = memory_->decoder().add(token, task.sequence, item.first + i, wants_logits);
+            const int32_t index = memory_->decoder().add(token, task.sequence, position, wants_logits);
             if (wants_logits && (task.is_scoring() ? i == 0 : !is_guess)) {
                 rows.push_back({&item, index});
             }
@@ -142,6 +143,7 @@ void EngineLoop::commit(const scheduler::StepPlan& plan) {
 }
 
 void EngineLoop::deliver(const std::vector<Row>& rows) {
+    bool is_memory_finite = true;
     for (const Row& row : rows) {
         TaskPtr& task = running_[row.item->running];
         bool goes_on = false;
@@ -149,12 +151,19 @@ void EngineLoop::deliver(const std::vector<Row>& rows) {
             goes_on = task->is_scoring() ? score(*task, row) : advance(*task, row);
         } catch (const runtime::Aborted&) {  // the Decoder's: not the request's alone
             throw;
+        } catch (const NotFinite& error) {
+            task->fail(error);
+            is_memory_finite = false;
         } catch (const Error& error) {
             task->fail(error);
         }
         if (!goes_on) {
             end(task);
         }
+    }
+    if (!is_memory_finite) {  // a NaN that attention multiplies by zero reaches every request
+        erase_ended();
+        begin_again();
     }
 }
 
@@ -238,14 +247,19 @@ void EngineLoop::fail_step(const scheduler::StepPlan& plan) {
         ended_.push_back(std::move(running_[item.running]));
     }
     erase_ended();
+    begin_again();
+    if (++n_failed_steps_ > 1) {
+        die(Error(ErrorKind::inference, "two steps in a row failed, load the model again"));
+    }
+}
+
+// Empties the memory, in which nothing can be relied on. Requests that run are computed again.
+void EngineLoop::begin_again() {
     while (!running_.empty()) {
         preempt(running_.size() - 1);
     }
     memory_->pool().clear();
     memory_->decoder().clear_memory();
-    if (++n_failed_steps_ > 1) {
-        die(Error(ErrorKind::inference, "two steps in a row failed, load the model again"));
-    }
 }
 
 }  // namespace tea

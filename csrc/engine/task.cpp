@@ -175,8 +175,8 @@ bool Task::score(int32_t position, const float* logits, int32_t n_vocab) {
     const auto logit = static_cast<double>(logits[tokens_[static_cast<size_t>(position)]]);
     const auto score = static_cast<float>(logit - LogitRow(logits, n_vocab).log_total());
     if (std::isnan(score)) {
-        throw Error(ErrorKind::inference, "the model gives token " + std::to_string(position) +
-                                              " of the text no finite score: its weights are damaged");
+        throw NotFinite("the model gives token " + std::to_string(position) +
+                        " of the text no finite score: its weights are damaged");
     }
     result_.scores.push_back(score);
     first_token_at_ = last_token_at_ = Request::Clock::now();

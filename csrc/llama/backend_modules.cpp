@@ -1,23 +1,27 @@
 #include "llama/backend_modules.hpp"
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+
+#include "base/error.hpp"
+
+#ifdef TEA_LLM_CPU_MODULES
+#include <algorithm>
 #include <set>
 #include <system_error>
 #include <utility>
 
-#include "base/error.hpp"
 #include "ggml-backend.h"
-#include "kernels/register.hpp"
 #include "llama/log.hpp"
-#include "llama/runtime.hpp"
 
 #ifdef _WIN32
 #define NOMINMAX
 #include <windows.h>
 #else
 #include <dlfcn.h>
+#endif
+#else
+#include "kernels/register.hpp"
 #endif
 
 namespace tea::backend_modules {
@@ -212,7 +216,7 @@ void load_cpu() {
 
 }  // namespace
 
-void set_directories(std::vector<std::string> paths) {
+void set_directories(const std::vector<std::string>& paths) {
     directories().clear();
     for (const auto& path : paths) {
         directories().push_back(fs::u8path(path));

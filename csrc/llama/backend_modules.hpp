@@ -10,7 +10,7 @@
 namespace tea::backend_modules {
 
 // Where modules are, the package's own directory first. Heard by the first load() only.
-void set_directories(std::vector<std::string> directories);
+void set_directories(const std::vector<std::string>& paths);
 
 // Loads the best CPU variant, or the one that TEA_LLM_CPU_VARIANT names, and every GPU backend there is.
 // Throws Error{config} for a variant that is not there or does not run here, Error{backend_unavailable} when

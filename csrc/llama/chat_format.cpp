@@ -1,13 +1,11 @@
 #include "llama/chat_format.hpp"
 
 #include <algorithm>
-#include <exception>
 #include <map>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -92,7 +90,7 @@ Rules rules_of(const std::string& gbnf) {
 std::string gbnf_of(const Rules& rules) {
     std::string gbnf;
     for (const auto& [name, body] : rules) {
-        gbnf += name + " ::= " + body + "\n";
+        gbnf.append(name).append(" ::= ").append(body).append("\n");
     }
     return gbnf;
 }

@@ -207,7 +207,7 @@ int32_t Decoder::last_position(int32_t sequence) const {
 
 void Decoder::clear_memory() {
     guarded(ErrorKind::inference, "emptying the KV cache",
-            [&](const Guard& guard) { llama_memory_clear(memory_of(guard, context_), /*data=*/false); });
+            [&](const Guard& guard) { llama_memory_clear(memory_of(guard, context_), /*data=*/true); });
 }
 
 size_t Decoder::state_size() const {
@@ -252,7 +252,7 @@ bool Decoder::grow(int32_t n_cells) {
     } catch (const Error&) {
         // no memory: its message is in the log
     } catch (const std::bad_alloc&) {
-        // nor for what belongs to it
+        // no memory for the objects around it
     }
     batch_ = std::move(old_batch);
     context_ = std::move(old_context);

@@ -75,6 +75,7 @@ class Decoder : public SequenceMemory {
     void merge_beginning(int32_t from, int32_t to, int32_t n);
     bool can_resume(int32_t sequence, int32_t n_held, int32_t n_kept) const override;
     bool keeps_everything() const override { return model_->memory_class() == MemoryClass::full; }
+    // Forgets all tokens, and overwrites what they left with zeros.
     void clear_memory();
 
     // Moves everything into a KV cache of n_cells. Returns false when there is no memory for it: all is

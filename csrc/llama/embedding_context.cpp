@@ -1,6 +1,7 @@
 #include "llama/embedding_context.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <string>
 #include <utility>
@@ -139,7 +140,8 @@ void EmbeddingContext::run(const runtime::Guard& guard) {
     int32_t code = -3;
     try {
         if (llama_memory_t memory = llama_get_memory(context_.get(guard)); memory != nullptr) {
-            llama_memory_clear(memory, /*data=*/false);
+            // A NaN that the last step left would reach all texts where attention multiplies it by zero.
+            llama_memory_clear(memory, /*data=*/!is_memory_finite_);
         }
         code = llama_process(context_.get(guard), LLAMA_PROCESS_TYPE_DECODE, batch_.get(guard));
         llama_synchronize(context_.get(guard));
@@ -156,8 +158,9 @@ void EmbeddingContext::run(const runtime::Guard& guard) {
 }
 
 void EmbeddingContext::read(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step,
-                            float* out) const {
+                            float* out) {
     const auto n = static_cast<size_t>(n_out_);
+    is_memory_finite_ = true;
     int32_t row = 0;  // of the batch
     for (size_t i = 0; i < step.texts.size(); ++i) {
         float* target = out + step.rows[i] * n;
@@ -171,6 +174,8 @@ void EmbeddingContext::read(const runtime::Guard& guard, const Texts& texts, con
                 throw Error(ErrorKind::embedding_not_supported, "llama.cpp gave no vector for a text");
             }
             std::copy(vector, vector + n, target);
+            is_memory_finite_ = is_memory_finite_ &&
+                                std::all_of(vector, vector + n, [](float x) { return std::isfinite(x); });
         }
     }
 }

@@ -55,7 +55,7 @@ class EmbeddingContext {
     void make_for(const runtime::Guard& guard, int32_t n_tokens, int32_t n_threads);
     void fill_batch(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step);
     void run(const runtime::Guard& guard);
-    void read(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step, float* out) const;
+    void read(const runtime::Guard& guard, const Texts& texts, const EmbeddingStep& step, float* out);
     void leak();
 
     const std::shared_ptr<const Model> model_;
@@ -68,7 +68,8 @@ class EmbeddingContext {
     std::unique_ptr<ThreadTeam> threads_;  // outlives the context
     Handle<llama_context> context_;
     Handle<llama_batch_ext> batch_;
-    int32_t n_batch_ = 0;  // tokens that the context takes at once
+    int32_t n_batch_ = 0;           // tokens that the context takes at once
+    bool is_memory_finite_ = true;  // false: the last step had NaN or infinity in it
     bool is_closed_ = false;
 };
 

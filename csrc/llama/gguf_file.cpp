@@ -1,7 +1,6 @@
 #include "llama/gguf_file.hpp"
 
 #include <algorithm>
-#include <memory>
 
 #include "base/error.hpp"
 #include "ggml-cpp.h"
@@ -52,6 +51,7 @@ GgufValue array_of(const gguf_context* file, int64_t key) {
         return GgufArray{gguf_type_name(type), n};
     }
     std::vector<int64_t> values;
+    values.reserve(n);
     for (size_t i = 0; i < n; ++i) {
         values.push_back(integer(type, gguf_get_arr_data(file, key), i));
     }

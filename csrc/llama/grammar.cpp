@@ -119,7 +119,7 @@ llama_grammar_parser parse(const llama_vocab* vocab, const std::string& gbnf) {
 
 // llama.cpp refuses a grammar that can be read for one reason alone, and names a rule by its number.
 std::string refusal(const llama_grammar_parser& parser, const runtime::LogCapture& log) {
-    const std::string line = log.last_lines("llama.cpp gives no reason");
+    std::string line = log.last_lines("llama.cpp gives no reason");
     const size_t index = line.rfind("index ");
     if (index == std::string::npos) {
         return line;

@@ -130,6 +130,7 @@ std::vector<KernelCheck> check_all(double seconds, int n_threads) {
                                GGML_TYPE_Q4_0, GGML_TYPE_Q4_1,   GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
                                GGML_TYPE_Q6_K, GGML_TYPE_IQ4_XS, GGML_TYPE_MXFP4};
     std::vector<KernelCheck> checks;
+    checks.reserve(types.size());
     for (const ggml_type type : types) {
         checks.push_back(check(backend.get(), type, seconds / types.size()));
     }

@@ -1,7 +1,7 @@
 #include "llama/model.hpp"
 
-#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -257,7 +257,7 @@ Model::~Model() {
 int32_t Model::n_ctx_original() const {
     const std::string stated =
         metadata(metadata("general.architecture") + ".rope.scaling.original_context_length");
-    const int32_t n = stated.empty() ? 0 : std::atoi(stated.c_str());
+    const int32_t n = static_cast<int32_t>(std::strtol(stated.c_str(), nullptr, 10));
     return n > 0 ? n : n_ctx_train();
 }
 
@@ -293,6 +293,7 @@ std::vector<SpecialToken> Model::control_tokens() const {
 std::vector<std::string> Model::token_texts() const {
     return guarded(ErrorKind::inference, cannot_tell, [&](const runtime::Guard& guard) {
         std::vector<std::string> texts;
+        texts.reserve(static_cast<size_t>(n_vocab_));
         for (int32_t token = 0; token < n_vocab_; ++token) {
             texts.emplace_back(llama_vocab_get_text(vocab(guard), token));
         }
@@ -332,7 +333,7 @@ std::string Model::description() const {
 std::string Model::pooling() const {
     const std::string value = metadata(metadata("general.architecture") + ".pooling_type");
     constexpr std::array<const char*, 5> names{"none", "mean", "cls", "last", "rank"};  // llama_pooling_type
-    const auto index = static_cast<size_t>(value.empty() ? 0 : std::atoi(value.c_str()));
+    const size_t index = std::strtoul(value.c_str(), nullptr, 10);
     return index < names.size() ? names[index] : names[0];
 }
 

@@ -1,6 +1,5 @@
 #include "llama/thread_team.hpp"
 
-#include <algorithm>
 #include <exception>
 #include <mutex>
 #include <string>

@@ -40,13 +40,13 @@ bool begins_text_anew(const Model& model, int32_t token) {
 
 std::vector<int32_t> encode_here(const Model& model, std::string_view text, bool add_special,
                                  bool parse_special) {
-    const auto n_bytes = static_cast<int32_t>(text.size());
     std::vector<int32_t> tokens(text.size() + 8);
     const auto tokenize = [&] {
         return runtime::guarded(
             ErrorKind::inference, "llama.cpp could not tokenize the text", [&](const runtime::Guard& guard) {
-                return llama_tokenize(model.vocab(guard), text.data(), n_bytes, tokens.data(),
-                                      static_cast<int32_t>(tokens.size()), add_special, parse_special);
+                return llama_tokenize(model.vocab(guard), text.data(), static_cast<int32_t>(text.size()),
+                                      tokens.data(), static_cast<int32_t>(tokens.size()), add_special,
+                                      parse_special);
             });
     };
     int32_t n_tokens = tokenize();

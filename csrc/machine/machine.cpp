@@ -11,7 +11,6 @@
 #include <sstream>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #ifdef __linux__
@@ -202,7 +201,7 @@ CpuTime cpu_time() {
         if (name.rfind("cpu", 0) != 0) {
             break;
         }
-        if (name.size() > 3 && CPU_ISSET(static_cast<size_t>(std::atoi(name.c_str() + 3)), &mask)) {
+        if (name.size() > 3 && CPU_ISSET(std::strtoul(name.c_str() + 3, nullptr, 10), &mask)) {
             time.busy += ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7];
         }
     }

@@ -40,7 +40,7 @@ float largest_of(const float* logits, int32_t n) {
 }  // namespace
 
 LogitRow::LogitRow(const float* logits, int32_t n_vocab) : logits_(logits), n_vocab_(n_vocab), best_(-1) {
-    largest_.reserve(static_cast<size_t>(n_vocab / n_block + 1));
+    largest_.reserve(static_cast<size_t>(n_vocab / n_block) + 1);
     for (int32_t first = 0; first < n_vocab; first += n_block) {
         largest_.push_back(largest_of(logits + first, std::min(n_block, n_vocab - first)));
     }

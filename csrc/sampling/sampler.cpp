@@ -140,6 +140,7 @@ std::vector<Sampler::Chance> Sampler::chances(float* logits, int32_t n_vocab) {
     filter(row[row.best()]);
     const double total = total_weight();
     std::vector<Chance> chances;
+    chances.reserve(candidates_.size());
     for (const auto& candidate : candidates_) {
         chances.push_back({candidate.token, candidate.weight / total});
     }
@@ -163,8 +164,8 @@ LogitRow Sampler::prepare(float* logits, int32_t n_vocab) {
     }
     const LogitRow row(logits, n_vocab);
     if (row.best() < 0) {
-        throw Error(ErrorKind::inference,
-                    "the model gave no finite logits: its weights are damaged, or every token is excluded");
+        throw NotFinite(
+            "the model gave no finite logits: its weights are damaged, or every token is excluded");
     }
     return row;
 }

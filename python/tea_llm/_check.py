@@ -36,7 +36,10 @@ def check_float(name: str, value: object, low: float, high: float) -> float:
     """``value`` as a finite float between ``low`` and ``high``."""
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, not {type(value).__name__} ({value!r})")
-    number = float(value.__float__())
+    try:
+        number = float(value.__float__())
+    except OverflowError:  # of an int
+        raise ValueError(f"{name} is out of range: allowed are {low:g} to {high:g}") from None
     if math.isnan(number) or not low <= number <= high:
         raise ValueError(f"{name}={number} is out of range: allowed are {low:g} to {high:g}")
     return number

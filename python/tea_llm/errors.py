@@ -1,7 +1,5 @@
 """Every exception that tea-llm raises on purpose.
 
-::
-
     LlmError
     ├── ConfigError                     names the setting and the nearest valid one
     ├── ModelNotFoundError              lists every place that was searched

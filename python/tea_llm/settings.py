@@ -137,6 +137,8 @@ class LlmSettings:
             document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"{os.fspath(file)}: {error}") from error
+        except (ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:  # PyYAML's own
+            raise ConfigError(f"{os.fspath(file)} is not valid YAML: {error!r}") from error
         if not isinstance(document, Mapping):
             raise ConfigError(f"{os.fspath(file)} must contain a mapping with settings or llm")
         return cls.parse(document.get("settings", document))

@@ -32,10 +32,11 @@ from tea_llm.backends.api import transport
 KEY = "sk-very-secret-key"
 HI = [{"role": "user", "content": "Hi"}]
 TEXT = "Grüße, \u2028 wörld \U0001f600!"
+NESTED = b'{"choices": ' + b"[" * 100_000
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
 
-def event(text: str | None, finish_reason: str | None = None) -> dict[str, object]:
+def event(text: object, finish_reason: str | None = None) -> dict[str, object]:
     return {"model": "m", "choices": [{"delta": {"content": text}, "finish_reason": finish_reason}]}
 
 
@@ -152,6 +153,8 @@ def cases() -> Iterator[object]:
                 ("html-502-once", [send(http_response(502, HTML, "text/html")), send(good)], TEXT, 2),
                 ("empty-200", [send(http_response(200, b""))], ApiResponseError, 1),
                 ("json-null", [send(http_response(200, b"null"))], ApiResponseError, 1),
+                ("nested-too-deeply-200", [send(http_response(200, NESTED))], ApiResponseError, 1),
+                ("nested-too-deeply-400", [send(http_response(400, NESTED))], ApiResponseError, 1),
                 ("error-object-200", [error(200, "overloaded")], ApiResponseError, 1),
                 ("error-string-404", [send(http_response(404, b'{"error": "model not found"}'))], ApiResponseError, 1),
                 ("vllm-error", [send(http_response(400, b'{"object": "error", "message": "x"}'))], ApiResponseError, 1),
@@ -199,6 +202,8 @@ def cases() -> Iterator[object]:
             ("reset-in-mid-stream", [send_and_reset(GOOD_STREAM[:200])], ApiConnectionError, 1),
             ("closed-in-mid-stream", [send(GOOD_STREAM[:200])], ApiResponseError, 1),
             ("error-in-mid-stream", [events(sse(EVENTS[0], {"error": {"message": "lost"}}))], ApiResponseError, 1),
+            ("nested-too-deeply", [events(b"data: " + NESTED + b"\n\n")], ApiResponseError, 1),
+            ("content-is-no-text", [events(sse(event(5)))], ApiResponseError, 1),
             ("truncated-event", [events(b'data: {"choices": [\n\n')], ApiResponseError, 1),
             ("hang-in-mid-stream", [send_and_hang(GOOD_STREAM[:200])], ApiTimeoutError, 1),
             ("trickle", [trickle], ApiTimeoutError, 1),

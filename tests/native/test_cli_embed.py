@@ -73,6 +73,7 @@ def test_a_pipe(model: Path, expected: Vectors) -> None:
         ("x", ("--prompt", "query"), "give the text of the prefix"),
         ("ok\n" + "word " * 600, (), "text[1] has "),
         ('"x"\n{', ("--jsonl",), "line 2 is not JSON"),
+        pytest.param("[" * 100_000, ("--jsonl",), "line 1 is not JSON", id="nested too deeply"),
         ('{"txt": "x"}', ("--jsonl",), "line 1 must be a string or an object whose field 'text' is a string"),
         ("5", ("--jsonl",), "line 1 must be a string or an object"),
     ],

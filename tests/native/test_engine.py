@@ -7,13 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 
 import tea_llm
 from support.process import run_python
 from support.steps import EXACT, assert_equal, steps, submit
+from support.tiny_gguf import Tensors
 from tea_llm import (
     ContextOverflowError,
     GenerationCancelledError,
@@ -108,6 +112,36 @@ def test_an_end_token_ends_it(tiny_model: Callable[..., Path], tmp_path: Path) -
         assert result.content.strip() == "Hi"
         assert result.tokens_used == len(script) - 1
         assert llm.call("x", max_tokens=50, temperature=0, ignore_eos=True).finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("arch", "flash_attn"), [("llama", True), ("llama", False), ("gemma3", False), ("mamba", "auto")]
+)
+def test_nan_ends_with_its_request(
+    tiny_model: Callable[..., Path], arch: str, flash_attn: Literal["auto"] | bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention that multiplies a value by zero instead of leaving it out would give it to every later request."""
+    monkeypatch.setenv("TEA_LLM_AUDIT", "1")
+    bad_token = 77
+
+    def damaged(tensors: Tensors) -> None:
+        tensors["token_embd.weight"][bad_token] = np.nan
+
+    model = tiny_model(arch, edit=damaged)
+    with tea_llm.load(model, n_ctx=512, n_parallel=4, n_threads=1, **{**EXACT, "flash_attn": flash_attn}) as llm:
+        sampling = {"temperature": 0, "logit_bias": [(bad_token, -1e6)]}
+        alone = submit(llm, "One, two", 20, sampling=sampling).wait().top_logits
+        for _ in range(2):
+            beside = [submit(llm, [5, 6, i] * 9, 60, sampling=sampling) for i in range(8, 11)]
+            bad = submit(llm, [5, bad_token, 8] * 20, 4)
+            beside += [submit(llm, [5, 6, i] * 3, 60, sampling=sampling) for i in range(11, 14)]
+            with pytest.raises(InferenceError, match="no finite logits"):
+                bad.wait()
+            for request in beside:
+                with nullcontext() if flash_attn else suppress(InferenceError):
+                    assert len(request.wait().top_logits) == 60
+            assert_equal(submit(llm, "One, two", 20, sampling=sampling).wait().top_logits, alone)
+        assert llm.stats().running == llm.stats().cells_used == 0
 
 
 def test_an_encoder_does_not_generate(tiny_model: Callable[..., Path]) -> None:

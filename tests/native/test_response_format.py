@@ -259,6 +259,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "string", "maxLength": 5000}, "a grammar repeats at most 2000 times"),
     ({"type": "integer", "minimum": 5, "maximum": 4}, "no integer is between the bounds 5 and 4"),
     ({"type": "number", "exclusiveMinimum": 1, "maximum": 1}, "no number is between the bounds 1 and 1"),
+    ({"type": "number", "exclusiveMinimum": 10**400}, "no number is between the bounds"),
+    ({"type": "number", "exclusiveMaximum": -(10**400)}, "no number is between the bounds"),
     ({"type": "integer", "exclusiveMinimum": True}, "a bound must be a number"),
     ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "do not exclude each other"),
     ({"anyOf": []}, "'anyOf' is empty"),

@@ -53,6 +53,7 @@ def test_output_in_every_form(file: str, capsys: pytest.CaptureFixture[str]) -> 
     [
         ([], "contains Python code: allow it with --allow-code"),
         (["--allow-code", "--input", "{"], "--input is not JSON"),
+        (["--allow-code", "--input", "[" * 100_000], "--input is not JSON"),
         (["--allow-code", "--input", "[1]"], "--input must be a JSON object, not list"),
         (["--allow-code", "--input", "@/no/such.json"], "No such file"),
         (["--allow-code"], "node 'sum': KeyError: 'a'"),

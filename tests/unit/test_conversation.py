@@ -112,7 +112,16 @@ def test_saved_and_read(tmp_path: Path) -> None:
         conversation.save(tmp_path / "none" / "talk.json")
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"messages": [{"role": "user"}]}', '{"messages": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"messages": [{"role": "user"}]}',
+        '{"messages": {}}',
+        pytest.param('{"messages": ' + "[" * 100_000, id="nested too deeply"),
+    ],
+)
 def test_what_is_no_conversation(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").write_text(text)
     with pytest.raises(ValueError, match=r"."):

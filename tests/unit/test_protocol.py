@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.odd_values import ODD_VALUES, in_each_place
 from support.process import run_python
 from tea_llm import ApiResponseError, LlmCallResult, ToolCall
 from tea_llm.answers.response_format import ResponseFormat
-from tea_llm.backends.api.protocol import Answer, parse_answer
+from tea_llm.backends.api.embedding import parse_scores, parse_vectors
+from tea_llm.backends.api.protocol import Answer, error_in, parse_answer
 
 
 def delta(**content: Any) -> dict[str, Any]:
@@ -148,6 +153,95 @@ def test_a_server_that_gives_fewer_choices_than_asked_for() -> None:
         parse_answer(whole, "m", 2)
     with pytest.raises(ApiResponseError, match="not a choice of 1"):
         parse_answer({"choices": [{"index": 1, "message": {"content": "x"}, "finish_reason": "stop"}]}, "m")
+
+
+CHOICE = {
+    "index": 0,
+    "finish_reason": "stop",
+    "logprobs": {
+        "content": [{"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": [{"token": "a", "logprob": -1.0}]}]
+    },
+}
+MESSAGE = {
+    "content": [
+        {"type": "text", "text": "a"},
+        {"type": "refusal", "refusal": "no"},
+        {"type": "thinking", "thinking": [{"type": "text", "text": "t"}]},
+    ],
+    "reasoning": "r",
+    "tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}],
+}
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+LEGACY = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{"a": -1.0}]}
+ERROR = {"error": {"message": "long", "code": "context_length_exceeded", "n_prompt_tokens": 9, "n_ctx": 8}}
+
+
+def streamed(answer: object) -> object:
+    made = Answer("m")
+    made.add(answer)
+    return made.result()
+
+
+@pytest.mark.parametrize(
+    ("parse", "answer"),
+    [
+        (lambda answer: parse_answer(answer, "m"), {"choices": [{**CHOICE, "message": MESSAGE}], "usage": USAGE}),
+        (streamed, {"choices": [{**CHOICE, "delta": MESSAGE}], "usage": USAGE}),
+        (
+            lambda answer: parse_answer(answer, "m"),
+            {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": LEGACY}]},
+        ),
+        (lambda answer: parse_vectors(answer, 2), {"data": [{"index": at, "embedding": [1.0, at]} for at in range(2)]}),
+        (lambda answer: parse_scores(answer, 2), {"results": [{"index": at, "score": 1.0} for at in range(2)]}),
+        (lambda answer: error_in(answer, status_code=400, provider="p", request_id=None), ERROR),
+    ],
+    ids=["whole", "streamed", "raw", "vectors", "scores", "error"],
+)
+def test_an_answer_with_something_odd_in_it(parse: Callable[[object], object], answer: object) -> None:
+    """It is read all the same, or refused as what it is: no server makes us raise a TypeError."""
+    assert parse(answer) is not None
+    for odd in ODD_VALUES:
+        for changed in in_each_place(answer, odd):
+            with suppress(ApiResponseError):
+                parse(changed)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (delta(content=5), "not a part of an answer's content: 5"),
+        (delta(tool_calls=5), "not a list of tool calls: 5"),
+        (delta(tool_calls=[{"id": "1"}]), 'not a tool call: {"id": "1"}'),
+        ({"choices": [{"delta": {}, "logprobs": {"content": [{"token": "a"}]}}]}, "not log-probabilities: "),
+    ],
+)
+def test_what_is_no_answer_is_quoted(answer: object, words: str) -> None:
+    with pytest.raises(ApiResponseError, match=re.escape(words)):
+        Answer("m").add(answer)
+
+
+def test_arguments_that_are_not_json_are_refused_unless_they_were_cut_off() -> None:
+    answer = Answer("m")
+    answer.add(call("f", '{"a": ', id="1"))
+    with pytest.raises(ApiResponseError, match="the arguments for 'f' are not a JSON object: "):
+        ended(answer, "tool_calls")
+    assert ended(answer, "length").tool_calls == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], "not an answer with 2 embeddings"),
+        ([{"embedding": []}, {}], "not an embedding"),
+        ([{"embedding": ["x"]}, {}], "more than numbers"),
+        ([{"embedding": [1e39]}, {}], "NaN or infinite"),  # above float32
+        ([{"embedding": [1.0]}, {"embedding": [1.0, 2.0]}], "differ in length"),
+        ([{"embedding": [1.0], "index": 1}, {"embedding": [1.0]}], "one by one"),
+    ],
+)
+def test_vectors_that_are_none(data: list[object], words: str) -> None:
+    with pytest.raises(ApiResponseError, match=words):
+        parse_vectors({"data": data}, 2)
 
 
 def test_closing_after_the_network_thread_has_stopped() -> None:

@@ -188,6 +188,8 @@ def test_from_yaml(tmp_path: Path) -> None:
     for text, message in (
         ("- a", "must contain a mapping"),
         ("a: [", "workflow.yaml"),
+        ("a: " + "[" * 3000, "workflow.yaml is not valid YAML: RecursionError"),
+        ("llm: {n_ctx: 2026-13-45}", "workflow.yaml is not valid YAML: ValueError"),
         ("llm: {n: 1}", "unknown key 'n'"),
     ):
         file.write_text(text)

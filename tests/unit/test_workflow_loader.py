@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from support.odd_values import ODD_VALUES, in_each_place
 from tea_llm import ConfigError
 from tea_llm.workflow import Problem, WorkflowError, load, loads
 
@@ -26,6 +28,10 @@ def problems(text: str, **options: Any) -> list[tuple[int, str]]:
         ("- a", 1, "a workflow must be a mapping with nodes"),
         ("", 1, "a workflow must be a mapping with nodes"),
         ("a: [", 1, "expected the node content"),
+        ("name: x\nnodes: \x01", 2, "unacceptable character #x0001"),
+        ("nodes: [{name: a}]\nvariables:\n  day: 2026-13-45", 3, "'2026-13-45' is not a valid timestamp"),
+        ("nodes: [{name: a}]\nvariables: {on: !!bool x}", 2, "'x' is not a valid bool"),
+        pytest.param("nodes: " + "[" * 3000, 1, "the YAML is nested too deeply", id="nested too deeply"),
         ("name: x\nname: y\nnodes: [{name: a}]", 2, "the key 'name' is repeated"),
         ("nodes: [{name: a, params: {prompt: {{ state.q }}}}]", 1, "put a template in quotes"),
         ("nodez: 1\nnodes: [{name: a}]", 1, "unknown key 'nodez': did you mean 'nodes'"),
@@ -84,6 +90,30 @@ def problems(text: str, **options: Any) -> list[tuple[int, str]]:
 def test_a_problem_has_its_line(text: str, line: int, message: str) -> None:
     found = problems(text, allow_code=True)
     assert any(at == line and message in words for at, words in found), found
+
+
+def test_odd_values_are_problems() -> None:
+    """Wherever one stands in a file, it is read all the same or reported."""
+    workflow = {
+        "name": "w",
+        "state_schema": {"q": "str"},
+        "variables": {"v": 1},
+        "settings": {"llm": {"backend": "api"}},
+        "imports": [{"package": "tea_llm.actions"}],
+        "nodes": [
+            {"name": "a", "uses": "llm.call", "with": {"prompt": "x"}, "output": "y", "goto": [{"if": "x", "to": "b"}]},
+            {"name": "b", "run": "pass", "on_error": "continue", "output": {"z": "{{ state.y }}"}},
+        ],
+        "edges": [{"from": "b", "to": "a", "type": "parallel", "fan_in": "a", "when": "state.z"}],
+    }
+    n_problems = 0
+    for odd in ODD_VALUES:
+        for changed in in_each_place(workflow, odd):
+            try:
+                loads(yaml.safe_dump(changed), allow_code=True)
+            except WorkflowError:
+                n_problems += 1
+    assert n_problems > 400
 
 
 def test_all_problems_at_once() -> None:

@@ -108,7 +108,11 @@ class Conversation:
             OSError: the file cannot be read.
             TypeError, ValueError: the file does not contain a conversation.
         """
-        document = json.loads(Path(check_path("path", path)).read_text("utf-8"))
+        text = Path(check_path("path", path)).read_text("utf-8")
+        try:
+            document = json.loads(text)
+        except RecursionError:
+            raise ValueError(f"{os.fspath(path)} holds no conversation: it is nested too deeply") from None
         messages = document.get("messages") if isinstance(document, Mapping) else None
         if not isinstance(messages, list):
             raise ValueError(f"{os.fspath(path)} holds no conversation: it has no list 'messages'")

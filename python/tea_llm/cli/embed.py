@@ -123,7 +123,7 @@ def _texts(groups: Iterable[list[bytes]], field: str | None) -> Iterator[list[st
 def _text_of(line: str, number: int, field: str) -> str:
     try:
         text = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"line {number} is not JSON: {error}") from error
     text = text.get(field) if isinstance(text, dict) else text
     if not isinstance(text, str):

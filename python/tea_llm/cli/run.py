@@ -67,7 +67,7 @@ def _json_object(given: str) -> dict[str, Any]:
         where, text = "--input", given
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be a JSON object, not {type(value).__name__}")

@@ -38,6 +38,8 @@ def numbers_between(
         low, excludes_low = _next_float(low, math.inf), False
     if high is not None and excludes_high and _is_long(high):
         high, excludes_high = _next_float(high, -math.inf), False
+    if low == math.inf or high == -math.inf:  # no float is beyond the bound
+        return []
     found = []
     zero = Decimal(0)
     if low is None or low < 0:

@@ -45,24 +45,38 @@ def read(text: str, source: str) -> Map:
     Raises:
         WorkflowError: the text is not YAML, repeats a key in a mapping, or is not a mapping.
     """
-    loader = _Loader(text)
     try:
-        document = loader.get_single_data()
+        document = _document(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        words = getattr(error, "problem", None) or str(error)
-        raise WorkflowError(source, [Problem(mark.line + 1 if mark else 1, str(words))]) from error
+        line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))  # of a character
+        words = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise WorkflowError(source, [Problem(line + 1, str(words))]) from error
     except RecursionError as error:
         raise WorkflowError(source, [Problem(1, "the YAML is nested too deeply")]) from error
-    finally:
-        loader.dispose()
     if not isinstance(document, Map):
         raise WorkflowError(source, [Problem(1, "a workflow must be a mapping with nodes")])
     return document
 
 
+def _document(text: str) -> object:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with line numbers and with an error for repeated keys."""
+    """The safe loader, with line numbers and with errors for repeated keys and for scalars of the wrong form."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError):  # PyYAML's own, as for the date 2026-13-45
+            kind = node.tag.rpartition(":")[2]
+            words = f"{node.value!r} is not a valid {kind}: put it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from None
 
     def construct_map(self, node: yaml.MappingNode) -> Map:
         own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]

@@ -110,7 +110,8 @@ class _Reader:
         return value
 
     def _check_imports(self) -> None:
-        for item in self._document.get("imports") or ():
+        imports = self._document.get("imports") or []
+        for item in imports if isinstance(imports, list) else [imports]:
             if not isinstance(item, Map) or item.get("package") != "tea_llm.actions":
                 line = item.line if isinstance(item, Map) else self._document.line_of("imports")
                 self._report(line, "only tea_llm.actions can be imported: pass other actions to load(actions=...)")
@@ -132,9 +133,9 @@ class _Reader:
     def _schema(self) -> dict[str, type]:
         schema = self._mapping("state_schema")
         for key, name in schema.items():
-            if name not in _TYPES:
+            if not isinstance(name, str) or name not in _TYPES:
                 self._report(schema.line_of(key), f"state_schema.{key}: {name!r} is not one of {', '.join(_TYPES)}")
-        return {key: _TYPES[name] for key, name in schema.items() if name in _TYPES}
+        return {key: _TYPES[name] for key, name in schema.items() if isinstance(name, str) and name in _TYPES}
 
     def _nodes_given(self) -> list[Map]:
         given = self._document.get("nodes")
@@ -289,7 +290,8 @@ class _Reader:
 
     def _edges(self, given_nodes: list[Map]) -> list[Edge]:
         """All edges: from ``goto``, from ``edges``, and for nodes without either, to the next node of the file."""
-        gotos = {given["name"]: given for given in given_nodes if given.get("goto") is not None and "name" in given}
+        named = [given for given in given_nodes if isinstance(given.get("name"), str)]
+        gotos = {given["name"]: given for given in named if given.get("goto") is not None}
         edges = [edge for given in gotos.values() for edge in self._goto(given)]
         given_edges = self._document.get("edges")
         if given_edges is not None and not isinstance(given_edges, list):
@@ -335,8 +337,8 @@ class _Reader:
             )
             return
         fan_in = given.get("fan_in", "")
-        if fan_in:
-            self._check_target(fan_in, given.line_of("fan_in"), "fan_in")
+        if fan_in and not self._check_target(fan_in, given.line_of("fan_in"), "fan_in"):
+            fan_in = ""
         kind = given.get("type", "parallel" if fan_in else "simple")
         if kind not in ("simple", "parallel", "conditional"):
             self._report(
@@ -360,7 +362,7 @@ class _Reader:
         return self._compiled(value, given.line_of_text(keys[0]), keys[0], source, kind="condition")
 
     def _check_target(self, target: object, line: int, where: str) -> bool:
-        if target == END or target in self._nodes:
+        if isinstance(target, str) and (target == END or target in self._nodes):
             return True
         self._report(line, f"{where}: unknown target node {target!r}{_near(target, self._nodes)}")
         return False

@@ -55,17 +55,24 @@ class ContentPiece:
 
     @classmethod
     def of(cls, message: Mapping[Any, Any]) -> ContentPiece:
-        """Parses a message or delta: ``content`` as text or list of parts, ``reasoning`` and ``refusal``."""
+        """Parses a message or delta: ``content`` as text or list of parts, ``reasoning`` and ``refusal``.
+
+        Raises:
+            ApiResponseError: a part is neither text nor an object.
+        """
         text, refusal = "", text_of(message.get("refusal"))
         reasoning = text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
         content = message.get("content")
         for part in content if isinstance(content, list) else [content]:
             if part is None:
                 continue
-            kind = part.get("type", "text") if isinstance(part, Mapping) else "text"
             if isinstance(part, str):
                 text += part
-            elif kind == "text" or kind == "output_text":
+                continue
+            if not isinstance(part, Mapping):
+                raise ApiResponseError(f"not a part of an answer's content: {some(part)}")
+            kind = part.get("type", "text")
+            if kind == "text" or kind == "output_text":
                 text += text_of(part.get("text"))
             elif kind == "refusal":
                 refusal += text_of(part.get("refusal"))
@@ -168,6 +175,9 @@ def text_of(value: object) -> str:
 
 def some(value: object) -> str:
     """The beginning of a server's answer, for an error message."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+    except RecursionError:
+        text = "JSON that is nested too deeply to be shown"
     text = " ".join(text.split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

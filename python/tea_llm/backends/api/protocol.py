@@ -34,7 +34,7 @@ __all__ = ["Answer", "completion_body", "error_in", "parse_answer", "raw_body", 
 
 logger = logging.getLogger("tea_llm")
 
-_FINISH_REASONS: dict[object, FinishReason] = {
+_FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
@@ -196,17 +196,20 @@ class _Choice:
     def add(self, choice: Mapping[Any, Any], part: str) -> StreamChunk:
         reason = choice.get("finish_reason")
         if reason is not None:
-            if reason not in _FINISH_REASONS:
+            known = _FINISH_REASONS.get(text_of(reason))
+            if known is None:
                 logger.warning("The API gave an unknown finish_reason %r, which is taken as 'stop'", reason)
-            self.finish_reason = _FINISH_REASONS.get(reason, "stop")
+            self.finish_reason = known or "stop"
         if choice.get("logprobs") is not None:
             self._logprobs = [*(self._logprobs or ()), *_logprobs(choice["logprobs"])]
         message = choice.get(part)
         deltas: tuple[ToolCallDelta, ...] = ()
         piece = ContentPiece(text_of(choice.get("text")))
         if isinstance(message, Mapping):
-            calls = enumerate(message.get("tool_calls") or ())
-            deltas = tuple(self._calls.add(at, call, is_whole=part == "message") for at, call in calls)
+            calls = message.get("tool_calls") or []
+            if not isinstance(calls, list):
+                raise ApiResponseError(f"not a list of tool calls: {some(calls)}")
+            deltas = tuple(self._calls.add(at, call, is_whole=part == "message") for at, call in enumerate(calls))
             piece = ContentPiece.of(message)
         text, reasoning = self._whole("text", piece.text), self._whole("reasoning", piece.reasoning)
         self.text += text
@@ -241,7 +244,7 @@ def _logprobs(given: object) -> list[TokenLogprob]:
                 TokenLogprob(str(token), float(logprob), None, tuple(TokenLogprob(*one) for one in (top or {}).items()))
                 for token, logprob, top in zip(given["tokens"], given["token_logprobs"], tops, strict=True)
             ]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         pass
     else:
         return []

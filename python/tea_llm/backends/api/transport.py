@@ -147,11 +147,11 @@ class Transport:
     def _decoded(self, text: str | bytes, response: httpx.Response) -> object:
         try:
             answer: object = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: nested too deeply
             shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
             shown = self._endpoint.redact(" ".join(shown.split()))[:200]
             raise ApiResponseError(
-                f"{self._endpoint.provider} sent what is no JSON: {shown!r}", **self._facts(response)
+                f"{self._endpoint.provider} sent something that is not JSON: {shown!r}", **self._facts(response)
             ) from None
         if isinstance(text, str):  # an event of a stream
             error = self._error(answer, None)
@@ -162,7 +162,7 @@ class Transport:
     def _refusal(self, response: httpx.Response, body: bytes) -> ApiError | InferenceError:
         try:
             answer = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = body.decode("utf-8", "replace")
         error = self._error(answer, response)
         assert error is not None, "every status but success is an error"  # noqa: S101
