@@ -384,7 +384,7 @@ size_t tiles_work_bytes(const Attention& op, int64_t n_threads) {
 }
 
 void attend_in_tiles(const Attention& op, const ggml_compute_params* params) {
-    auto* begins_group = reinterpret_cast<uint8_t*>(aligned(reinterpret_cast<size_t>(params->wdata)));
+    auto* begins_group = aligned(params->wdata);
     Scratch scratch(op, begins_group + aligned(static_cast<size_t>(op.n_tokens())) +
                             static_cast<size_t>(params->ith) * Scratch::n_bytes(op));
     // Each thread groups its own share of the tokens, so that there are at least as many groups as threads.

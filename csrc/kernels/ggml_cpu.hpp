@@ -17,6 +17,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 
 namespace tea::kernels {
 
@@ -24,6 +25,12 @@ constexpr size_t n_align = 64;  // a cache line, and a register at most
 
 constexpr size_t aligned(size_t n_bytes) {
     return (n_bytes + n_align - 1) / n_align * n_align;
+}
+
+// The first aligned byte from `memory` on.
+inline uint8_t* aligned(void* memory) {
+    const auto address = reinterpret_cast<uintptr_t>(memory);
+    return static_cast<uint8_t*>(memory) + (aligned(address) - address);
 }
 
 }  // namespace tea::kernels

@@ -51,7 +51,7 @@ class Product {
     }
 
     void compute(const ggml_compute_params* params) {
-        auto* work = reinterpret_cast<uint8_t*>(aligned(reinterpret_cast<size_t>(params->wdata)));
+        auto* work = aligned(params->wdata);
         auto* columns = reinterpret_cast<Column*>(work);
         auto* batches = reinterpret_cast<Batch*>(work += column_bytes());
         activations_ = reinterpret_cast<Activation*>(work += batch_bytes());
@@ -67,12 +67,13 @@ class Product {
         // The results are computed in chunks. A thread's first chunk is fixed; then it takes the next free
         // one.
         const int64_t n_row_panels = parts(n_rows(), n_lanes);
-        const int64_t n_high = std::max<int64_t>(1, n_row_panels / (4 * params->nth));  // panels of a chunk
+        const int64_t n_high =
+            std::max<int64_t>(1, n_row_panels / (int64_t{4} * params->nth));  // panels of a chunk
         const int64_t n_chunks_high = parts(n_row_panels, n_high);
         int64_t chunk = params->ith;
         int64_t first_chunk = 0;  // of the batch
         for (const Batch* batch = batches; batch < batches + n_matrices(); ++batch) {
-            const int64_t n_chunks_wide = std::min(parts(4 * params->nth, n_chunks_high),
+            const int64_t n_chunks_wide = std::min(parts(int64_t{4} * params->nth, n_chunks_high),
                                                    parts(batch->n_columns, 4 * Type::max_columns));
             const int64_t n_wide = n_chunks_wide == 0 ? 0 : parts(batch->n_columns, n_chunks_wide);
             const int64_t end_chunk = first_chunk + n_chunks_high * n_chunks_wide;
