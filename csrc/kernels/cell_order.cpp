@@ -13,7 +13,7 @@ namespace {
 constexpr size_t max_caches = 64;
 
 struct Cache {
-    std::vector<uint64_t> written;  // for each cell
+    std::shared_ptr<std::vector<uint64_t>> written;  // shared with those that read it: its place may be taken
     uint64_t last_use;
 };
 
@@ -21,17 +21,20 @@ struct Cache {
 class Caches {
   public:
     static Caches& all() {
-        static Caches caches;
-        return caches;
+        static auto* caches = new Caches;  // never freed: threads may compute while the process ends
+        return *caches;
     }
 
     void note(const ggml_tensor* set_rows) {
         const ggml_tensor* cells = set_rows->src[1];
         const std::lock_guard<std::mutex> lock(mutex_);
         Cache& cache = of_buffer_[set_rows->view_src->buffer];
-        cache.written.resize(static_cast<size_t>(set_rows->ne[1]));
+        const auto n_cells = static_cast<size_t>(set_rows->ne[1]);
+        if (cache.written == nullptr || cache.written->size() != n_cells) {
+            cache.written = std::make_shared<std::vector<uint64_t>>(n_cells);
+        }
         for (int64_t i = 0; i < cells->ne[0]; ++i) {
-            cache.written[static_cast<size_t>(static_cast<const int64_t*>(cells->data)[i])] = ++clock_;
+            (*cache.written)[static_cast<size_t>(static_cast<const int64_t*>(cells->data)[i])] = ++clock_;
         }
         cache.last_use = clock_;
         if (of_buffer_.size() > max_caches) {
@@ -41,12 +44,13 @@ class Caches {
         }
     }
 
-    const uint64_t* written(const ggml_tensor* cache) {
+    // Null: nothing is known of it.
+    std::shared_ptr<const std::vector<uint64_t>> written(const ggml_tensor* cache) {
         const std::lock_guard<std::mutex> lock(mutex_);
         const auto found = of_buffer_.find(cache->buffer);
         const bool is_known =
-            found != of_buffer_.end() && found->second.written.size() == static_cast<size_t>(cache->ne[1]);
-        return is_known ? found->second.written.data() : nullptr;
+            found != of_buffer_.end() && found->second.written->size() == static_cast<size_t>(cache->ne[1]);
+        return is_known ? found->second.written : nullptr;
     }
 
   private:
@@ -74,14 +78,17 @@ class SetRowsTraits : public ggml::cpu::tensor_traits {
 
 CellOrder::CellOrder(const ggml_tensor* cache) {
     const ggml_tensor* whole = cache->view_src != nullptr ? cache->view_src : cache;
-    written_ = whole->buffer == nullptr ? nullptr : Caches::all().written(whole);
+    if (whole->buffer != nullptr) {
+        written_ = Caches::all().written(whole);
+    }
 }
 
 void CellOrder::sort(int32_t* cells, int64_t n) const {
     if (written_ == nullptr) {
         return;
     }
-    const auto is_before = [&](int32_t a, int32_t b) { return written_[a] < written_[b]; };
+    const uint64_t* written = written_->data();
+    const auto is_before = [&](int32_t a, int32_t b) { return written[a] < written[b]; };
     // Nearly always it is one run in the right order, else a few.
     for (int32_t* end = std::is_sorted_until(cells, cells + n, is_before); end != cells + n;) {
         int32_t* next = std::is_sorted_until(end, cells + n, is_before);

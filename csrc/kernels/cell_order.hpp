@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "kernels/ggml_cpu.hpp"
 
@@ -10,8 +12,8 @@ namespace tea::kernels {
 // positions then, wherever llama.cpp found room for them: attention adds them in this order, so that its bits
 // do not depend on what else is, or was, in the cache.
 //
-// Cells that llama.cpp filled from a saved state are not known; they count as written before all others, in
-// the order of their indices.
+// Not known are cells that llama.cpp filled from a saved state, and those of all but the 64 caches that were
+// written last; they count as written before all others, in the order of their indices.
 class CellOrder {
   public:
     explicit CellOrder(const ggml_tensor* cache);
@@ -20,7 +22,8 @@ class CellOrder {
     void sort(int32_t* cells, int64_t n) const;
 
   private:
-    const uint64_t* written_ = nullptr;  // a number for each cell, larger ones later; null: nothing is known
+    std::shared_ptr<const std::vector<uint64_t>>
+        written_;  // a number for each cell, larger ones later; or null
 };
 
 // Takes note of the cells that GGML_OP_SET_ROWS writes, which ggml computes.
