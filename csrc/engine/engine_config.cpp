@@ -30,9 +30,9 @@ int32_t n_kept_sequences(const Model& model) {
 }
 
 int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
+    // A state cannot be moved into one of another size, or its cells change places.
     if (model.memory_class() != MemoryClass::full || config.options.deterministic) {
-        return config
-            .n_cells;  // a state cannot be moved into one of another size, or its cells change places
+        return config.n_cells;
     }
     int32_t n_cells = std::max(cells_at_start, padded_cells(config.n_batch));
     // LongRoPE has other factors for contexts longer than the original one (llama_model::get_rope_factors):
@@ -89,14 +89,12 @@ void check_deterministic(const Model& model, const EngineOptions& options) {
     if (model.memory_class() == MemoryClass::recurrent) {
         refuse("a model without a recurrent state");
     }
+    if (!model.has_our_attention()) {
+        refuse("flash attention with heads whose width is a multiple of 8, at most 576");
+    }
     if (options.cache_ram > 0) {
         refuse("cache_ram=0");
     }
-}
-
-bool has_our_kernels_only(const Model& model) {
-    const auto types = model.weight_types();
-    return std::all_of(types.begin(), types.end(), [](const auto& type) { return type.second; });
 }
 
 EngineConfig without_context(const Model& model, const EngineOptions& options) {
@@ -165,7 +163,8 @@ EngineConfig checked_context(const EngineConfig& config, const Model& model, con
 // without flash attention.
 int32_t max_idle_cells(const EngineConfig& config) {
     const EngineOptions& options = config.options;
-    const bool is_ours = options.flash_attn != FlashAttention::off && options.cache_type_k == KvType::f16 &&
+    const bool is_ours = backend_modules::attends() && options.flash_attn != FlashAttention::off &&
+                         options.cache_type_k == KvType::f16 &&
                          options.cache_type_v == KvType::f16;  // docs/adr/0011-own-attention.md
     return is_ours ? config.n_cells : 256;
 }
@@ -210,7 +209,7 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     config.n_parked_bytes = n_parked_bytes(config, available);
     if (options.deterministic) {
         config.n_parked_bytes = 0;  // what comes back would be in another order
-        config.n_step = has_our_kernels_only(model) ? config.n_batch : 1;
+        config.n_step = model.has_our_products() ? config.n_batch : 1;
     }
     return config;
 }

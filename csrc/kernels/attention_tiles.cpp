@@ -102,8 +102,8 @@ struct Scratch {
     float* sums;     // [block of lanes][number of the value][lane]
     float* keys;     // [cell][number]
     float* values;   // [cell][number]
-    int32_t* cells;  // of a token that is computed alone
-    uint32_t* bits;  // while groups are made: of the cells that a group sees
+    int32_t* cells;  // that a group, or a token that is computed alone, sees
+    uint32_t* bits;  // while groups are made: of the cells that a group sees; then of those that are plain
     alignas(64) float weights[n_chunk][n_lanes];
     alignas(64) float highest[max_queries];
     alignas(64) float totals[max_queries];

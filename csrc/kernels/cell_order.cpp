@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
 #include <vector>
 
 namespace tea::kernels {
@@ -48,8 +49,8 @@ class Caches {
     std::shared_ptr<const std::vector<uint64_t>> written(const ggml_tensor* cache) {
         const std::lock_guard<std::mutex> lock(mutex_);
         const auto found = of_buffer_.find(cache->buffer);
-        const bool is_known =
-            found != of_buffer_.end() && found->second.written->size() == static_cast<size_t>(cache->ne[1]);
+        const bool is_known = found != of_buffer_.end() && found->second.written != nullptr &&
+                              found->second.written->size() == static_cast<size_t>(cache->ne[1]);
         return is_known ? found->second.written : nullptr;
     }
 
@@ -68,7 +69,10 @@ class SetRowsTraits : public ggml::cpu::tensor_traits {
                               std::strncmp(op->view_src->name, "cache_", 6) == 0;
         if (params->ith == 0 && is_cache && op->ne[1] == op->view_src->ne[1] &&
             op->src[1]->type == GGML_TYPE_I64 && op->src[1]->ne[1] == 1) {
-            Caches::all().note(op);
+            try {
+                Caches::all().note(op);
+            } catch (const std::bad_alloc&) {  // on ggml's thread: the order stays as it was, or unknown
+            }
         }
         return false;  // ggml writes them
     }

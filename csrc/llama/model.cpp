@@ -202,6 +202,35 @@ std::map<std::string, bool> Model::weight_types() const {
     });
 }
 
+bool Model::has_our_products() const {
+    return guarded(ErrorKind::inference, "listing weights", [&](const runtime::Guard& guard) {
+        const auto& weights = llama_internal_get_tensor_map(handle(guard));
+        return std::all_of(weights.begin(), weights.end(), [](const auto& weight) {
+            const auto& [name, tensor] = weight;
+            // Several matrices in one tensor: experts, or one for each head (DeepSeek), which ggml
+            // multiplies.
+            const bool is_one = tensor->ne[2] == 1 || name.find("_exps") != std::string::npos;
+            return ggml_n_dims(tensor) < 2 ||
+                   (is_one && backend_modules::multiplies(ggml_type_name(tensor->type)));
+        });
+    });
+}
+
+bool Model::has_our_attention() const {
+    const std::string architecture = metadata("general.architecture");
+    const auto number = [&](const std::string& key) {  // 0: there is none, or it is a list
+        return std::strtoll(metadata(architecture + key).c_str(), nullptr, 10);
+    };
+    const int64_t n_heads = number(".attention.head_count");
+    const int64_t usual = n_heads > 0 ? number(".embedding_length") / n_heads : 0;
+    const auto fits = [&](const std::string& key) {
+        const int64_t width = number(key) > 0 ? number(key) : usual;
+        return width % 8 == 0 && width <= 576;  // csrc/kernels/attention.cpp
+    };
+    return architecture != "grok" &&  // for which llama.cpp turns flash attention off
+           fits(".attention.key_length") && fits(".attention.value_length");
+}
+
 Model::Facts Model::facts_of(const llama_model* model, const llama_vocab* vocab) {
     Facts facts{};
     facts.n_ctx_train = llama_model_n_ctx_train(model);

@@ -95,6 +95,10 @@ class Model {
     bool is_on_cpu() const;
     // The types of its matrices ("q4_K"), and whether our kernels multiply them on the CPU.
     std::map<std::string, bool> weight_types() const;
+    // Whether our kernels compute all products with weights on the CPU, and all attention (with a cache of
+    // F16).
+    bool has_our_products() const;
+    bool has_our_attention() const;
 
   private:
     static std::shared_ptr<const Model> read(const ModelOptions& options, const Progress& progress,

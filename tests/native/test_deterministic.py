@@ -67,6 +67,11 @@ def test_options_without_a_fixed_order_are_refused(
         tea_llm.load(tiny_model(), deterministic=True, **options)  # type: ignore[arg-type]
 
 
+def test_heads_of_an_odd_width_are_refused(tiny_model: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="heads whose width is a multiple of 8, at most 576"):
+        tea_llm.load(tiny_model("llama", n_embd=48, n_head=4), deterministic=True)
+
+
 def test_a_recurrent_model_is_refused(tiny_model: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="needs a model without a recurrent state"):
         tea_llm.load(tiny_model("mamba"), deterministic=True)
