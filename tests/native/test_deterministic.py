@@ -12,6 +12,7 @@ import pytest
 import tea_llm
 from support.compositions import assert_same_in_company, cold_answers
 from support.process import run_python
+from support.steps import steps
 from support.tiny_gguf import Tensors
 from tea_llm.errors import StateFileError
 
@@ -32,6 +33,16 @@ def test_an_answer_in_company_has_the_bits_of_a_cold_one(
             assert stats.cached_tokens > 0
             assert stats.cells == 1024
             assert stats.parked_tokens == 0
+
+
+def test_guesses_change_no_bit(tiny_model: Callable[..., Path]) -> None:
+    text = list(range(20, 50)) * 4
+    found = []
+    for prompt_lookup in (0, 8):
+        with tea_llm.load(tiny_model(), n_ctx=1024, prompt_lookup=prompt_lookup, deterministic=True) as llm:
+            found.append(steps(llm, text, 60))
+            assert (llm.stats().guessed_tokens > 0) == (prompt_lookup > 0)
+    assert found[0] == found[1]
 
 
 def _make_ternary(tensors: Tensors) -> None:

@@ -91,8 +91,8 @@ def load(
             same time and whatever is in the cache. Needs the CPU kernels of tea-llm (AVX2), an f16 KV cache, flash
             attention and a model without a recurrent state. The whole KV cache is allocated for the first request,
             and nothing is kept outside of it. If llama.cpp's kernels multiply some of the weights (``info.weights``),
-            tokens are computed one at a time. Without this option, answers are the same except after the cache has
-            grown, or when earlier text comes back from ``cache_ram`` or a state file: then rounding may differ.
+            tokens are computed one at a time. Where all of this holds, answers are the same without the option, too,
+            except after the cache has grown, or when earlier text comes back from ``cache_ram`` or a state file.
         seed: seed for requests that do not set one, which makes a program's random answers repeatable. None: random.
         probe: load the file and generate one token in a child process first. A file that crashes llama.cpp then raises
             ``ModelLoadError`` here. Loading takes about twice as long.
@@ -107,7 +107,7 @@ def load(
         LocalBackendUnavailableError: this installation has no engine, or ``probe`` finds no ``tea-llm-child``.
         TemplateError: ``chat_template`` is not a valid template.
         TypeError: an argument has a wrong type.
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or ``deterministic=True`` cannot be honoured; the message says why.
 
     Example:
         >>> with tea_llm.load() as llm:  # doctest: +SKIP
