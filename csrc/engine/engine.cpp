@@ -123,10 +123,6 @@ std::future<std::vector<SavedPast>> Engine::save_pasts() {
 }
 
 std::future<int64_t> Engine::load_pasts(std::vector<SavedPast> pasts) {
-    if (config_.options.deterministic) {
-        throw Error(ErrorKind::invalid_argument,
-                    "with deterministic=True no state can be loaded: its cells would have another order");
-    }
     for (const auto& past : pasts) {
         if (past.tokens.empty()) {
             throw Error(ErrorKind::invalid_argument, "a saved past has no tokens");

@@ -30,8 +30,7 @@ int32_t n_kept_sequences(const Model& model) {
 }
 
 int32_t n_cells_at_start(const Model& model, const EngineConfig& config) {
-    // A state cannot be moved into one of another size, or its cells change places.
-    if (model.memory_class() != MemoryClass::full || config.options.deterministic) {
+    if (model.memory_class() != MemoryClass::full) {  // it cannot be moved into one of another size
         return config.n_cells;
     }
     int32_t n_cells = std::max(cells_at_start, padded_cells(config.n_batch));
@@ -92,9 +91,6 @@ void check_deterministic(const Model& model, const EngineOptions& options) {
     if (!model.has_our_attention()) {
         refuse("flash attention with heads whose width is a multiple of 8, at most 576");
     }
-    if (options.cache_ram > 0) {
-        refuse("cache_ram=0");
-    }
 }
 
 EngineConfig without_context(const Model& model, const EngineOptions& options) {
@@ -131,7 +127,7 @@ int64_t trained_context(const Model& model) {
 EngineConfig automatic_context(const EngineConfig& config, const Model& model, const FootprintMeter& meter,
                                int64_t available) {
     const int64_t n_trained = trained_context(model);
-    const bool grows = model.memory_class() == MemoryClass::full && !config.options.deterministic;
+    const bool grows = model.memory_class() == MemoryClass::full;
     const auto fits = [&](int64_t n_ctx) {
         const Footprint footprint = meter.measure(with_context(config, model, n_ctx));
         const int64_t n_weights = model.is_mapped() ? footprint.plain_weights : 0;
@@ -208,7 +204,6 @@ EngineConfig resolve_config(const Model& model, const EngineOptions& options) {
     config.max_idle_cells = max_idle_cells(config);
     config.n_parked_bytes = n_parked_bytes(config, available);
     if (options.deterministic) {
-        config.n_parked_bytes = 0;  // what comes back would be in another order
         config.n_step = model.has_our_products() ? config.n_batch : 1;
     }
     return config;

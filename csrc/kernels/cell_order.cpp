@@ -5,20 +5,33 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <numeric>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace tea::kernels {
 
 namespace {
 
-constexpr size_t max_caches = 64;
+const ggml_tensor* whole_of(const ggml_tensor* tensor) {
+    return tensor->view_src != nullptr ? tensor->view_src : tensor;
+}
 
-struct Cache {
-    std::shared_ptr<std::vector<uint64_t>> written;  // shared with those that read it: its place may be taken
-    uint64_t last_use;
+bool is_cache(const ggml_tensor* whole) {
+    return whole->buffer != nullptr && std::strncmp(whole->name, "cache_", 6) == 0;
+}
+
+// What a thread copies between KV caches and saved states.
+struct Transfer {
+    std::vector<uint64_t> numbers;  // of the cells that were read
+    std::vector<uint32_t> ranks;    // of the cells to be written
+    uint64_t first_number = 0;      // of those
+    size_t n_written = 0;
+    // All layers have the same cells: of each cache, those of this tensor count.
+    std::map<const ggml_backend_buffer*, const ggml_tensor*> counted;
 };
 
-// The caches that were written last. ggml tells nobody when a buffer is freed.
 class Caches {
   public:
     static Caches& all() {
@@ -26,37 +39,104 @@ class Caches {
         return *caches;
     }
 
-    void note(const ggml_tensor* set_rows) {
-        const ggml_tensor* cells = set_rows->src[1];
+    void note_set_rows(const ggml_tensor* op) {
+        const ggml_tensor* cells = op->src[1];
         const std::lock_guard<std::mutex> lock(mutex_);
-        Cache& cache = of_buffer_[set_rows->view_src->buffer];
-        const auto n_cells = static_cast<size_t>(set_rows->ne[1]);
-        if (cache.written == nullptr || cache.written->size() != n_cells) {
-            cache.written = std::make_shared<std::vector<uint64_t>>(n_cells);
-        }
+        std::vector<uint64_t>& written = of(op->view_src);
         for (int64_t i = 0; i < cells->ne[0]; ++i) {
-            (*cache.written)[static_cast<size_t>(static_cast<const int64_t*>(cells->data)[i])] = ++clock_;
-        }
-        cache.last_use = clock_;
-        if (of_buffer_.size() > max_caches) {
-            of_buffer_.erase(std::min_element(
-                of_buffer_.begin(), of_buffer_.end(),
-                [](const auto& a, const auto& b) { return a.second.last_use < b.second.last_use; }));
+            written[static_cast<size_t>(static_cast<const int64_t*>(cells->data)[i])] = ++clock_;
         }
     }
 
-    // Null: nothing is known of it.
-    std::shared_ptr<const std::vector<uint64_t>> written(const ggml_tensor* cache) {
+    void note_read(const ggml_tensor* tensor, size_t offset, size_t n_bytes) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        const auto found = of_buffer_.find(cache->buffer);
-        const bool is_known = found != of_buffer_.end() && found->second.written != nullptr &&
-                              found->second.written->size() == static_cast<size_t>(cache->ne[1]);
-        return is_known ? found->second.written : nullptr;
+        const auto transfer = transfers_.find(std::this_thread::get_id());
+        if (transfer == transfers_.end() || !is_counted(transfer->second, tensor)) {
+            return;
+        }
+        const std::vector<uint64_t>& written = of(whole_of(tensor));
+        const auto [first, end] = rows(tensor, offset, n_bytes);
+        transfer->second.numbers.insert(transfer->second.numbers.end(), written.begin() + first,
+                                        written.begin() + end);
+    }
+
+    void note_write(const ggml_tensor* tensor, size_t offset, size_t n_bytes) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = transfers_.find(std::this_thread::get_id());
+        Transfer unexpected;
+        Transfer& transfer = found == transfers_.end() ? unexpected : found->second;
+        if (!is_counted(transfer, tensor)) {
+            return;
+        }
+        std::vector<uint64_t>& written = of(whole_of(tensor));
+        const auto [first, end] = rows(tensor, offset, n_bytes);
+        for (auto cell = first; cell < end; ++cell) {
+            const size_t i = transfer.n_written++;
+            written[static_cast<size_t>(cell)] =
+                i < transfer.ranks.size() ? transfer.first_number + transfer.ranks[i] : ++clock_;
+        }
+    }
+
+    void begin_copying(std::vector<uint32_t> ranks) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        Transfer transfer;
+        transfer.first_number = clock_ + 1;
+        clock_ += ranks.size();
+        transfer.ranks = std::move(ranks);
+        transfers_[std::this_thread::get_id()] = std::move(transfer);
+    }
+
+    std::vector<uint64_t> numbers_read() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return transfers_.at(std::this_thread::get_id()).numbers;
+    }
+
+    void end_copying() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        transfers_.erase(std::this_thread::get_id());
+    }
+
+    void forget(const ggml_backend_buffer* buffer) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        of_buffer_.erase(buffer);
+    }
+
+    // Null: nothing was written.
+    std::shared_ptr<const std::vector<uint64_t>> written(const ggml_tensor* whole) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = of_buffer_.find(whole->buffer);
+        const bool is_known =
+            found != of_buffer_.end() && found->second->size() == static_cast<size_t>(whole->ne[1]);
+        return is_known ? found->second : nullptr;
     }
 
   private:
+    std::vector<uint64_t>& of(const ggml_tensor* whole) {
+        auto& written = of_buffer_[whole->buffer];
+        const auto n_cells = static_cast<size_t>(whole->ne[1]);
+        if (written == nullptr || written->size() != n_cells) {
+            written = std::make_shared<std::vector<uint64_t>>(n_cells);
+        }
+        return *written;
+    }
+
+    static bool is_counted(Transfer& transfer, const ggml_tensor* tensor) {
+        const ggml_tensor* whole = whole_of(tensor);
+        return transfer.counted.emplace(whole->buffer, whole).first->second == whole;
+    }
+
+    // The first row that is copied, and the one behind the last.
+    static std::pair<ptrdiff_t, ptrdiff_t> rows(const ggml_tensor* tensor, size_t offset, size_t n_bytes) {
+        const ggml_tensor* whole = whole_of(tensor);
+        const size_t begin = offset + (tensor == whole ? 0 : tensor->view_offs);
+        return {static_cast<ptrdiff_t>(begin / whole->nb[1]),
+                static_cast<ptrdiff_t>((begin + n_bytes) / whole->nb[1])};
+    }
+
     std::mutex mutex_;
-    std::map<const ggml_backend_buffer*, Cache> of_buffer_;
+    std::map<const ggml_backend_buffer*, std::shared_ptr<std::vector<uint64_t>>>
+        of_buffer_;  // shared with readers
+    std::map<std::thread::id, Transfer> transfers_;
     uint64_t clock_ = 0;
 };
 
@@ -65,12 +145,10 @@ class SetRowsTraits : public ggml::cpu::tensor_traits {
     bool work_size(int /*n_threads*/, const ggml_tensor* /*op*/, size_t& /*size*/) override { return false; }
 
     bool compute_forward(ggml_compute_params* params, ggml_tensor* op) override {
-        const bool is_cache = op->view_src != nullptr && op->view_src->buffer != nullptr &&
-                              std::strncmp(op->view_src->name, "cache_", 6) == 0;
-        if (params->ith == 0 && is_cache && op->ne[1] == op->view_src->ne[1] &&
-            op->src[1]->type == GGML_TYPE_I64 && op->src[1]->ne[1] == 1) {
+        if (params->ith == 0 && op->view_src != nullptr && is_cache(op->view_src) &&
+            op->ne[1] == op->view_src->ne[1] && op->src[1]->type == GGML_TYPE_I64 && op->src[1]->ne[1] == 1) {
             try {
-                Caches::all().note(op);
+                Caches::all().note_set_rows(op);
             } catch (const std::bad_alloc&) {  // on ggml's thread: the order stays as it was, or unknown
             }
         }
@@ -78,10 +156,57 @@ class SetRowsTraits : public ggml::cpu::tensor_traits {
     }
 };
 
+// Only of keys: values may be transposed, and then a row is no cell.
+bool has_cells(const ggml_tensor* tensor) {
+    const ggml_tensor* whole = whole_of(tensor);
+    return is_cache(whole) && std::strncmp(whole->name, "cache_k", 7) == 0 && whole->ne[2] == 1;
+}
+
+// What ggml does with the buffers and their type.
+ggml_backend_buffer_i cpu_buffer;
+ggml_backend_buffer_t (*allocate_cpu_buffer)(ggml_backend_buffer_type_t, size_t);
+
+void get_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* tensor, void* data, size_t offset,
+                size_t n_bytes) {
+    cpu_buffer.get_tensor(buffer, tensor, data, offset, n_bytes);
+    if (has_cells(tensor)) {
+        try {
+            Caches::all().note_read(tensor, offset, n_bytes);
+        } catch (const std::bad_alloc&) {  // llama.cpp calls it in a destructor: there will be fewer ranks
+        }
+    }
+}
+
+void set_tensor(ggml_backend_buffer_t buffer, ggml_tensor* tensor, const void* data, size_t offset,
+                size_t n_bytes) {
+    cpu_buffer.set_tensor(buffer, tensor, data, offset, n_bytes);
+    if (has_cells(tensor)) {
+        try {
+            Caches::all().note_write(tensor, offset, n_bytes);
+        } catch (const std::bad_alloc&) {  // as above: the order stays as it was, or unknown
+        }
+    }
+}
+
+void free_buffer(ggml_backend_buffer_t buffer) {
+    Caches::all().forget(buffer);
+    cpu_buffer.free_buffer(buffer);
+}
+
+ggml_backend_buffer_t allocate_watched_buffer(ggml_backend_buffer_type_t type, size_t n_bytes) {
+    ggml_backend_buffer_t buffer = allocate_cpu_buffer(type, n_bytes);
+    if (buffer != nullptr) {
+        buffer->iface.get_tensor = get_tensor;
+        buffer->iface.set_tensor = set_tensor;
+        buffer->iface.free_buffer = free_buffer;
+    }
+    return buffer;
+}
+
 }  // namespace
 
 CellOrder::CellOrder(const ggml_tensor* cache) {
-    const ggml_tensor* whole = cache->view_src != nullptr ? cache->view_src : cache;
+    const ggml_tensor* whole = whole_of(cache);
     if (whole->buffer != nullptr) {
         written_ = Caches::all().written(whole);
     }
@@ -104,6 +229,35 @@ void CellOrder::sort(int32_t* cells, int64_t n) const {
 ggml::cpu::tensor_traits* cell_order_traits() {
     static SetRowsTraits traits;
     return &traits;
+}
+
+void watch_cpu_buffers() {
+    ggml_backend_buffer_type_t type = ggml_backend_cpu_buffer_type();
+    ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(type, 1);
+    cpu_buffer = buffer->iface;
+    ggml_backend_buffer_free(buffer);
+    allocate_cpu_buffer = std::exchange(type->iface.alloc_buffer, allocate_watched_buffer);
+}
+
+void begin_copying(std::vector<uint32_t> ranks) {
+    Caches::all().begin_copying(std::move(ranks));
+}
+
+std::vector<uint32_t> ranks_of_read() {
+    const std::vector<uint64_t> numbers = Caches::all().numbers_read();
+    std::vector<uint32_t> order(numbers.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return numbers[a] < numbers[b]; });
+    std::vector<uint32_t> ranks(numbers.size());
+    for (size_t i = 0; i < order.size(); ++i) {
+        ranks[order[i]] = static_cast<uint32_t>(i);
+    }
+    return ranks;
+}
+
+void end_copying() {
+    Caches::all().end_copying();
 }
 
 }  // namespace tea::kernels

@@ -12,8 +12,8 @@ namespace tea::kernels {
 // positions then, wherever llama.cpp found room for them: attention adds them in this order, so that its bits
 // do not depend on what else is, or was, in the cache.
 //
-// Not known are cells that llama.cpp filled from a saved state, and those of all but the 64 caches that were
-// written last; they count as written before all others, in the order of their indices.
+// Cells that come from a saved state keep the order that they had when it was saved, if begin_copying() gets
+// what ranks_of_read() gave then; else they follow one another as in the state.
 class CellOrder {
   public:
     explicit CellOrder(const ggml_tensor* cache);
@@ -28,5 +28,16 @@ class CellOrder {
 
 // Takes note of the cells that GGML_OP_SET_ROWS writes, which ggml computes.
 ggml::cpu::tensor_traits* cell_order_traits();
+
+// From now on, takes note of the cells that are copied out of and into KV caches in the CPU's memory. Call it
+// once, before any is allocated.
+void watch_cpu_buffers();
+
+// Follows the cells that this thread copies out of and into KV caches, until end_copying(): `ranks` are those
+// of the cells that it will write, in that order.
+void begin_copying(std::vector<uint32_t> ranks);
+// Of the cells that it has read, in that order: the rank of each by the time when it was written.
+std::vector<uint32_t> ranks_of_read();
+void end_copying();
 
 }  // namespace tea::kernels

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "kernels/attention.hpp"
 #include "kernels/cell_order.hpp"
@@ -84,35 +85,43 @@ size_t alignment_of(ggml_backend_buffer_type_t /*type*/) {
     return 64;
 }
 
+bool multiplies_named(const char* name) {
+    for (int i = 0; i < GGML_TYPE_COUNT; ++i) {
+        const auto type = static_cast<ggml_type>(i);
+        if (ggml_type_name(type) != nullptr && std::strcmp(ggml_type_name(type), name) == 0) {
+            return has_products() && multiplies(type);
+        }
+    }
+    return false;
+}
+
+void begin_copying_cells(const uint32_t* ranks, size_t n) {
+    begin_copying({ranks, ranks + n});
+}
+
+void give_ranks_of_read(void (*take)(void*, const uint32_t*, size_t), void* user_data) {
+    const std::vector<uint32_t> ranks = ranks_of_read();
+    take(user_data, ranks.data(), ranks.size());
+}
+
+TeaKernels register_kernels() {
+    auto* type =
+        new ggml_backend_buffer_type{};  // never freed: ggml keeps the pointer until the process ends
+    type->iface.get_name = name_of;
+    type->iface.alloc_buffer = allocate_nothing;
+    type->iface.get_alignment = alignment_of;
+    type->context = new BufferType;
+    ggml_backend_cpu_get_extra_buffer_types().push_back(type);
+    watch_cpu_buffers();
+    const bool attends = attention_traits() != nullptr && !is_left_to_ggml("attention");
+    return {has_products(), attends, multiplies_named, begin_copying_cells, give_ranks_of_read, end_copying};
+}
+
 }  // namespace
 
 }  // namespace tea::kernels
 
-bool tea_register_kernels() {
-    using namespace tea::kernels;
-    [[maybe_unused]] static const bool is_registered = [] {
-        auto* type =
-            new ggml_backend_buffer_type{};  // never freed: ggml keeps the pointer until the process ends
-        type->iface.get_name = name_of;
-        type->iface.alloc_buffer = allocate_nothing;
-        type->iface.get_alignment = alignment_of;
-        type->context = new BufferType;
-        ggml_backend_cpu_get_extra_buffer_types().push_back(type);
-        return true;
-    }();
-    return has_products();
-}
-
-bool tea_attends() {
-    return tea::kernels::attention_traits() != nullptr && !tea::kernels::is_left_to_ggml("attention");
-}
-
-bool tea_multiplies(const char* type) {
-    for (int i = 0; i < GGML_TYPE_COUNT; ++i) {
-        const auto known = static_cast<ggml_type>(i);
-        if (ggml_type_name(known) != nullptr && std::strcmp(ggml_type_name(known), type) == 0) {
-            return tea::kernels::has_products() && tea::kernels::multiplies(known);
-        }
-    }
-    return false;
+const TeaKernels* tea_register_kernels() {
+    static const TeaKernels kernels = tea::kernels::register_kernels();
+    return &kernels;
 }

@@ -20,9 +20,9 @@
 #else
 #include <dlfcn.h>
 #endif
-#else
-#include "kernels/register.hpp"
 #endif
+
+#include "kernels/register.hpp"
 
 namespace tea::backend_modules {
 
@@ -31,9 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Written by the first load(), which runtime::initialize() makes the only one.
-bool has_kernels_for_all_types = false;
-bool has_attention = false;
-bool (*multiplies_type)(const char*) = nullptr;
+const TeaKernels* kernels = nullptr;    // null: not for this CPU
 std::string variant_in_use = "native";  // NOLINT: a string of 6 characters does not allocate
 
 std::vector<fs::path>& directories() {
@@ -205,10 +203,8 @@ void load_cpu() {
                                                         joined_names(variants, 0));
     }
     variant_in_use = chosen->first.name;
-    if (auto* register_it = Library(chosen->second).find<bool()>("tea_register_kernels")) {
-        has_kernels_for_all_types = register_it();
-        has_attention = Library(chosen->second).find<bool()>("tea_attends")();
-        multiplies_type = Library(chosen->second).find<bool(const char*)>("tea_multiplies");
+    if (auto* register_it = Library(chosen->second).find<const TeaKernels*()>("tea_register_kernels")) {
+        kernels = register_it();
     }
 }
 
@@ -224,15 +220,39 @@ void set_directories(const std::vector<std::string>& paths) {
 }
 
 bool takes_weights_as_they_are() {
-    return has_kernels_for_all_types;
+    return kernels != nullptr && kernels->multiplies_all_types;
 }
 
 bool attends() {
-    return has_attention;
+    return kernels != nullptr && kernels->attends;
 }
 
 bool multiplies(const std::string& type) {
-    return multiplies_type != nullptr && multiplies_type(type.c_str());
+    return kernels != nullptr && kernels->multiplies(type.c_str());
+}
+
+CellCopies::CellCopies(const std::vector<uint32_t>& ranks) {
+    if (kernels != nullptr) {
+        kernels->begin_copying(ranks.data(), ranks.size());
+    }
+}
+
+CellCopies::~CellCopies() {
+    if (kernels != nullptr) {
+        kernels->end_copying();
+    }
+}
+
+std::vector<uint32_t> CellCopies::ranks_of_read() const {
+    std::vector<uint32_t> ranks;
+    if (kernels != nullptr) {
+        kernels->give_ranks_of_read(
+            [](void* user_data, const uint32_t* first, size_t n) {
+                static_cast<std::vector<uint32_t>*>(user_data)->assign(first, first + n);
+            },
+            &ranks);
+    }
+    return ranks;
 }
 
 #ifdef TEA_LLM_CPU_MODULES
@@ -263,9 +283,7 @@ void load() {
         throw Error(ErrorKind::config, "TEA_LLM_CPU_VARIANT=" + wanted +
                                            ": this build has the kernels of one CPU only, 'native'");
     }
-    has_kernels_for_all_types = tea_register_kernels();
-    has_attention = tea_attends();
-    multiplies_type = tea_multiplies;
+    kernels = tea_register_kernels();
 }
 
 std::vector<CpuVariant> cpu_variants() {

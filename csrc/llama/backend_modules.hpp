@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,21 @@ bool takes_weights_as_they_are();
 // After load(): whether our kernels compute attention, and products with weights of a type ("q4_K").
 bool attends();
 bool multiplies(const std::string& type);
+
+// While one lives, cells that this thread copies between KV caches and saved states keep the order in which
+// they were computed (kernels/cell_order.hpp). One a thread at a time.
+class CellCopies {
+  public:
+    // `ranks`: of the cells that will be written, in that order, as ranks_of_read() gave them.
+    explicit CellCopies(const std::vector<uint32_t>& ranks = {});
+    ~CellCopies();
+    CellCopies(const CellCopies&) = delete;
+    CellCopies& operator=(const CellCopies&) = delete;
+
+    // Of the cells that were read, in the order of reading: the rank of each by the time when it was
+    // computed. Empty where attention is not ours.
+    std::vector<uint32_t> ranks_of_read() const;
+};
 
 struct CpuVariant {
     std::string name;  // such as "haswell"

@@ -5,10 +5,12 @@
 #include <exception>
 #include <limits>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "ggml.h"
 #include "llama.h"
+#include "llama/backend_modules.hpp"
 #include "llama/context_params.hpp"
 #include "llama/log.hpp"
 #include "machine/machine.hpp"
@@ -24,6 +26,35 @@ static_assert(max_threads == GGML_MAX_N_THREADS);
 
 llama_memory_t memory_of(const Guard& guard, const Handle<llama_context>& context) {
     return llama_get_memory(context.get(guard));
+}
+
+// Ranks of a state's cells follow it (backend_modules::CellCopies), and at the end their number.
+size_t ranks_size(size_t n_ranks) {
+    return (n_ranks + 1) * sizeof(uint32_t);
+}
+
+void append_ranks(std::vector<uint8_t>& state, const std::vector<uint32_t>& ranks) {
+    const auto n = static_cast<uint32_t>(ranks.size());
+    const size_t n_state = state.size();
+    state.resize(n_state + ranks_size(n));
+    std::copy_n(reinterpret_cast<const uint8_t*>(ranks.data()), n * sizeof n, state.data() + n_state);
+    std::memcpy(state.data() + state.size() - sizeof n, &n, sizeof n);
+}
+
+// Nothing: no such state.
+std::optional<std::vector<uint32_t>> ranks_behind(const std::vector<uint8_t>& state) {
+    uint32_t n = 0;
+    if (state.size() < sizeof n) {
+        return std::nullopt;
+    }
+    std::memcpy(&n, state.data() + state.size() - sizeof n, sizeof n);
+    if (ranks_size(n) > state.size()) {
+        return std::nullopt;
+    }
+    std::vector<uint32_t> ranks(n);
+    std::copy_n(state.end() - static_cast<ptrdiff_t>(ranks_size(n)), n * sizeof n,
+                reinterpret_cast<uint8_t*>(ranks.data()));
+    return ranks;
 }
 
 }  // namespace
@@ -230,16 +261,20 @@ bool Decoder::grow(int32_t n_cells) {
         return false;
     }
     std::vector<uint8_t> state;
+    std::vector<uint32_t> ranks;
     try {
         state.resize(n_bytes);
+        const backend_modules::CellCopies copies;
+        read_state(state);
+        ranks = copies.ranks_of_read();
     } catch (const std::bad_alloc&) {
         return false;
     }
-    read_state(state);
     Handle<llama_context> old_context = std::move(context_);
     Handle<llama_batch_ext> old_batch = std::move(batch_);
     try {
         make_context(n_cells);
+        const backend_modules::CellCopies copies(ranks);
         const size_t n_read = guarded(ErrorKind::inference, "filling the KV cache", [&](const Guard& guard) {
             return llama_state_set_data(context_.get(guard), state.data(), state.size());
         });
@@ -267,21 +302,31 @@ size_t Decoder::state_size(int32_t sequence) {
 
 std::vector<uint8_t> Decoder::save(int32_t sequence) {
     std::vector<uint8_t> state(state_size(sequence));
+    const backend_modules::CellCopies copies;
     state.resize(guarded(ErrorKind::inference, "saving a sequence", [&](const Guard& guard) {
         return llama_state_seq_get_data(context_.get(guard), state.data(), state.size(), sequence);
     }));
+    if (!state.empty()) {
+        append_ranks(state, copies.ranks_of_read());
+    }
     return state;
 }
 
 bool Decoder::restore(int32_t sequence, int32_t n_tokens, const std::vector<uint8_t>& state) {
+    const std::optional<std::vector<uint32_t>> ranks = ranks_behind(state);
+    if (!ranks) {
+        return false;
+    }
+    const size_t n_state = state.size() - ranks_size(ranks->size());
+    const backend_modules::CellCopies copies(*ranks);
     const runtime::LogCapture capture;
     const size_t n_read = guarded(ErrorKind::inference, "restoring a sequence", [&](const Guard& guard) {
-        return llama_state_seq_set_data(context_.get(guard), state.data(), state.size(), sequence);
+        return llama_state_seq_set_data(context_.get(guard), state.data(), n_state, sequence);
     });
     // llama.cpp does not check positions: the last one must be that of the last token, and where every
     // position is kept, the first one that of the first.
     const bool begins_right = !keeps_everything() || first_position(sequence) == 0;
-    if (n_read == state.size() && begins_right && last_position(sequence) == n_tokens - 1) {
+    if (n_read == n_state && begins_right && last_position(sequence) == n_tokens - 1) {
         return true;
     }
     trim(sequence, 0);

@@ -82,9 +82,10 @@ class Decoder : public SequenceMemory {
     // as before then.
     bool grow(int32_t n_cells);
 
-    // A sequence's share of the memory, in llama.cpp's format; empty: llama.cpp could not save it.
+    // A sequence's share of the memory: llama.cpp's state, and the order of its cells. Empty: llama.cpp could
+    // not save it.
     std::vector<uint8_t> save(int32_t sequence);
-    // Size of save()'s result.
+    // Size of llama.cpp's state; the order takes 4 bytes a token more.
     size_t state_size(int32_t sequence);
     // Fills an empty sequence from what save() gave for n_tokens tokens. Returns false, and leaves it
     // empty, when the memory does not take it.

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 import tea_llm
-from support.compositions import assert_same_in_company, cold_answers
+from support.compositions import assert_same_in_company, cold_answers, some_tokens
 from support.process import run_python
 from support.steps import steps
 from support.tiny_gguf import Tensors
-from tea_llm.errors import StateFileError
 
 
 @pytest.mark.parametrize(("arch", "kind"), [("llama", "f32"), ("gemma3", "f16"), ("llama", "q4_k_m")])
@@ -29,10 +28,32 @@ def test_an_answer_in_company_has_the_bits_of_a_cold_one(
             assert llm.info.deterministic
             assert set(llm.info.weights.values()) == {"tea-llm"}
             assert_same_in_company(llm, expected, 5, seed=n_threads)
-            stats = llm.stats()
-            assert stats.cached_tokens > 0
-            assert stats.cells == 1024
-            assert stats.parked_tokens == 0
+            assert llm.stats().cached_tokens > 0
+
+
+def test_pasts_that_come_back_keep_the_order_of_their_cells(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    """From outside of a cache that was full, and from a file."""
+    expected = cold_answers(tiny_model())
+    with tea_llm.load(tiny_model(), n_ctx=512, n_threads=1, cache_ram=10_000_000) as llm:
+        assert_same_in_company(llm, expected, 20, seed=1)
+        assert llm.stats().parked_tokens > 0
+        llm.save_state(tmp_path / "state")
+    with tea_llm.load(tiny_model(), n_ctx=2048, n_threads=1) as llm:
+        assert llm.load_state(tmp_path / "state") > 0
+        assert_same_in_company(llm, expected, 10, seed=2)
+
+
+def test_a_cache_that_grows_keeps_the_order_of_its_cells(tiny_model: Callable[..., Path]) -> None:
+    expected = cold_answers(tiny_model())
+    with tea_llm.load(tiny_model(n_ctx_train=8192), n_ctx=8192, n_threads=1, cache_ram=0) as llm:
+        before = llm.stats()
+        for seed in range(20):  # others take and leave cells
+            assert_same_in_company(llm, expected, 1, seed)
+            llm.call(some_tokens(100 + seed, 150), max_tokens=40)
+        assert llm.stats().cells == before.cells
+        llm.call([6] * before.cells, max_tokens=1)
+        assert llm.stats().cells > before.cells
+        assert_same_in_company(llm, expected, 10, seed=1)
 
 
 def test_guesses_change_no_bit(tiny_model: Callable[..., Path]) -> None:
@@ -68,7 +89,6 @@ def test_tokens_are_computed_one_at_a_time_where_llama_cpp_multiplies_weights(ti
         ({"cache_type_k": "q8_0"}, "flash attention and a KV cache of f16"),
         ({"cache_type_v": "f32"}, "flash attention and a KV cache of f16"),
         ({"flash_attn": "off"}, "flash attention and a KV cache of f16"),
-        ({"cache_ram": 1_000_000}, "cache_ram=0"),
     ],
 )
 def test_options_without_a_fixed_order_are_refused(
@@ -94,12 +114,3 @@ def test_kernels_of_llama_cpp_are_refused(tiny_model: Callable[..., Path], famil
     child = run_python(code, env={"TEA_LLM_GGML_KERNELS": family})
     assert child.returncode == 1
     assert "ValueError: deterministic=True needs the kernels of tea-llm" in child.stderr
-
-
-def test_a_state_is_not_loaded(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
-    """Its cells would be in another order than those that were computed."""
-    with tea_llm.load(tiny_model(), n_ctx=1024, deterministic=True) as llm:
-        llm.call(list(range(20, 60)), max_tokens=2)
-        assert llm.save_state(tmp_path / "state") == 41
-        with pytest.raises(StateFileError, match="with deterministic=True no state can be loaded"):
-            llm.load_state(tmp_path / "state")

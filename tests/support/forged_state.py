@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-MAGIC = b"tea-llm state 1\n"
+MAGIC = b"tea-llm state 2\n"
 PROMPT = list(range(20, 80))
 
 USE = """

@@ -257,8 +257,7 @@ class LocalLlmBackend(LlmBackend):
             The number of tokens loaded; the most recently used ones are loaded first.
 
         Raises:
-            StateFileError: the file is not a state file, is damaged, or belongs to another model or other parameters;
-                or the model was loaded with ``deterministic=True``.
+            StateFileError: the file is not a state file, is damaged, or belongs to another model or other parameters.
             EngineClosedError, InferenceError: the model is closed, or the engine failed.
             OSError: the file cannot be read.
         """

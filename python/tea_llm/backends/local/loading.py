@@ -89,10 +89,9 @@ def load(
             nothing. Has no effect for models with a sliding window or a recurrent state.
         deterministic: guarantee that an answer has the same bits, with the same seed, whatever else is computed at the
             same time and whatever is in the cache. Needs the CPU kernels of tea-llm (AVX2), an f16 KV cache, flash
-            attention and a model without a recurrent state. The whole KV cache is allocated for the first request,
-            and nothing is kept outside of it. If llama.cpp's kernels multiply some of the weights (``info.weights``),
-            tokens are computed one at a time. Where all of this holds, answers are the same without the option, too,
-            except after the cache has grown, or when earlier text comes back from ``cache_ram`` or a state file.
+            attention and a model without a recurrent state. If llama.cpp's kernels multiply some of the weights
+            (``info.weights``), tokens are computed one at a time. Where none of this has to change, answers are the
+            same without the option, too.
         seed: seed for requests that do not set one, which makes a program's random answers repeatable. None: random.
         probe: load the file and generate one token in a child process first. A file that crashes llama.cpp then raises
             ``ModelLoadError`` here. Loading takes about twice as long.

@@ -1,7 +1,7 @@
 """Files with saved KV cache contents: verified before use, and replaced atomically.
 
 Layout: magic, length of the header (8 bytes, little-endian), header (JSON), for each past its token ids (int32) and
-llama.cpp's state of them, SHA-256 of everything before.
+the engine's state of them (llama.cpp's, and the order of its cells), SHA-256 of everything before.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tea_llm.errors import StateFileError
 __all__ = ["Past", "fingerprint", "identity", "read_state", "write_state"]
 
 Past = tuple[list[int], bytes]
-"""Token ids, and llama.cpp's state of them."""
+"""Token ids, and the engine's state of them."""
 
-_MAGIC = b"tea-llm state 1\n"
+_MAGIC = b"tea-llm state 2\n"
 _N_DIGEST = hashlib.sha256().digest_size
 _N_SAMPLES = 64
 _SAMPLE_SIZE = 1 << 16
