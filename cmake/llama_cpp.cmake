@@ -75,6 +75,9 @@ foreach(backend ggml-cpu ${GGML_AVAILABLE_BACKENDS})
     # uninitialized.
     if(NOT MSVC)
       set_source_files_properties(
+        ${llama_cpp_dir}/ggml/src/ggml-cpu/ggml-cpu.c TARGET_DIRECTORY ${backend}
+        PROPERTIES COMPILE_OPTIONS "-include;${PROJECT_SOURCE_DIR}/csrc/kernels/patient_wait.h")
+      set_source_files_properties(
         ${kernel_sources} TARGET_DIRECTORY ${backend}
         PROPERTIES COMPILE_OPTIONS
                    "-ffp-contract=off;-Wall;-Wextra;-Wconversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;$<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>;$<$<BOOL:${TEA_LLM_WERROR}>:-Werror>")

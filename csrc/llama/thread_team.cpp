@@ -56,6 +56,7 @@ Handle<ggml_threadpool> make_threadpool(int32_t n_threads) {
     try {
         return runtime::guarded(ErrorKind::inference, "no threads for computing", [&](const runtime::Guard&) {
             ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+            params.poll = 1;  // calls of kernels/patient_wait.h, in units of 131,072: 0.1 s
             auto* make = cpu_function<ggml_threadpool*(ggml_threadpool_params*)>("ggml_threadpool_new");
             return Handle<ggml_threadpool>(make(&params));
         });

@@ -6,13 +6,17 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <ctime>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "llama/log.hpp"
 #include "llama/runtime.hpp"
 #include "llama/thread_team.hpp"
 #include "tests/check.hpp"
+#include "tests/through_ggml.hpp"
 
 using tea::ThreadTeam;
 
@@ -116,6 +120,20 @@ TEST_CASE("a team that cannot grow stays as it is, and does not try at every ste
     team.resize({}, 5);  // another number: it tries
     CHECK(n_asked > 0);
     CHECK(team.size() == 2);
+}
+
+TEST_CASE("a thread that waits for another leaves the processor to others") {
+    const std::clock_t before = std::clock();  // of all threads
+    tea::test::through_ggml(1 << 20, 2, [](ggml_context* context) {
+        const auto be_late = [](ggml_tensor*, const ggml_tensor*, int thread, int, void*) {
+            if (thread == 1) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(300));
+            }
+        };
+        ggml_tensor* nothing = ggml_new_tensor_1d(context, GGML_TYPE_F32, 1);
+        return ggml_map_custom1(context, nothing, be_late, 2, nullptr);
+    });
+    CHECK(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC < 0.15);
 }
 
 TEST_MAIN

@@ -320,3 +320,12 @@ def test_two_threads_that_take_pieces_of_one_stream(tiny: LocalLlmBackend) -> No
             taken = list(threads.map(take, [request] * 4))
             assert all(is_done for _, is_done in taken)
             assert sum(n for n, _ in taken) == len(request.wait().text)
+
+
+def test_threads_rest_after_a_step(tiny_model: Callable[..., Path]) -> None:
+    """They poll for the next one for a moment only."""
+    with tea_llm.load(tiny_model(), n_ctx=256, n_threads=4) as llm:
+        llm.call([5, 6, 7], max_tokens=4)
+        before = time.process_time()
+        time.sleep(1)
+        assert time.process_time() - before < 0.5  # three threads that spin for half a second: 1.5
