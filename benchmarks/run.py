@@ -50,8 +50,7 @@ def main() -> None:
         for name in {"table": TABLE, "curves": CURVES}.get(given, [given])
     ]
     engines = arguments.engines.split(",")
-    peers = [peer for peer in PEERS if peer.split("==")[0].replace("-", "_") in (*engines, "matplotlib")]
-    set_up(peers, has_programs=not {"llama_server", "llama_bench"}.isdisjoint(engines))
+    set_up(needed(PEERS, engines), has_programs=not {"llama_server", "llama_bench"}.isdisjoint(engines))
     groups = [([work for work in works if work != "overhead"], model(arguments.model, arguments.type))]
     if "overhead" in works:
         groups.append((["overhead"], model("overhead")))
@@ -107,6 +106,7 @@ class Worker:
             self.stop()
             raise RuntimeError(answer["refused"]) if engine == "tea_llm" else Refused(answer["refused"])
         self.load_s = answer["load_s"]
+        self.note = answer.get("note", "")
 
     def ask(self, **line: Any) -> Any:
         """One line there, one back."""
@@ -216,6 +216,12 @@ def model(name: str, file_type: str = "") -> Path:
 def python() -> Path:
     """The peers' interpreter."""
     return BUILD / "venv" / "bin" / "python"
+
+
+def needed(peers: Iterable[str], engines: Iterable[str]) -> list[str]:
+    """The packages without those of engines that are left out."""
+    names = {peer: peer.partition("==")[0].replace("-", "_") for peer in peers}
+    return [peer for peer, name in names.items() if name not in ENGINES or name in engines]
 
 
 def installed() -> dict[str, str]:
