@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-from run import BUILD, PAUSE_S, RESULTS, Worker, cpu, measure, model, set_up, started, turns, versions
+from run import BUILD, PAUSE_S, RESULTS, Worker, cpu, measure, model, needed, set_up, started, turns, versions
 from synthetic import SHAPES
 from works import N_CTX
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--engines", default=",".join(ENGINES), help="default: %(default)s")
     arguments = parser.parse_args()
     engines = arguments.engines.split(",")
-    set_up(PEERS if "openvino_genai" in engines else ())
+    set_up(needed(PEERS, engines), has_programs=not {"llama_server", "llama_bench"}.isdisjoint(engines))
     target = RESULTS / "marks.json"
     RESULTS.mkdir(exist_ok=True)
     found = json.loads(target.read_text()) if target.exists() else {}
