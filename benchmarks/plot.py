@@ -18,6 +18,7 @@ NAMES = {
     "llama_server": "llama-server",
     "llama_cpp_python": "llama-cpp-python",
     "xllamacpp": "xllamacpp",
+    "openvino_genai": "openvino-genai",
     "llama_bench": "llama.cpp's benchmarks (no library)",
 }
 CURVES = {

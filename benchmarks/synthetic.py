@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 import tea_llm
+from support.tiny_vocab import bpe_vocab
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,21 @@ def _write(shape: Shape, name: str, path: Path) -> None:
     writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.n_vocab)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     if shape.n_expert:
         writer.add_expert_count(shape.n_expert)
         writer.add_expert_used_count(shape.n_expert_used)
-    tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{byte:02X}>".encode() for byte in range(256))]
-    tokens += [f"\u2581t{i}".encode() for i in range(shape.n_vocab - len(tokens))]
-    types = [gguf.TokenType.UNKNOWN] + 2 * [gguf.TokenType.CONTROL] + 256 * [gguf.TokenType.BYTE]
-    types += (shape.n_vocab - len(types)) * [gguf.TokenType.NORMAL]
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores([float(-i) for i in range(shape.n_vocab)])
-    writer.add_token_types(types)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    vocab = bpe_vocab()  # a byte-level one, as Llama 3 has: OpenVINO reads no other
+    vocab.pad_to(shape.n_vocab)
+    writer.add_tokenizer_model(vocab.model)
+    writer.add_tokenizer_pre(str(vocab.keys["pre"]))
+    writer.add_token_list(vocab.tokens)
+    writer.add_token_types(vocab.types)
+    writer.add_token_merges(vocab.keys["merges"])
+    end = vocab.keys["eos_token_id"]
+    writer.add_bos_token_id(end)
+    writer.add_eos_token_id(end)
+    writer.add_pad_token_id(end)
     some = np.random.default_rng(1).standard_normal(1 << 20, dtype=np.float32)
 
     def add(tensor: str, *dimensions: int) -> None:

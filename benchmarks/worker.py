@@ -1,7 +1,8 @@
 """Runs works through one library, in a process of its own: one line of JSON in, one out.
 
-First comes ``{"engine", "model", "threads", "server"}``, answered when the model is loaded and has given a token; then
-any number of ``{"work", "run"}``, each answered with the seconds that it took.
+First comes ``{"engine", "model", "threads", "server"}``, answered when the model is loaded and has given a token, or
+with ``{"refused"}``, the reason why the library does not take this model; then any number of ``{"work", "run"}``, each
+answered with the seconds that it took and the memory that the process has.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from works import N_CTX, N_SLOTS, WORKS, Request
 
-Ask = Callable[[Request], int]
+Ask = Callable[[list[Request]], int]  # requests that are made at once; the number of tokens that they gave
 Run = Callable[[str, int], float]
 
 
@@ -27,7 +28,7 @@ def tea_llm(spec: dict[str, Any]) -> Ask:
 
     llm = tea_llm.load(spec["model"], n_ctx=N_CTX, n_parallel=N_SLOTS, n_threads=spec["threads"])
     options: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
-    return lambda request: llm.call(request.prompt, max_tokens=request.n_tokens, **options).tokens_used or 0
+    return at_once(lambda request: llm.call(request.prompt, max_tokens=request.n_tokens, **options).tokens_used or 0)
 
 
 def llama_cpp_python(spec: dict[str, Any]) -> Ask:
@@ -43,7 +44,7 @@ def llama_cpp_python(spec: dict[str, Any]) -> Ask:
                 break
         return n_tokens
 
-    return ask
+    return lambda requests: sum(map(ask, requests))  # it takes one at a time
 
 
 def xllamacpp(spec: dict[str, Any]) -> Ask:
@@ -58,15 +59,39 @@ def xllamacpp(spec: dict[str, Any]) -> Ask:
     def ask(request: Request) -> int:
         return server.handle_completions(_body(request))["usage"]["completion_tokens"]
 
+    return at_once(ask)
+
+
+def openvino_genai(spec: dict[str, Any]) -> Ask:
+    import numpy as np
+    import openvino as ov
+    import openvino_genai as genai
+
+    scheduler = genai.SchedulerConfig()
+    scheduler.enable_prefix_caching = True  # this and whole prompts in a step, as its LLMPipeline has it
+    scheduler.max_num_batched_tokens = N_CTX
+    options = {"INFERENCE_NUM_THREADS": spec["threads"]}
+    pipeline = genai.ContinuousBatchingPipeline(spec["model"], scheduler, "CPU", options, {})
+
+    def ask(requests: list[Request]) -> int:
+        configs = []
+        for request in requests:
+            config = genai.GenerationConfig()
+            config.max_new_tokens, config.ignore_eos, config.do_sample = request.n_tokens, True, False
+            configs.append(config)
+        prompts = [ov.Tensor(np.array([request.prompt], np.int64)) for request in requests]
+        return sum(len(result.m_generation_ids[0]) for result in pipeline.generate(prompts, configs))
+
     return ask
 
 
 def llama_server(spec: dict[str, Any]) -> Ask:
-    n_ctx = str(N_CTX * N_SLOTS)  # of which each slot has its share
-    post = started_server(spec, "-c", n_ctx, "-np", str(N_SLOTS), "--no-webui")
+    n_ctx = spec.get("n_cells", N_CTX * N_SLOTS)  # of which each slot has its share, or all if it is unified
+    unified = ["--kv-unified"] if "n_cells" in spec else []
+    post = started_server(spec, "-c", str(n_ctx), "-np", str(N_SLOTS), "--no-webui", *unified)
     while post("/completion", {"prompt": [1], "n_predict": 1})[0] != 200:
         time.sleep(0.02)
-    return lambda request: post("/completion", _body(request))[1]["tokens_predicted"]
+    return at_once(lambda request: post("/completion", _body(request))[1]["tokens_predicted"])
 
 
 def started_server(spec: dict[str, Any], *options: str) -> Callable[[str, Any], tuple[int, Any]]:
@@ -116,46 +141,73 @@ def llama_bench(spec: dict[str, Any]) -> Run:
     return run
 
 
+def at_once(ask: Callable[[Request], int]) -> Ask:
+    """All requests, each from a thread of its own."""
+
+    def ask_all(requests: list[Request]) -> int:
+        with ThreadPoolExecutor(len(requests)) as threads:
+            return sum(threads.map(ask, requests))
+
+    return ask_all
+
+
 def _body(request: Request) -> dict[str, Any]:
     n = request.n_tokens
     return {"prompt": request.prompt, "n_predict": n, "max_tokens": n, "temperature": 0, "ignore_eos": True}
 
 
-def timed(ask: Ask, name: str, index: int, is_at_once: bool = True) -> float:
-    """Seconds for one run of a work; `is_at_once`: whether the library takes several requests at a time."""
+def timed(ask: Ask, name: str, index: int) -> float:
+    """Seconds for one run of a work."""
     work = WORKS[name]
     requests = work.requests(index)
     for request in requests[: work.n_before]:
-        ask(request)
+        ask([request])
     requests = requests[work.n_before :]
-    with ThreadPoolExecutor(len(requests) if work.is_at_once and is_at_once else 1) as threads:
-        begin = time.perf_counter()
-        n_tokens = sum(threads.map(ask, requests))
-        seconds = time.perf_counter() - begin
+    begin = time.perf_counter()
+    n_tokens = ask(requests) if work.is_at_once else sum(ask([request]) for request in requests)
+    seconds = time.perf_counter() - begin
     assert n_tokens == work.n_generated(), f"{name}: {n_tokens} tokens, not {work.n_generated()}"
     return seconds
 
 
-def peak_mib(pid: int) -> float:
-    """The most memory that a process had at once."""
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+def memory(pid: int) -> dict[str, float]:
+    """The most memory that a process had at once, and what it has that is in no file, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kib = {line.partition(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+    return {"peak_mib": kib["VmHWM"] / 1024, "own_mib": (kib["RssAnon"] + kib["RssShmem"]) / 1024}
+
+
+def protocol() -> Callable[[dict[str, Any]], None]:
+    """Writes a line of JSON to what standard output was; libraries that print go to standard error from now on."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(line: dict[str, Any]) -> None:
+        answers.write(json.dumps(line) + "\n")
+        answers.flush()
+
+    return answer
 
 
 def main() -> None:
     """Reads and answers lines."""
+    answer = protocol()
     spec = json.loads(sys.stdin.readline())
     begin = time.perf_counter()
-    engine = globals()[spec["engine"]](spec)
-    run: Run = engine
-    if spec["engine"] != "llama_bench":
-        engine(Request([1000], 1))
-        run = partial(timed, engine, is_at_once=spec["engine"] != "llama_cpp_python")
-    print(json.dumps({"load_s": time.perf_counter() - begin}), flush=True)
+    try:
+        engine = globals()[spec["engine"]](spec)
+        run: Run = engine
+        if spec["engine"] != "llama_bench":
+            engine([Request([1000], 1)])
+            run = partial(timed, engine)
+    except Exception as error:
+        answer({"refused": " ".join(f"{type(error).__name__}: {error}".split())})
+        raise
+    answer({"load_s": time.perf_counter() - begin, **memory(spec.get("pid", os.getpid()))})
     for line in sys.stdin:
         task = json.loads(line)
         seconds = run(task["work"], task["run"])
-        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(spec.get("pid", os.getpid()))}), flush=True)
+        answer({"seconds": seconds, **memory(spec.get("pid", os.getpid()))})
 
 
 if __name__ == "__main__":

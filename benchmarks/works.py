@@ -79,7 +79,8 @@ _REQUESTS = {
     "overhead": lambda chance: [Request(_ids(chance, 8), 1500)],
     **{f"width{n}": lambda chance, n=n: [Request(_ids(chance, 32), 32) for _ in range(n)] for n in WIDTHS},
     **{f"cached{n}": lambda chance, n=n: _cached(chance, n) for n in SHARES},
-    **{f"prompt{n}": lambda chance, n=n: [Request(_ids(chance, n), 1)] for n in LENGTHS},
+    **{f"prompt{n}": lambda chance, n=n: [Request(_ids(chance, n), 1)] for n in (512, *LENGTHS)},
+    "stream128": lambda chance: [Request(_ids(chance, 1), 128)],
 }
 
 WORKS: Mapping[str, Work] = {
@@ -111,6 +112,8 @@ WORKS: Mapping[str, Work] = {
             is_at_once=False,
             bound="llama-bench -p 0 -n 0 -pg 8,1500",
         ),
+        Work("prompt512", "a prompt of 512 tokens", is_at_once=False, bound="llama-bench -p 512 -n 0"),
+        Work("stream128", "one stream: 128 tokens after one", is_at_once=False, bound="llama-bench -p 0 -n 128"),
         *(Work(f"width{n}", f"{n} requests at once, 32 tokens in and out", is_at_once=True) for n in WIDTHS),
         *(Work(f"prompt{n}", f"a prompt of {n} tokens", is_at_once=False) for n in LENGTHS),
         *(
