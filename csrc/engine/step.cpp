@@ -63,8 +63,9 @@ scheduler::StepPlan EngineLoop::plan() {
 }
 
 // The running requests as the scheduler sees them. A prompt that arrived before any running request produced
-// its first token is not paced, unless it is longer than a step. Texts that are scored need a row of logits
-// for each token: they share the rows of a step that are left over from the other requests.
+// its first token is not paced. One that was longer than a step is, up to its end: streams may have begun
+// since it arrived. Texts that are scored need a row of logits for each token: they share the rows of a step
+// that are left over from the other requests.
 std::vector<scheduler::SequenceState> EngineLoop::sequence_states() {
     auto first_token_at = Request::Clock::time_point::max();
     for (const auto& task : running_) {
@@ -77,7 +78,7 @@ std::vector<scheduler::SequenceState> EngineLoop::sequence_states() {
         scheduler::SequenceState state{task->n_known(), task->n_computed};
         state.n_pause = task->n_pause;
         state.is_paced =
-            task->request().submitted_at() > first_token_at || task->n_missing() > config_.n_batch;
+            task->request().submitted_at() > first_token_at || task->n_missing_at_start() > config_.n_batch;
         if (task->is_scoring()) {
             state.max_count = std::min(task->n_missing(), n_own_rows + n_spare_rows);
             n_spare_rows -= std::max(0, state.max_count - n_own_rows);

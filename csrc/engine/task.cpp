@@ -104,6 +104,7 @@ double Task::urgency() const {
 void Task::start(int32_t new_sequence, int32_t n_cached) {
     sequence = new_sequence;
     n_computed = n_cached;
+    n_missing_at_start_ = n_missing();
     if (!is_started()) {
         started_at_ = Request::Clock::now();
         n_cached_ = n_cached;

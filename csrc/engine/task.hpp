@@ -32,6 +32,8 @@ class Task {
     int32_t n_known() const { return static_cast<int32_t>(tokens_.size()) - (is_scoring() ? 1 : 0); }
     bool is_scoring() const { return request_->options().scores; }
     int32_t n_missing() const { return n_known() - n_computed; }
+    // Tokens that were to be computed when it got its sequence.
+    int32_t n_missing_at_start() const { return n_missing_at_start_; }
     int32_t n_growth() const { return n_limit_ - n_known(); }
     int32_t priority() const { return request_->options().priority; }
     // The greater goes first. It does not change with time: all requests age alike.
@@ -86,6 +88,7 @@ class Task {
     std::optional<Error> error_;
     bool is_announced_ = false;
     int64_t n_cached_ = 0;
+    int32_t n_missing_at_start_ = 0;
     int64_t n_generated_ = 0;
     Request::Clock::time_point started_at_{};
     Request::Clock::time_point first_token_at_{};

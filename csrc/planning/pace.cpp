@@ -69,17 +69,19 @@ void Pace::measure(size_t n_decode, double seconds) {
     n_since_measured_[n_decode] = 0;
 }
 
-// Costs of other sizes may be from long ago: a token is at least as dear in a smaller chunk, and at
-// max_tokens as dear in a larger one.
+// What changes a token's cost, as a longer past or a busier machine, changes it in larger chunks, too, of
+// which nothing may have been seen since: in proportion. And a token is at least as dear in a smaller chunk,
+// and at most as dear in a larger one.
 void Pace::learn(int32_t n_prompt, double token_s) {
     const size_t known = size_class(n_prompt);
+    const double before = token_s_[known];
     add(token_s_[known], token_s);
-    for (size_t i = 0; i < token_s_.size(); ++i) {
-        if (i < known) {
-            token_s_[i] = std::max(token_s_[i], token_s_[known]);
-        } else if (token_s_[i] == 0 || token_s_[i] > token_s_[known]) {
-            token_s_[i] = token_s_[known];
-        }
+    for (size_t i = 0; i < known; ++i) {
+        token_s_[i] = std::max(token_s_[i], token_s_[known]);
+    }
+    for (size_t i = known + 1; i < token_s_.size(); ++i) {
+        const double changed = before > 0 ? token_s_[i] * token_s_[known] / before : 0;
+        token_s_[i] = changed > 0 ? std::min(changed, token_s_[known]) : token_s_[known];
     }
 }
 

@@ -7,7 +7,7 @@
 
 namespace tea {
 
-// How many prompt tokens fit into a step beside requests that generate, so that the step takes at max_tokens
+// How many prompt tokens fit into a step beside requests that generate, so that the step takes at most
 // `slowdown` times as long as it would without them. Learns from the steps' times; no clock of its own.
 //
 // A prompt token costs the less the more of them are computed at once. How much less depends on the machine,
