@@ -8,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "llama/abort_guard.hpp"
+#include "llama/runtime.hpp"
 #include "llama/tokenizer.hpp"
 
 namespace tea {
@@ -176,7 +177,10 @@ bool Engine::is_closed() const {
 
 std::string Engine::state_parameters() const {
     const bool is_stretched = config_.n_cells > model_->n_ctx_original();  // other RoPE factors, maybe
-    return state_format(config_) + (is_stretched ? ", stretched" : "");
+    // What other kernels computed, or this model's in steps of several tokens, has other bits.
+    const bool is_exact = config_.options.deterministic;
+    return state_format(config_) + (is_stretched ? ", stretched" : "") +
+           (is_exact ? ", deterministic, " + runtime::system_info() : "");
 }
 
 EngineStats Engine::stats() const {

@@ -28,6 +28,7 @@ struct Transfer {
     std::vector<uint32_t> ranks;    // of the cells to be written
     uint64_t first_number = 0;      // of those
     size_t n_written = 0;
+    bool is_incomplete = false;  // there was no memory for a number
     // All layers have the same cells: of each cache, those of this tensor count.
     std::map<const ggml_backend_buffer*, const ggml_tensor*> counted;
 };
@@ -86,9 +87,21 @@ class Caches {
         transfers_[std::this_thread::get_id()] = std::move(transfer);
     }
 
+    void lose_read() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto transfer = transfers_.find(std::this_thread::get_id());
+        if (transfer != transfers_.end()) {
+            transfer->second.is_incomplete = true;
+        }
+    }
+
     std::vector<uint64_t> numbers_read() {
         const std::lock_guard<std::mutex> lock(mutex_);
-        return transfers_.at(std::this_thread::get_id()).numbers;
+        const Transfer& transfer = transfers_.at(std::this_thread::get_id());
+        if (transfer.is_incomplete) {
+            throw std::bad_alloc();
+        }
+        return transfer.numbers;
     }
 
     void end_copying() {
@@ -172,7 +185,8 @@ void get_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* tensor, void* d
     if (has_cells(tensor)) {
         try {
             Caches::all().note_read(tensor, offset, n_bytes);
-        } catch (const std::bad_alloc&) {  // llama.cpp calls it in a destructor: there will be fewer ranks
+        } catch (const std::bad_alloc&) {  // llama.cpp calls it in a destructor: ranks_of_read() will throw
+            Caches::all().lose_read();
         }
     }
 }
@@ -234,6 +248,9 @@ ggml::cpu::tensor_traits* cell_order_traits() {
 void watch_cpu_buffers() {
     ggml_backend_buffer_type_t type = ggml_backend_cpu_buffer_type();
     ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(type, 1);
+    if (buffer == nullptr) {
+        throw std::bad_alloc();
+    }
     cpu_buffer = buffer->iface;
     ggml_backend_buffer_free(buffer);
     allocate_cpu_buffer = std::exchange(type->iface.alloc_buffer, allocate_watched_buffer);

@@ -36,7 +36,8 @@ void watch_cpu_buffers();
 // Follows the cells that this thread copies out of and into KV caches, until end_copying(): `ranks` are those
 // of the cells that it will write, in that order.
 void begin_copying(std::vector<uint32_t> ranks);
-// Of the cells that it has read, in that order: the rank of each by the time when it was written.
+// Of the cells that it has read, in that order: the rank of each by the time when it was written. Throws
+// std::bad_alloc if there was no memory for one.
 std::vector<uint32_t> ranks_of_read();
 void end_copying();
 

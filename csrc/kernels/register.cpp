@@ -112,8 +112,10 @@ TeaKernels register_kernels() {
     type->iface.get_alignment = alignment_of;
     type->context = new BufferType;
     ggml_backend_cpu_get_extra_buffer_types().push_back(type);
-    watch_cpu_buffers();
     const bool attends = attention_traits() != nullptr && !is_left_to_ggml("attention");
+    if (attends) {
+        watch_cpu_buffers();
+    }
     return {has_products(), attends, multiplies_named, begin_copying_cells, give_ranks_of_read, end_copying};
 }
 

@@ -295,13 +295,14 @@ bool Decoder::grow(int32_t n_cells) {
 }
 
 size_t Decoder::state_size(int32_t sequence) {
-    return guarded(ErrorKind::inference, "measuring a sequence", [&](const Guard& guard) {
+    const size_t n_state = guarded(ErrorKind::inference, "measuring a sequence", [&](const Guard& guard) {
         return llama_state_seq_get_size(context_.get(guard), sequence);
     });
+    return n_state + ranks_size(static_cast<size_t>(last_position(sequence) + 1));
 }
 
 std::vector<uint8_t> Decoder::save(int32_t sequence) {
-    std::vector<uint8_t> state(state_size(sequence));
+    std::vector<uint8_t> state(state_size(sequence));  // there is room for the ranks, too
     const backend_modules::CellCopies copies;
     state.resize(guarded(ErrorKind::inference, "saving a sequence", [&](const Guard& guard) {
         return llama_state_seq_get_data(context_.get(guard), state.data(), state.size(), sequence);

@@ -85,7 +85,7 @@ class Decoder : public SequenceMemory {
     // A sequence's share of the memory: llama.cpp's state, and the order of its cells. Empty: llama.cpp could
     // not save it.
     std::vector<uint8_t> save(int32_t sequence);
-    // Size of llama.cpp's state; the order takes 4 bytes a token more.
+    // Size of save()'s result, where each token has one cell.
     size_t state_size(int32_t sequence);
     // Fills an empty sequence from what save() gave for n_tokens tokens. Returns false, and leaves it
     // empty, when the memory does not take it.

@@ -14,6 +14,7 @@ from support.compositions import assert_same_in_company, cold_answers, some_toke
 from support.process import run_python
 from support.steps import steps
 from support.tiny_gguf import Tensors
+from tea_llm.errors import StateFileError
 
 
 @pytest.mark.parametrize(("arch", "kind"), [("llama", "f32"), ("gemma3", "f16"), ("llama", "q4_k_m")])
@@ -41,6 +42,19 @@ def test_pasts_that_come_back_keep_the_order_of_their_cells(tiny_model: Callable
     with tea_llm.load(tiny_model(), n_ctx=2048, n_threads=1) as llm:
         assert llm.load_state(tmp_path / "state") > 0
         assert_same_in_company(llm, expected, 10, seed=2)
+
+
+def test_a_state_is_taken_from_a_deterministic_model_only(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    """What others computed may have other bits."""
+    model = tiny_model("llama", n_embd=256, edit=_make_ternary)
+    for name, is_deterministic in (("exact", True), ("other", False)):
+        with tea_llm.load(model, n_ctx=1024, n_threads=1, deterministic=is_deterministic) as llm:
+            llm.call(list(range(20, 60)), max_tokens=2)
+            assert llm.save_state(tmp_path / name) == 41
+    with tea_llm.load(model, n_ctx=1024, n_threads=1, deterministic=True) as llm:
+        assert llm.load_state(tmp_path / "exact") == 41
+        with pytest.raises(StateFileError, match="belongs to another set of parameters"):
+            llm.load_state(tmp_path / "other")
 
 
 def test_a_cache_that_grows_keeps_the_order_of_its_cells(tiny_model: Callable[..., Path]) -> None:

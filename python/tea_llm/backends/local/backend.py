@@ -59,17 +59,16 @@ class LocalLlmBackend(LlmBackend):
         seed: int | None,
         fallback_reason: str | None = None,
     ) -> None:
-        from tea_llm.backends.local import state_file
+        from tea_llm.backends.local.state_file import ModelFiles
 
         self._model: _core.Model | None = model
         self._engine = engine
         self._prompt = prompt
         self._path = path
         self._fallback_reason = fallback_reason
-        self._files = model_files(path, int(n) if (n := model.metadata("split.count")).isdigit() else 1)
-        self._identity = state_file.identity(self._files)
-        self._fingerprint: str | None = None
-        self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem) if len(self._files) > 1 else path.stem
+        files = model_files(path, int(n) if (n := model.metadata("split.count")).isdigit() else 1)
+        self._files = ModelFiles(files)
+        self._name = re.sub(r"-00001-of-\d{5}$", "", path.stem) if len(files) > 1 else path.stem
         self._encode = encoder_of(model)
         self._embedder = LocalEmbedder(model, self._name, self._encode, prompt.encode, engine)
         self._seeds = random.Random(seed)  # noqa: S311 - seeds for sampling
@@ -272,17 +271,7 @@ class LocalLlmBackend(LlmBackend):
 
     def _facts(self) -> dict[str, str]:
         """Values that must be equal for a saved state to be valid."""
-        from tea_llm.backends.local import state_file
-
-        try:
-            identity = state_file.identity(self._files)
-        except FileNotFoundError as error:
-            raise StateFileError(f"{error.filename} was loaded, but it does not exist any more") from error
-        if identity != self._identity:
-            raise StateFileError(f"{self._path} has changed since it was loaded")
-        if self._fingerprint is None:
-            self._fingerprint = state_file.fingerprint(self._files)
-        return {"model": self._fingerprint, "set of parameters": self._engine.state_parameters}
+        return {"model": self._files.fingerprint(), "set of parameters": self._engine.state_parameters}
 
     def close(self) -> None:
         open_backends.discard(self)

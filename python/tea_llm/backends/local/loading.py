@@ -90,8 +90,9 @@ def load(
         deterministic: guarantee that an answer has the same bits, with the same seed, whatever else is computed at the
             same time and whatever is in the cache. Needs the CPU kernels of tea-llm (AVX2), an f16 KV cache, flash
             attention and a model without a recurrent state. If llama.cpp's kernels multiply some of the weights
-            (``info.weights``), tokens are computed one at a time. Where none of this has to change, answers are the
-            same without the option, too.
+            (``info.weights``), tokens are computed one at a time. State files are taken only from a model that was
+            loaded with this option on the same kind of CPU. By default, answers have the same bits, too, where all of
+            this holds.
         seed: seed for requests that do not set one, which makes a program's random answers repeatable. None: random.
         probe: load the file and generate one token in a child process first. A file that crashes llama.cpp then raises
             ``ModelLoadError`` here. Loading takes about twice as long.

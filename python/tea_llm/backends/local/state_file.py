@@ -17,7 +17,7 @@ import numpy as np
 from tea_llm._files import replacing
 from tea_llm.errors import StateFileError
 
-__all__ = ["Past", "fingerprint", "identity", "read_state", "write_state"]
+__all__ = ["ModelFiles", "Past", "read_state", "write_state"]
 
 Past = tuple[list[int], bytes]
 """Token ids, and the engine's state of them."""
@@ -29,24 +29,46 @@ _SAMPLE_SIZE = 1 << 16
 _HEAD_SIZE = 1 << 20
 
 
-def identity(files: Sequence[Path]) -> list[tuple[int, int, int, int]]:
-    """Values that change when a file of the model is replaced or modified."""
-    stats = [part.stat() for part in files]
-    return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in stats]
+class ModelFiles:
+    """The files of a model as they were when it was loaded."""
 
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._loaded = self._now()
+        self._fingerprint: str | None = None
 
-def fingerprint(files: Sequence[Path]) -> str:
-    """A fingerprint of a model's files: their sizes, their beginnings, and samples of their contents."""
-    digest = hashlib.sha256()
-    for part in files:
-        size = part.stat().st_size
-        digest.update(f"{size}\n".encode())
-        with part.open("rb") as file:
-            digest.update(file.read(_HEAD_SIZE))
-            for index in range(_N_SAMPLES):
-                file.seek(index * size // _N_SAMPLES)
-                digest.update(file.read(_SAMPLE_SIZE))
-    return digest.hexdigest()
+    def fingerprint(self) -> str:
+        """A fingerprint of the files: their sizes, their beginnings, and samples of their contents.
+
+        Raises:
+            StateFileError: they are not those that were loaded any more.
+        """
+        try:
+            now = self._now()
+        except FileNotFoundError as error:
+            raise StateFileError(f"{error.filename} was loaded, but it does not exist any more") from error
+        if now != self._loaded:
+            raise StateFileError(f"{self._files[0]} has changed since it was loaded")
+        if self._fingerprint is None:
+            self._fingerprint = self._read_fingerprint()
+        return self._fingerprint
+
+    def _now(self) -> list[tuple[int, int, int, int]]:
+        """Values that change when a file is replaced or modified."""
+        stats = [part.stat() for part in self._files]
+        return [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in stats]
+
+    def _read_fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for part in self._files:
+            size = part.stat().st_size
+            digest.update(f"{size}\n".encode())
+            with part.open("rb") as file:
+                digest.update(file.read(_HEAD_SIZE))
+                for index in range(_N_SAMPLES):
+                    file.seek(index * size // _N_SAMPLES)
+                    digest.update(file.read(_SAMPLE_SIZE))
+        return digest.hexdigest()
 
 
 def write_state(path: Path, pasts: Sequence[Past], facts: Mapping[str, Any]) -> None:
